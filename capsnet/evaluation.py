@@ -1,0 +1,56 @@
+"""Scores of a network on a set of images.
+
+Axes: N images, C channels, H W height and width, J classes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from capsnet.losses import margin_loss, reconstruction_loss
+from capsnet.model import CapsNet
+
+
+class Scores(NamedTuple):
+    """Means over the images; `rloss` is None for a network without a decoder."""
+
+    accuracy: float  # percent
+    rloss: float | None  # summed squared error per image, decoder fed with the predicted class
+    mloss: float  # margin loss per image
+    confusion: Int64[Tensor, "J J"]  # images of class [row] taken for class [column], on the CPU
+
+    @property
+    def per_class_accuracy(self) -> list[float | None]:
+        """Percent of the images of each class that were recognised; None for a class without images."""
+        totals = self.confusion.sum(1).tolist()
+        hits = self.confusion.diagonal().tolist()
+        return [100 * hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
+
+
+@torch.no_grad()
+def evaluate(
+    model: CapsNet, images: UInt8[Tensor, "N C H W"], labels: Int64[Tensor, " N"], *, batch_size: int = 256
+) -> Scores:
+    """Score `model` on images and labels that lie on its device; the model's training mode is left as it was.
+
+    `batch_size` bounds the memory; the scores do not depend on it beyond rounding.
+    """
+    was_training = model.training
+    model.eval()
+    classes = model.config.classes
+    confusion = labels.new_zeros(classes * classes)
+    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        pixels = batch / 255
+        output = model(pixels)
+        confusion += torch.bincount(truth * classes + output.lengths.argmax(1), minlength=classes * classes)
+        sums[0] += margin_loss(output.lengths, truth).sum()
+        if output.reconstruction is not None:
+            sums[1] += reconstruction_loss(pixels, output.reconstruction).sum()
+    model.train(was_training)
+    mloss, rloss = (sums / len(images)).tolist()
+    confusion = confusion.view(classes, classes).cpu()
+    accuracy = 100 * confusion.diagonal().sum().item() / len(images)
+    return Scores(accuracy, rloss if model.decoder else None, mloss, confusion)

@@ -1,0 +1,34 @@
+"""Losses per image: the caller decides how to average.
+
+Axes: B batch, J classes, C channels, H W height and width.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+
+def margin_loss(lengths: Float[Tensor, "B J"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Sum over the classes of T max(0, 0.9 - |v|)^2 + 0.5 (1 - T) max(0, |v| - 0.1)^2.
+
+    T is 1 for the true class and 0 for the others (Sabour et al. 2017, equation 4).
+    """
+    true = one_hot(labels, lengths.shape[1])
+    present = (0.9 - lengths).clamp(min=0).square()
+    absent = (lengths - 0.1).clamp(min=0).square()
+    return (true * present + 0.5 * (1 - true) * absent).sum(1)
+
+
+def reconstruction_loss(
+    images: Float[Tensor, "B C H W"], reconstruction: Float[Tensor, "B C H W"]
+) -> Float[Tensor, " B"]:
+    """Squared error summed over channels and pixels, both images in [0, 1] (Sabour et al. 2017, section 4.1)."""
+    return (reconstruction - images).square().sum((1, 2, 3))
+
+
+def absolute_error(images: Float[Tensor, "B C H W"], reconstruction: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+    """Absolute error summed over channels and pixels, both images in [0, 1]: the reference study's L1 option."""
+    return (reconstruction - images).abs().sum((1, 2, 3))
+
+
+RECONSTRUCTION_LOSSES = {"l2": reconstruction_loss, "l1": absolute_error}

@@ -1,0 +1,266 @@
+"""params.yaml as checked, frozen models: past this module nobody checks a parameter again."""
+
+import difflib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+if TYPE_CHECKING:
+    from capsnet.model import ModelConfig
+    from capsnet.training import TrainingConfig
+
+PARAMS = Path("params.yaml")
+TUNED = "-tuned"
+
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+# YAML knows lists only.
+Widths = Annotated[tuple[Count, ...], Strict(False)]
+Range = Annotated[tuple[Positive, Positive], Strict(False)]
+Names = Annotated[tuple[Name, ...], Strict(False)]
+
+
+class Checked(BaseModel):
+    """No unknown key, no silent conversion, no change after the check."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Dataset(Checked):
+    """Where a data set comes from: a format that `pipeline.prepare` reads, and the folder or file that holds it."""
+
+    format: Literal["digits", "mnist", "npz"]
+    raw: str
+
+
+class Run(Checked):
+    """One run: architecture, training, where. The descriptions are the help of `python -m pipeline.train`."""
+
+    study: Name = Field(description="study whose tables the run belongs to")
+    dataset: Name = Field(description="a key of `datasets`")
+    conv_channels: Count = Field(description="channels of the first convolution")
+    conv_kernel: Count = Field(description="kernel size of the first convolution, in pixels")
+    primary_types: Count = Field(description="types of primary capsules: channels of their convolution / primary_dim")
+    primary_dim: Count = Field(description="pose size of a primary capsule")
+    primary_kernel: Count = Field(description="kernel size of the primary capsules' convolution, in pixels")
+    primary_stride: Count = Field(description="stride of the primary capsules' convolution, in pixels")
+    class_dim: Count = Field(description="pose size of a class capsule")
+    routing_iterations: Count = Field(description="iterations of dynamic routing")
+    routing_bias: bool = Field(description="add a learned bias to each class capsule before squash")
+    leaky_routing: bool = Field(description="let primary capsules abstain: an extra zero logit in the softmax")
+    decoder: Literal["none", "fc", "deconv"] = Field(description="decoder: none, fc or deconv")
+    decoder_hidden: Widths = Field(description="widths of the fc decoder's hidden layers")
+    decoder_channels: Count = Field(description="channels of the deconv decoder's first layer; they double up to 4 times it")
+    batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
+    epochs: Count = Field(description="epochs; the last one is the result")
+    batch_size: Count = Field(description="images a step")
+    lr: Positive = Field(description="Adam's learning rate")
+    lr_decay: Positive = Field(description="factor on lr per lr_decay_steps steps, applied continuously; 1 for none")
+    lr_decay_steps: Count = Field(description="see lr_decay")
+    lr_floor: NotNegative = Field(description="lr never falls below this")
+    alpha: NotNegative = Field(description="weight of the reconstruction loss, on the sum over pixels")
+    alpha_schedule: Literal["constant", "tanh_delayed", "tanh"] = Field(
+        description="constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: alpha tanh(epoch / 16)"
+    )
+    reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
+    max_shift: Annotated[int, Field(ge=0)] = Field(description="pixels by which a training image is shifted at most")
+    validation: Share = Field(description="share of the training images held out for validation; 0 for none")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
+    threads: Count = Field(description="CPU threads; the same number gives the same bytes")
+    checkpoint_every: Count = Field(description="epochs between checkpoints")
+
+    @model_validator(mode="after")
+    def _batch_norm_needs_two(self) -> Self:
+        if self.batch_norm and self.batch_size < 2:
+            raise ValueError("batch_size: got 1, expected at least 2 with batch_norm")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The run's decoder in the words of the published tables: FC w/ BN."""
+        decoder = {"none": "no decoder", "fc": "FC", "deconv": "DeConv"}[self.decoder]
+        return decoder + (" w/ BN" if self.batch_norm else "")
+
+    def model(self, image_size: int, channels: int, classes: int) -> "ModelConfig":
+        """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
+        from capsnet.model import ModelConfig
+
+        of_data = {"image_size": image_size, "channels": channels, "classes": classes}
+        names = {field.name for field in fields(ModelConfig)} - of_data.keys()
+        return ModelConfig(**of_data, **{name: getattr(self, name) for name in names})
+
+    def training(self) -> "TrainingConfig":
+        """Return what decides the training."""
+        from capsnet.training import TrainingConfig
+
+        return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(TrainingConfig)})
+
+
+class Tune(Checked):
+    """A search for alpha and lr of one run; bounds are inclusive, both searched on a logarithmic scale."""
+
+    study: Name
+    run: Name
+    trials: Count
+    epochs: Count
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    alpha: Range
+    lr: Range
+
+
+class Figures(Checked):
+    """The runs whose pictures stand side by side: the four decoders."""
+
+    study: Name
+    runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
+
+
+class PublishedRow(Checked):
+    """A published accuracy, in percent, without a run of ours."""
+
+    model: str
+    dataset: Name
+    accuracy: float
+    source: str
+
+
+class Published(Checked):
+    """Published values beside a run of ours; `accuracy` in percent."""
+
+    rloss: float
+    mloss: float
+    accuracy: float
+    source: str
+
+
+class Study(Checked):
+    """The rows of each table, in order: runs, and tuned runs as `<name of the search>-tuned`."""
+
+    title: str
+    decoders: Names
+    benchmarks: Names
+    published: Annotated[tuple[PublishedRow, ...], Strict(False)]
+
+
+class Tracking(Checked):
+    """Where runs are recorded besides the declared files."""
+
+    experiment: str
+    tensorboard: bool
+
+
+class Params(Checked):
+    """All of params.yaml; `presets` are only there to be taken over by runs."""
+
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False), Field(min_length=1)]
+    tracking: Tracking
+    datasets: dict[Name, Dataset]
+    presets: dict[str, Any]
+    runs: dict[Name, Run]
+    tune: dict[Name, Tune]
+    figures: dict[Name, Figures]
+    studies: dict[Name, Study]
+    published: dict[Name, Published]
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        tuned = {name + TUNED: search.study for name, search in self.tune.items()}
+        study_of = {name: run.study for name, run in self.runs.items()} | tuned
+        for name, run in self.runs.items():
+            _require(run.dataset, self.datasets, f"runs.{name}.dataset")
+            _require(run.study, self.studies, f"runs.{name}.study")
+        for name, search in self.tune.items():
+            _require(search.run, self.runs, f"tune.{name}.run")
+            _require(search.study, self.studies, f"tune.{name}.study")
+        for name, figures in self.figures.items():
+            for run_name in figures.runs:
+                _require(run_name, self.runs, f"figures.{name}.runs")
+        for name, study in self.studies.items():
+            for table in ("decoders", "benchmarks"):
+                for row in getattr(study, table):
+                    _require(row, [r for r, s in study_of.items() if s == name], f"studies.{name}.{table}")
+        for name in self.published:
+            _require(name, study_of, f"published.{name}")
+        return self
+
+    def run(self, name: str) -> Run:
+        """Return a run, or the run that a tuned one varies. Raises ValueError for an unknown name."""
+        tuned = {search + TUNED: self.runs[entry.run] for search, entry in self.tune.items()}
+        return find(name, {**self.runs, **tuned}, "run")
+
+    def study_of(self, name: str) -> str:
+        """Return the study whose tables a run, or a tuned run, belongs to."""
+        search = name.removesuffix(TUNED)
+        return self.tune[search].study if name not in self.runs and search in self.tune else self.run(name).study
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml. Raises ValueError with every fault, one a line: where, got what, expected what."""
+    return validate(Params, read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2 as DVC does: `1e-3` is a number. Raises ValueError naming the line for anything else."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(f"{path}:{line}: not YAML: {error.problem}") from error
+
+
+def override(run: Run, settings: list[str], where: str) -> Run:
+    """Return `run` with `name=value` settings replaced, checked like params.yaml; values are YAML."""
+    values: dict[str, Any] = run.model_dump()
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected NAME=VALUE")
+        values[name] = YAML(typ="safe", pure=True).load(value)
+    return validate(Run, values, where)
+
+
+def validate(model: type[Model], values: Any, where: str) -> Model:
+    """Check plain values against a model. Raises ValueError with every fault, one a line."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # A merged preset repeats a fault in every run that takes it over; all are named.
+        raise ValueError("\n".join(f"{where}: {_fault(model, fault)}" for fault in error.errors())) from error
+
+
+def find(name: str, mapping: dict[str, Value], kind: str) -> Value:
+    """Look up what the user named. Raises ValueError with the names there are."""
+    if name not in mapping:
+        raise ValueError(f"{kind}: got {name!r}, expected one of {', '.join(mapping)}")
+    return mapping[name]
+
+
+def _require(name: str, known: Any, where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: got {name!r}, expected one of {', '.join(known)}")
+
+
+def _fault(model: type[BaseModel], fault: Any) -> str:
+    path = ".".join(str(part) for part in fault["loc"])
+    message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
+    if fault["type"] == "missing":
+        return f"{path}: missing"
+    if fault["type"] == "extra_forbidden":
+        owner = Run if "runs" in fault["loc"] else model
+        similar = difflib.get_close_matches(str(fault["loc"][-1]), owner.model_fields, 1)
+        return f"{path}: unknown key" + (f", did you mean {similar[0]!r}?" if similar else "")
+    if fault["type"] == "value_error":
+        return f"{path}.{message}" if path else message
+    return f"{path}: got {fault['input']!r}, {message}"

@@ -1,0 +1,76 @@
+"""Prepared data sets: data/<dataset>.npz, what data/<dataset>.json says about it, and the way onto the device."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from capsnet.data.arrays import Arrays, read_split, write_arrays
+from capsnet.files import md5, write_whole
+from pipeline.tracking import DataSet
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+DATA = Path("data")
+
+
+class Manifest(NamedTuple):
+    """What is worth knowing about a prepared data set; `note` is empty unless the data is an inexact copy."""
+
+    dataset: str
+    source: str
+    note: str
+    image_size: int
+    channels: int
+    classes: int
+    train: int
+    test: int
+
+
+class Prepared(NamedTuple):
+    """One split on the device, with its manifest and the name under which it is recorded."""
+
+    images: "Tensor"
+    labels: "Tensor"
+    manifest: Manifest
+    source: DataSet
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Image size, channels and classes: what the data decides about the architecture."""
+        return self.manifest.image_size, self.manifest.channels, self.manifest.classes
+
+
+def write_prepared(name: str, source: str, arrays: Arrays) -> Manifest:
+    """Write a data set and its manifest."""
+    _, channels, size, _ = arrays.train.images.shape
+    manifest = Manifest(
+        name, source, arrays.note, size, channels, arrays.classes, len(arrays.train.labels), len(arrays.test.labels)
+    )
+    write_arrays(DATA / f"{name}.npz", arrays)
+    write_whole(DATA / f"{name}.json", json.dumps(manifest._asdict(), indent=2) + "\n")
+    return manifest
+
+
+def read_manifest(name: str) -> Manifest:
+    """Read what `prepare` wrote about a data set. Raises FileNotFoundError naming the command that makes it."""
+    path = DATA / f"{name}.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
+    return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
+    """Read one split, "train" or "test", onto the device; the other split is not touched."""
+    import torch
+
+    manifest = read_manifest(name)
+    path = DATA / f"{name}.npz"
+    arrays = read_split(path, split)
+    return Prepared(
+        torch.from_numpy(arrays.images).to(device),
+        torch.from_numpy(arrays.labels).to(device),
+        manifest,
+        DataSet(name, md5(path), str(path), manifest.note),
+    )

@@ -1,0 +1,62 @@
+"""Undeclared working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<fingerprint>/`.
+
+The fingerprint covers configuration, code and data, so that nothing stale is ever resumed; the folder goes away when the
+stage succeeds.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+FOLDER = ".scratch"
+LOCK = "lock"
+
+
+def root() -> Path:
+    """Return the project's top folder; inside `dvc exp run --temp` that of the real repository, not of the copy."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+
+
+def fingerprint(*facts: object) -> str:
+    """Identify configuration, data (its MD5 among the facts) and the library's code by 12 hexadecimal digits."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in sorted(Path("capsnet").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def scratch(stage: str, name: str, key: str) -> Iterator[Path]:
+    """Yield the scratch folder, held by this process alone; remove it, and abandoned ones beside it, on success.
+
+    Raises ValueError if another process holds it: killing `dvc` leaves its trainer alive.
+    """
+    beside = root() / FOLDER / stage / name
+    folder = beside / key
+    lock = _lock(folder)
+    if lock is None:
+        raise ValueError(f"{stage} {name} is already running in another process (lock {folder / LOCK})")
+    with lock:
+        yield folder
+        shutil.rmtree(folder)
+    for other in beside.iterdir():
+        abandoned = _lock(other)
+        if abandoned is not None:
+            with abandoned:
+                shutil.rmtree(other)
+
+
+def _lock(folder: Path) -> IO[str] | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

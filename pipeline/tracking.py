@@ -1,0 +1,261 @@
+"""MLflow as a recorder: DVC decides, declared files hold the results, and no failure to record ends a training.
+
+The store is `mlflow.db` with `mlartifacts/` in the project's top folder, unless MLFLOW_TRACKING_URI names another.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.scratch import FOLDER, root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PARENT = "mlflow.parentRunId"
+ENDED = "KILLED"
+PARAM_LIMIT = 6000
+
+
+class DataSet(NamedTuple):
+    """What MLflow records as the input of a run."""
+
+    name: str
+    digest: str
+    source: str
+    note: str
+
+
+class TrackedRun:
+    """One MLflow run. A failed call warns once and silences the run; nothing is raised."""
+
+    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+        self.client = client
+        self.id = run_id
+        self.silent = False
+        self.recorded: set[int] = set()  # steps of a resumed run: MLflow would show them twice
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record metrics of one step, unless a resumed run has them already."""
+        from mlflow.entities import Metric
+
+        if step in self.recorded:
+            return
+        self.recorded.add(step)
+        now = int(time.time() * 1000)
+        batch = [Metric(name, value, now, step) for name, value in values.items()]
+        self._safely(lambda: self.client.log_batch(self.id, metrics=batch))
+
+    def tag(self, values: Mapping[str, object]) -> None:
+        """Record tags."""
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(name, str(value)) for name, value in values.items()]
+        self._safely(lambda: self.client.log_batch(self.id, tags=tags))
+
+    def attach(self, *paths: Path, folder: str | None = None) -> None:
+        """Record files."""
+        for path in paths:
+            self._safely(lambda path=path: self.client.log_artifact(self.id, str(path), folder))
+
+    def resume(self, metric: str) -> None:
+        """Find the steps for which `metric` is there already, and take the run up again."""
+        self._safely(lambda: self.recorded.update(m.step for m in self.client.get_metric_history(self.id, metric)))
+        self._safely(lambda: self.client.update_run(self.id, status="RUNNING"))
+
+    def finish(self, status: str) -> None:
+        """Set the final status: FINISHED, FAILED or KILLED."""
+        self._safely(lambda: self.client.set_terminated(self.id, status))
+
+    def _safely(self, call: Callable[[], object]) -> None:
+        if self.silent:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever the store, the network or the disk may raise
+            self.silent = True
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            print(f"warning: MLflow: {reason}; this run is no longer recorded, its files are", file=sys.stderr)
+
+
+@contextmanager
+def tracked(
+    experiment: str,
+    name: str,
+    *,
+    tags: Mapping[str, object],
+    settings: Mapping[str, object] | None = None,
+    parent: TrackedRun | None = None,
+    data: DataSet | None = None,
+    resume: bool = False,
+) -> Iterator[TrackedRun]:
+    """Open an MLflow run for as long as the block lasts, and close it with the status of the block.
+
+    With `resume`, a run with the very same tags that a killed process left open (and each child of it) goes on; others that
+    were left open for the same output become KILLED. `tags` then name stage, output and fingerprint. Raises ValueError if the store cannot be reached
+    now; later failures only warn.
+    """
+    client = _client()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiment_id = _experiment(client, experiment)
+        # `mlflow run` names its own run here: the parent of whatever the stages start.
+        outer = os.environ.get("MLFLOW_RUN_ID")
+        above = {PARENT: parent.id} if parent else {PARENT: outer} if outer else {}
+        run_id = _left_open(client, experiment_id, {**tags, **(above if parent else {})}) if resume else None
+        resumed = run_id is not None
+        if run_id is None:
+            run_id = client.create_run(
+                experiment_id,
+                run_name=name,
+                tags={key: str(value) for key, value in {**tags, **above, **_environment()}.items()},
+            ).info.run_id
+            _describe(client, run_id, settings or {}, data)
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"MLflow: {store()} cannot be used: {str(error).splitlines()[0][:300]}") from error
+    run = TrackedRun(client, run_id)
+    if resumed:
+        run.resume("train_loss")
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.finish(ENDED)
+        raise
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.finish("FINISHED")
+
+
+@contextmanager
+def event_files(folder: Path | None) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Yield a function that writes metrics of a step as tensorboard events under `folder`, or nothing without one."""
+    if folder is None:
+        yield lambda step, values: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(root() / folder)) as writer:
+
+        def write(step: int, values: Mapping[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
+
+
+def find_run(experiment: str, tags: Mapping[str, object]) -> TrackedRun | None:
+    """Return the newest run with these tags: how `evaluate` and `figures` find the run that made a model."""
+    client = _client()
+    found = _search(client, _experiment(client, experiment), tags)
+    return TrackedRun(client, found[0].info.run_id) if found else None
+
+
+def parent_of(run: TrackedRun) -> TrackedRun | None:
+    """Return the run that `run` is nested in."""
+    parent = run.client.get_run(run.id).data.tags.get(PARENT)
+    return TrackedRun(run.client, parent) if parent else None
+
+
+def store() -> str:
+    """Return the tracking URI: MLFLOW_TRACKING_URI, or an absolute sqlite URI in the project's top folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+
+
+def _client() -> "MlflowClient":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # The defaults wait for minutes before they call a server unreachable.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for chatty in ("alembic", "mlflow", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    from mlflow import MlflowClient
+
+    if not store().startswith("sqlite"):
+        return MlflowClient(store())
+    # Processes that create one new sqlite store at the same time destroy it for good.
+    lock = root() / FOLDER / "mlflow.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        client = MlflowClient(store())
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    """Return the id of the experiment: the one `mlflow run` chose, or the one called `name`, made if need be."""
+    chosen = os.environ.get("MLFLOW_EXPERIMENT_ID") if os.environ.get("MLFLOW_RUN_ID") else None
+    if chosen:
+        return chosen
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    local = store().startswith("sqlite")
+    return client.create_experiment(name, (root() / "mlartifacts").as_uri() if local else None)
+
+
+def _search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> Sequence[Any]:
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
+
+
+def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> str | None:
+    """Return the run to go on with, if any; runs of the same output with another fingerprint are set to KILLED."""
+    if PARENT not in tags:
+        place = {key: tags[key] for key in ("stage", "output")}
+        for run in _search(client, experiment_id, place):
+            if run.info.status == "RUNNING" and run.data.tags.get("fingerprint") != str(tags["fingerprint"]):
+                client.set_terminated(run.info.run_id, ENDED)
+    same = _search(client, experiment_id, {key: value for key, value in tags.items() if key != "output"})
+    # A resumed parent takes all its children up again, the finished ones too.
+    same = [run for run in same if run.info.status == "RUNNING" or PARENT in tags]
+    return same[0].info.run_id if same else None
+
+
+def _describe(client: "MlflowClient", run_id: str, settings: Mapping[str, object], data: DataSet | None) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    client.log_batch(run_id, params=[Param(key, str(value)[:PARAM_LIMIT]) for key, value in settings.items()])
+    if data is not None:
+        entity = Dataset(
+            name=data.name, digest=data.digest, source_type="local", source=data.source, profile=data.note or None
+        )
+        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+
+def _environment() -> dict[str, str]:
+    """Return where a run comes from: commit, uncommitted changes, dvc.lock, stage and experiment of DVC, versions."""
+    import mlflow
+    import torch
+
+    lock = Path("dvc.lock")
+    facts = {
+        "mlflow.source.name": " ".join(sys.argv),
+        "mlflow.source.git.commit": _git("rev-parse", "HEAD"),
+        "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "dvc.lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "",
+        "dvc.stage": os.environ.get("DVC_STAGE", ""),
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "version.python": platform.python_version(),
+        "version.torch": torch.__version__,
+        "version.mlflow": mlflow.__version__,
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _git(*arguments: str) -> str:
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without a repository
+        return ""
