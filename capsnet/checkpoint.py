@@ -24,7 +24,7 @@ STATE = "training state"
 
 
 def save_model(path: Path, model: CapsNet, facts: Mapping[str, Any]) -> None:
-    """Write weights, architecture and `facts` (whatever JSON can hold: run, seed, epochs) to `path`, whole or not at all."""
+    """Write weights, architecture and `facts`, whatever JSON can hold, to `path`: whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _write(path, tensors, {"kind": MODEL, "config": asdict(model.config), **facts})
 
@@ -62,8 +62,8 @@ def save_state(
 def load_state(path: Path, belongs_to: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Read the tensors and the history of a training state.
 
-    Raises ValueError if it is no training state, or one of another configuration than `belongs_to`; the number of epochs
-    may have grown, for that is how a finished training is continued.
+    Raises ValueError if it is no training state, or one of another configuration than `belongs_to`; the number of
+    epochs may have grown, for that is how a finished training is continued.
     """
     header, tensors = _read(path, STATE)
     ours = json.loads(json.dumps(belongs_to))
@@ -72,7 +72,8 @@ def load_state(path: Path, belongs_to: Mapping[str, Any]) -> tuple[dict[str, Ten
         grown = key == "epochs" and ours.get(key, 0) >= theirs.get(key, 0)
         if ours.get(key) != theirs.get(key) and not grown:
             raise ValueError(
-                f"{path}: checkpoint of another configuration: {key}: got {theirs.get(key)!r}, expected {ours.get(key)!r}"
+                f"{path}: checkpoint of another configuration: "
+                f"{key}: got {theirs.get(key)!r}, expected {ours.get(key)!r}"
             )
     return tensors, header["history"]
 
@@ -84,7 +85,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], header: Mapping[str, Any]) -> None:
-    write_whole(path, save(tensors, {HEADER: json.dumps(header, sort_keys=True)}))
+    write_whole(path, save(tensors, {HEADER: json.dumps(header)}))
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -24,8 +24,8 @@ class DeConvGeometry(NamedTuple):
 def deconv_geometry(image_size: int) -> DeConvGeometry:
     """Find the layers that end at exactly `image_size` pixels.
 
-    One 9x9 layer of stride 2 (grid -> 2 grid + 7), n of stride 1 (+8 each), a last one of kernel 2 (+1) or, for odd sizes,
-    1 (+0): image_size = 2 grid + 7 + 8 n + (last_kernel - 1), with the grid from 3 to 6 so that it is unique.
+    One 9x9 layer of stride 2 (grid -> 2 grid + 7), n of stride 1 (+8 each), a last one of kernel 2 (+1) or, for odd
+    sizes, 1 (+0): image_size = 2 grid + 7 + 8 n + (last_kernel - 1), with the grid from 3 to 6 so that it is unique.
     28 -> grid 6, one layer, kernel 2; 32 -> grid 4, two layers, kernel 2 (the reference study's decoders).
 
     Raises ValueError for an image too small for the smallest grid.
@@ -57,8 +57,10 @@ def fc_decoder(
 def deconv_decoder(
     capsules: int, dim: int, channels: int, image_size: int, *, hidden: Sequence[int], base: int, batch_norm: bool
 ) -> nn.Sequential:
-    """Transposed-convolution decoder of the reference study: `base` channels after the first layer (32 there), doubled by
-    each stride-1 layer up to four times `base`; the linear layer gives one channel a class capsule.
+    """Transposed-convolution decoder of the reference study.
+
+    The linear layer gives one channel a class capsule; the first transposed convolution makes `base` channels (32 in
+    the study), and each of stride 1 doubles them, up to four times `base`.
     """
     grid, num_stride_one, last_kernel = deconv_geometry(image_size)
     layers: list[nn.Module] = [nn.Linear(capsules * dim, capsules * grid**2)]

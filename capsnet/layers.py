@@ -31,7 +31,8 @@ class PrimaryCapsules(nn.Module):
 class ClassCapsules(nn.Module):
     """Capsules fully connected to the layer below, one K x D matrix a pair, joined by dynamic routing.
 
-    The matrices start as N(0, 0.1^2), the standard deviation of the authors' code; the optional bias starts at 0.1 as there.
+    The matrices start as N(0, 0.1^2), the standard deviation of the authors' code; the optional bias starts at 0.1, as
+    there.
     """
 
     def __init__(

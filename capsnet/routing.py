@@ -22,8 +22,8 @@ class Routing(NamedTuple):
 def squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*axes"]:
     """Shrink vectors to a length below 1 and keep their direction: v = s |s| / (1 + |s|^2).
 
-    The length |s|^2 / (1 + |s|^2) can be read as a probability (Sabour et al. 2017, equation 1). The zero vector maps to
-    itself, with gradient zero.
+    The length |s|^2 / (1 + |s|^2) can be read as a probability (Sabour et al. 2017, equation 1). The zero vector maps
+    to itself, with gradient zero.
     """
     square = vectors.square().sum(dim, keepdim=True)
     # The smallest normal number changes no other length, and keeps the derivative of the root finite at zero.
@@ -50,8 +50,8 @@ def dynamic_routing(
 
     starting from b = 0. Gradients flow through all iterations, as in the authors' code.
 
-    `leaky` adds one upper capsule that nobody looks at: a zero logit in the softmax, dropped afterwards, so that a lower
-    capsule which fits nowhere may abstain and its coupling sums to less than 1 (the authors' code, `_leaky_routing`).
+    `leaky` adds one upper capsule that nobody looks at: a zero logit in the softmax, dropped afterwards, so that a
+    lower capsule which fits nowhere may abstain and its coupling sums to less than 1 (the authors' code).
     The coupling returned is the one that made the returned capsules.
 
     Raises ValueError if `iterations` is below 1 or `implementation` is not one of `IMPLEMENTATIONS`.
@@ -84,11 +84,11 @@ def _plain_routing(
     votes = _votes(inputs, weight)
     logits = votes.new_zeros(votes.shape[:3])
     for iteration in range(iterations):
-        if iteration > 0:
-            logits = logits + (votes @ capsules.unsqueeze(3)).squeeze(3)
         coupling = _leaky_softmax(logits) if leaky else logits.softmax(1)
         total = (coupling.unsqueeze(2) @ votes).squeeze(2)
         capsules = squash(total if bias is None else total + bias)
+        if iteration < iterations - 1:
+            logits = logits + (votes @ capsules.unsqueeze(3)).squeeze(3)
     return Routing(capsules, coupling.transpose(1, 2))
 
 
@@ -108,7 +108,7 @@ def _votes(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> 
     # One matrix product per lower capsule; J before I makes the sums over I of every iteration matrix products too.
     num_lower, num_upper, pose, upper_pose = weight.shape
     flat = inputs.transpose(0, 1) @ weight.transpose(1, 2).reshape(num_lower, pose, num_upper * upper_pose)
-    return flat.unflatten(2, (num_upper, upper_pose)).permute(1, 2, 0, 3).contiguous()
+    return flat.reshape(num_lower, -1, num_upper, upper_pose).permute(1, 2, 0, 3).contiguous()
 
 
 def _leaky_softmax(logits: Float[Tensor, "B J I"]) -> Float[Tensor, "B J I"]:

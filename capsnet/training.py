@@ -83,8 +83,8 @@ def train(
     """Train on the device where `images` and `labels` lie, and return the network of the final epoch.
 
     The state is written to `checkpoint` every `checkpoint_every` epochs and after the last one; training continues from
-    `resume`, to the very bytes that an unbroken training would have given. `log(epoch, values)` is called after each epoch
-    with its history row and `images_per_second`; what it raises ends the training.
+    `resume`, to the very bytes that an unbroken training would have given. `log(epoch, values)` is called after each
+    epoch with its history row and `images_per_second`; what it raises ends the training.
 
     Raises FloatingPointError at the end of an epoch with a non-finite loss, ValueError for a state of another
     configuration, OSError if a checkpoint cannot be written.
@@ -127,8 +127,8 @@ def measured(row: Row) -> dict[str, float]:
 def stream(seed: int, *name: object, device: torch.device | str = "cpu") -> Generator:
     """Return a generator of its own for one use of one seed, such as `stream(0, "order", epoch)`.
 
-    Independent streams mean that switching augmentation off leaves initialisation and order as they were, and naming the
-    epoch means that a resumed training needs no generator state.
+    Independent streams mean that switching augmentation off leaves initialisation and order as they were, and naming
+    the epoch means that a resumed training needs no generator state.
     """
     digest = hashlib.sha256("/".join(map(str, (seed, *name))).encode()).digest()
     return Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -143,15 +143,16 @@ def initialise(config: ModelConfig, seed: int) -> CapsNet:
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Return Adam's learning rate for the update after `step` updates."""
-    return max(config.lr * config.lr_decay ** (step / config.lr_decay_steps), min(config.lr, config.lr_floor))
+    decayed = config.lr * math.pow(config.lr_decay, step / config.lr_decay_steps)
+    return max(decayed, min(config.lr, config.lr_floor))
 
 
 def _initial_state(model_config: ModelConfig, config: TrainingConfig, seed: int, device: torch.device) -> _State:
     model = initialise(model_config, seed).to(device)
     # Convolutions with channels last take a sixth off a step on a CPU.
-    for convolutional in (model.encoder, model.decoder or []):
-        for module in convolutional:
-            module.to(memory_format=torch.channels_last)
+    for part in (model.encoder, model.decoder):
+        if part is not None:
+            part.to(memory_format=torch.channels_last)
     return _State(model, torch.optim.Adam(model.parameters(), config.lr), [])
 
 

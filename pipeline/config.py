@@ -60,7 +60,9 @@ class Run(Checked):
     leaky_routing: bool = Field(description="let primary capsules abstain: an extra zero logit in the softmax")
     decoder: Literal["none", "fc", "deconv"] = Field(description="decoder: none, fc or deconv")
     decoder_hidden: Widths = Field(description="widths of the fc decoder's hidden layers")
-    decoder_channels: Count = Field(description="channels of the deconv decoder's first layer; they double up to 4 times it")
+    decoder_channels: Count = Field(
+        description="channels of the deconv decoder's first layer; they double up to 4 times it"
+    )
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
     epochs: Count = Field(description="epochs; the last one is the result")
     batch_size: Count = Field(description="images a step")
@@ -95,9 +97,9 @@ class Run(Checked):
         """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
         from capsnet.model import ModelConfig
 
-        of_data = {"image_size": image_size, "channels": channels, "classes": classes}
-        names = {field.name for field in fields(ModelConfig)} - of_data.keys()
-        return ModelConfig(**of_data, **{name: getattr(self, name) for name in names})
+        values: dict[str, Any] = {"image_size": image_size, "channels": channels, "classes": classes}
+        values |= {field.name: getattr(self, field.name) for field in fields(ModelConfig) if field.name not in values}
+        return ModelConfig(**values)
 
     def training(self) -> "TrainingConfig":
         """Return what decides the training."""
@@ -110,6 +112,7 @@ class Tune(Checked):
     """A search for alpha and lr of one run; bounds are inclusive, both searched on a logarithmic scale."""
 
     study: Name
+    dataset: Name
     run: Name
     trials: Count
     epochs: Count
@@ -181,7 +184,8 @@ class Params(Checked):
             _require(run.study, self.studies, f"runs.{name}.study")
         for name, search in self.tune.items():
             _require(search.run, self.runs, f"tune.{name}.run")
-            _require(search.study, self.studies, f"tune.{name}.study")
+            _require(search.study, [self.runs[search.run].study], f"tune.{name}.study")
+            _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
             for run_name in figures.runs:
                 _require(run_name, self.runs, f"figures.{name}.runs")

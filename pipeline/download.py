@@ -2,8 +2,8 @@
 
     python -m pipeline.download mnist
 
-CAPSNET_MIRROR, a folder or URL, is asked first: for the official files under <mirror>/<dataset>/, then for a copy of the
-data set in the prepared format, <mirror>/<dataset>.npz. After it the official servers, in order.
+CAPSNET_MIRROR, a folder or URL, is asked first: for the official files under <mirror>/<dataset>/, then for a copy of
+the data set in the prepared format, <mirror>/<dataset>.npz. After it the official servers, in order.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from capsnet.data import DATASETS
+from capsnet.data.catalogue import DATASETS
 from capsnet.data.download import File, Unavailable, fetch
 from pipeline.config import find, load_params
 from pipeline.scratch import FOLDER, root

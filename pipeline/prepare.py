@@ -1,21 +1,21 @@
 """Bring a data set into plain arrays, data/<dataset>.npz, and say what it is in data/<dataset>.json.
 
-    python -m pipeline.prepare mnist
+python -m pipeline.prepare mnist
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from capsnet.data import DATASETS
 from capsnet.data.arrays import Arrays, read_arrays
+from capsnet.data.catalogue import DATASETS
 from pipeline.config import Dataset, find, load_params
 from pipeline.data import write_prepared
 from pipeline.stage import name_argument, run_stage
 
 
 def read_raw(name: str, entry: Dataset) -> Arrays:
-    """Read a data set from where its entry says, or from the copy that the download brought instead of the originals."""
+    """Read a data set from where its entry says, or from the copy that was downloaded instead of the originals."""
     raw = Path(entry.raw)
     if not raw.exists():
         raise FileNotFoundError(f"datasets.{name}.raw: {raw}: no such file or folder")
@@ -23,7 +23,8 @@ def read_raw(name: str, entry: Dataset) -> Arrays:
         return read_arrays(raw)
     copy = raw / f"{name}.npz"
     if not copy.exists():
-        return DATASETS[entry.format].read(raw)
+        arrays: Arrays = DATASETS[entry.format].read(raw)
+        return arrays
     arrays = read_arrays(copy)
     arrays = arrays._replace(note=arrays.note or "copy: not the original files, no note says how it differs")
     print(f"warning: {name}: {arrays.note}", file=sys.stderr)

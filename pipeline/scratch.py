@@ -1,7 +1,7 @@
 """Undeclared working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<fingerprint>/`.
 
-The fingerprint covers configuration, code and data, so that nothing stale is ever resumed; the folder goes away when the
-stage succeeds.
+The fingerprint covers configuration, code and data, so that nothing stale is ever resumed; the folder goes away when
+the stage succeeds.
 """
 
 import fcntl

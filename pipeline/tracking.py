@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +66,7 @@ class TrackedRun:
     def attach(self, *paths: Path, folder: str | None = None) -> None:
         """Record files."""
         for path in paths:
-            self._safely(lambda path=path: self.client.log_artifact(self.id, str(path), folder))
+            self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
 
     def resume(self, metric: str) -> None:
         """Find the steps for which `metric` is there already, and take the run up again."""
@@ -83,8 +84,9 @@ class TrackedRun:
             call()
         except Exception as error:  # whatever the store, the network or the disk may raise
             self.silent = True
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            print(f"warning: MLflow: {reason}; this run is no longer recorded, its files are", file=sys.stderr)
+            print(
+                f"warning: MLflow: {_first_line(error)}; this run is no longer recorded, its files are", file=sys.stderr
+            )
 
 
 @contextmanager
@@ -100,9 +102,10 @@ def tracked(
 ) -> Iterator[TrackedRun]:
     """Open an MLflow run for as long as the block lasts, and close it with the status of the block.
 
-    With `resume`, a run with the very same tags that a killed process left open (and each child of it) goes on; others that
-    were left open for the same output become KILLED. `tags` then name stage, output and fingerprint. Raises ValueError if the store cannot be reached
-    now; later failures only warn.
+    With `resume`, a run with the very same tags that a killed process left open (and each child of it) goes on; others
+    that were left open for the same output become KILLED. `tags` then name stage, output and fingerprint.
+
+    Raises ValueError if the store cannot be reached now; later failures only warn.
     """
     client = _client()
     from mlflow.exceptions import MlflowException
@@ -122,7 +125,7 @@ def tracked(
             ).info.run_id
             _describe(client, run_id, settings or {}, data)
     except (MlflowException, OSError) as error:
-        raise ValueError(f"MLflow: {store()} cannot be used: {str(error).splitlines()[0][:300]}") from error
+        raise ValueError(f"MLflow: {store()} cannot be used: {_first_line(error)}") from error
     run = TrackedRun(client, run_id)
     if resumed:
         run.resume("train_loss")
@@ -155,9 +158,16 @@ def event_files(folder: Path | None) -> Iterator[Callable[[int, Mapping[str, flo
 
 
 def find_run(experiment: str, tags: Mapping[str, object]) -> TrackedRun | None:
-    """Return the newest run with these tags: how `evaluate` and `figures` find the run that made a model."""
-    client = _client()
-    found = _search(client, _experiment(client, experiment), tags)
+    """Return the newest run with these tags, how `evaluate` and `figures` find the run that made a model; else None.
+
+    A store that cannot be reached is a warning here: the files are written already.
+    """
+    try:
+        client = _client()
+        found = _search(client, _experiment(client, experiment), tags)
+    except Exception as error:  # whatever the store or the network may raise
+        print(f"warning: MLflow: {store()} cannot be used: {_first_line(error)}", file=sys.stderr)
+        return None
     return TrackedRun(client, found[0].info.run_id) if found else None
 
 
@@ -177,10 +187,10 @@ def _client() -> "MlflowClient":
     # The defaults wait for minutes before they call a server unreachable.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    for chatty in ("alembic", "mlflow", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    for chatty in ("alembic", "mlflow", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     if not store().startswith("sqlite"):
         return MlflowClient(store())
     # Processes that create one new sqlite store at the same time destroy it for good.
@@ -252,6 +262,10 @@ def _environment() -> dict[str, str]:
         "version.mlflow": mlflow.__version__,
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _git(*arguments: str) -> str:

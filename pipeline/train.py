@@ -7,8 +7,6 @@ An interrupted training goes on where it was, to the same bytes. With --out noth
 """
 
 import argparse
-import csv
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,15 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from capsnet.files import md5, write_whole
 from pipeline.config import Params, Run, load_params, override
 from pipeline.data import Prepared, read_prepared
+from pipeline.device import configure_torch, versions
+from pipeline.outputs import MODELS, csv_text, model_name, state_name
 from pipeline.scratch import fingerprint, scratch
-from pipeline.stage import configure_torch, parser, run_stage, versions
+from pipeline.stage import parser, run_stage
 from pipeline.tracking import TrackedRun, event_files, tracked
 
 if TYPE_CHECKING:
     from capsnet.model import ModelConfig
     from capsnet.training import Row
-
-MODELS = Path("models")
 
 
 class Job(NamedTuple):
@@ -66,26 +64,17 @@ def train_run(
         finished = folder / "out"
         rows: list[dict[str, object]] = []
         for seed in params.seeds:
-            state = folder / f"seed-{seed}.state.safetensors"
-            history = _train_seed(job, seed, state, finished / f"seed-{seed}.safetensors", parent)
+            state = folder / state_name(seed)
+            history = _train_seed(job, seed, state, finished / model_name(seed), parent)
             rows += [{"seed": seed, **row} for row in history]
             if keep_states:
                 shutil.copyfile(state, finished / state.name)
-        write_whole(finished / "history.csv", history_csv(rows))
+        write_whole(finished / "history.csv", csv_text(rows))
         write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
         parent.attach(finished / "history.csv")
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(finished, out)
-
-
-def history_csv(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows of one shape as CSV; what does not apply is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _train_seed(job: Job, seed: int, state: Path, model: Path, parent: TrackedRun) -> "list[Row]":
@@ -153,7 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="DIR", type=Path, help="write here instead of models/RUN")
     made.add_argument("--resume", metavar="PATH", type=Path, help="go on from a training state; epochs may have grown")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="short for --set device=...")
-    made.add_argument("--seeds", metavar="SEED", type=int, nargs="+", help="these seeds instead of those of params.yaml")
+    made.add_argument(
+        "--seeds", metavar="SEED", type=int, nargs="+", help="these seeds instead of those of params.yaml"
+    )
     return made
 
 
@@ -164,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = arguments.set + ([f"device={arguments.device}"] if arguments.device else [])
     run = override(params.run(arguments.run), settings, f"runs.{arguments.run} with --set")
     if arguments.out is None and (settings or arguments.resume or arguments.seeds):
-        raise ValueError("--out: missing; models/ holds what params.yaml says, so other settings need a folder of their own")
+        raise ValueError(
+            "--out: missing; models/ holds what params.yaml says, so other settings need a folder of their own"
+        )
     if arguments.seeds:
         params = params.model_copy(update={"seeds": tuple(arguments.seeds)})
     if arguments.resume and len(params.seeds) != 1:

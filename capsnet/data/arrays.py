@@ -39,8 +39,8 @@ def read_arrays(path: Path) -> Arrays:
     """Read and check a data set in .npz form.
 
     `train_images` and `test_images` are uint8 of shape (N, H, W), (N, H, W, channels) or (N, views, H, W), with 1 to 4
-    channels or views; `train_labels` and `test_labels` whole numbers from 0; `note` an optional string. Images are square
-    and of one size. Raises ValueError naming the array and what is wrong with it.
+    channels or views; `train_labels` and `test_labels` whole numbers from 0; `note` an optional string. Images are
+    square and of one size. Raises ValueError naming the array and what is wrong with it.
     """
     train, test = read_split(path, "train"), read_split(path, "test")
     with _open(path) as file:
@@ -104,12 +104,9 @@ def check(arrays: Arrays, where: str) -> None:
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        file = np.load(path)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an .npz file, or a damaged one ({error})") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: got a single array, expected an .npz file of several")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not an .npz file, or a damaged one")
+    file: np.lib.npyio.NpzFile = np.load(path)
     return file
 
 
@@ -122,7 +119,8 @@ def _channels_first(images: np.ndarray, where: str) -> UInt8[np.ndarray, "N C H 
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or images.shape[1] > 4 or images.shape[2] != images.shape[3]:
         raise ValueError(
-            f"{where}: got shape {images.shape}, expected square images (N, H, W), (N, H, W, 1 to 4) or (N, 1 to 4, H, W)"
+            f"{where}: got shape {images.shape}, expected square images (N, H, W), (N, H, W, 1 to 4) or "
+            "(N, 1 to 4, H, W)"
         )
     return np.ascontiguousarray(images)
 

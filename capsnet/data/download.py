@@ -37,9 +37,9 @@ def fetch(
 ) -> Path:
     """Bring one file into `folder` and return its path; a right one that is already there is kept.
 
-    The sources are asked in order, each up to `attempts` times with growing pauses; a broken transfer leaves its bytes in
-    the folder `partial`, and the next attempt, now or another day, goes on from there where the server allows it. `timeout`
-    is in seconds without a byte. Raises Unavailable if no source delivers.
+    The sources are asked in order, each up to `attempts` times with growing pauses; a broken transfer leaves its bytes
+    in the folder `partial`, and the next attempt, now or another day, goes on from there where the server allows it.
+    `timeout` is in seconds without a byte. Raises Unavailable if no source delivers.
     """
     target = folder / file.name
     if target.is_file() and file.md5 is not None and md5(target) == file.md5:

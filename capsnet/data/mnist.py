@@ -66,5 +66,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: got {len(content)} bytes, expected a header of {header}")
     shape = struct.unpack(f">{axes}I", content[4:header])
     if len(content) - header != math.prod(shape):
-        raise ValueError(f"{path}: got {len(content) - header} bytes of data, expected {math.prod(shape)} for shape {shape}")
+        raise ValueError(
+            f"{path}: got {len(content) - header} bytes of data, expected {math.prod(shape)} for shape {shape}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,52 @@
+# Each target builds .venv from requirements.lock by itself; Python 3.11 to 3.13, git and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The commands of dvc.yaml call `python`: it has to be this one.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo verify paper test check format readme ui lock
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
+	dvc repro report@digits
+	@echo "open reports/digits/index.html; compare the runs with: make ui"
+
+verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
+	python -m pipeline.verify digits
+
+paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
+	dvc repro report@paper
+
+test: $(VENV)/.built  ## the test suite
+	python -m pytest -q -m "not gpu and not postgres"
+
+check: $(VENV)/.built  ## format, lint and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+format: $(VENV)/.built  ## put the code into the one format
+	ruff format .
+	ruff check --fix .
+
+readme: $(VENV)/.built  ## put the tables of reports/ into README.md
+	python -m pipeline.readme
+
+ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --port $(PORT) \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
+	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock
+
+$(VENV)/.built: requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
+	@touch $@

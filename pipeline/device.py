@@ -1,0 +1,52 @@
+"""The device that computes, with everything taken out of torch that would make two runs differ."""
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Hardware(NamedTuple):
+    """The device that computes, and the words for it under a table."""
+
+    device: "torch.device"
+    words: str
+
+
+def configure_torch(device: str, threads: int) -> Hardware:
+    """Choose the device and make this process deterministic; call it before the first tensor is made.
+
+    Raises ValueError if `device` is "cuda" and there is none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: got 'cuda', but torch sees no CUDA device; expected 'cpu' or 'auto' here")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if device != "cpu" and torch.cuda.is_available():
+        return Hardware(torch.device("cuda"), torch.cuda.get_device_name())
+    return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")
+
+
+def versions(hardware: Hardware) -> dict[str, str]:
+    """Return what a reader needs to know about where numbers come from: hardware, Python, torch, CUDA."""
+    import torch
+
+    facts = {"hardware": hardware.words, "python": platform.python_version(), "torch": torch.__version__}
+    return facts | ({"cuda": torch.version.cuda or ""} if hardware.device.type == "cuda" else {})
+
+
+def _processor() -> str:
+    try:
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "CPU"
+    return next((line.partition(":")[2].strip() for line in facts if line.startswith("model name")), "CPU")

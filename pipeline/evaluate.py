@@ -1,0 +1,128 @@
+"""Score every seed of a run on the test set, once: reports/<study>/metrics/<run>.json and <run>-confusion.csv.
+
+python -m pipeline.evaluate digits-fc
+python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad hoc training, scored in that folder)
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from capsnet.files import md5, write_whole
+from pipeline.config import TUNED, Run, load_params, validate
+from pipeline.data import Prepared, read_prepared
+from pipeline.device import configure_torch
+from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
+from pipeline.stage import parser, run_stage
+from pipeline.tracking import find_run, parent_of
+
+if TYPE_CHECKING:
+    from capsnet.evaluation import Scores
+    from capsnet.model import CapsNet
+
+SCORES = ("accuracy", "rloss", "mloss")
+
+
+def evaluate_run(name: str, folder: Path) -> tuple[dict[str, Any], list[dict[str, int]]]:
+    """Return the metrics of all seeds in `folder`, and their confusion matrices as rows of counts."""
+    files = model_files(folder)
+    from capsnet.checkpoint import read_facts
+
+    first = next(iter(files.values()))
+    run = validate(Run, read_facts(first)["settings"], str(first))
+    hardware = configure_torch(run.device, run.threads)
+    data = read_prepared(run.dataset, "test", hardware.device)
+
+    from capsnet.checkpoint import load
+    from capsnet.evaluation import evaluate
+
+    seeds: dict[int, Scores] = {}
+    for seed, path in files.items():
+        model = load(path).to(hardware.device)
+        seeds[seed] = evaluate(model, data.images, data.labels)
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    metrics = {**_facts(name, run, data, model), **summary(seeds), **environment}
+    confusion = [
+        {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
+        for seed, scores in seeds.items()
+        for actual, row in enumerate(scores.confusion.tolist())
+        for predicted, count in enumerate(row)
+    ]
+    return metrics, confusion
+
+
+def _facts(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
+    decoder = model.decoder
+    return {
+        "run": name,
+        "model": run.label + (", tuned" if name.endswith(TUNED) else ""),
+        "dataset": run.dataset,
+        "note": data.manifest.note,
+        "test_images": len(data.labels),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "decoder_parameters": sum(parameter.numel() for parameter in decoder.parameters()) if decoder else 0,
+        "epochs": run.epochs,
+        "lr": run.lr,
+        "alpha": run.alpha,
+    }
+
+
+def summary(seeds: "Mapping[int, Scores]") -> dict[str, Any]:
+    """Return each seed's scores, and mean and sample standard deviation over the seeds where there are several."""
+    made: dict[str, Any] = {
+        "seeds": {
+            str(seed): {
+                **{key: getattr(scores, key) for key in SCORES if getattr(scores, key) is not None},
+                "per_class_accuracy": dict(enumerate(scores.per_class_accuracy)),
+            }
+            for seed, scores in seeds.items()
+        }
+    }
+    for key in SCORES:
+        values = [getattr(scores, key) for scores in seeds.values() if getattr(scores, key) is not None]
+        if values:
+            made[f"{key}_mean"] = statistics.mean(values)
+        if len(values) > 1:
+            made[f"{key}_std"] = statistics.stdev(values)
+    return made
+
+
+def record(experiment: str, folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Add the scores to the MLflow runs that trained the models: each seed's to the child, the means to the parent."""
+    parent = None
+    for seed, path in model_files(folder).items():
+        child = find_run(experiment, {"kind": "seed", "model": md5(path)})
+        if child is None:
+            print(f"{path}: no MLflow run trained this very file (it came from a cache, perhaps)")
+            continue
+        child.log(metrics["epochs"], _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES}))
+        parent = parent_of(child)
+    if parent is not None:
+        means = {key: f"{key}_mean" for key in SCORES} | {f"{key}_std": f"{key}_std" for key in SCORES}
+        parent.log(metrics["epochs"], _test_scores(metrics, means))
+
+
+def _test_scores(values: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float]:
+    return {f"test_{name}": values[column] for name, column in columns.items() if column in values}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    made = parser(__doc__, ("RUN", "a key of `runs` in params.yaml, or <search>-tuned"))
+    made.add_argument("--out", metavar="DIR", type=Path, help="a folder that `train --out` filled")
+    arguments = made.parse_args(argv)
+    params = load_params()
+    name = arguments.run
+    target = arguments.out or REPORTS / params.study_of(name) / METRICS
+    folder = arguments.out or MODELS / name
+    metrics, confusion = evaluate_run(name, folder)
+    write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
+    write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
+    record(params.tracking.experiment, folder, metrics)
+    print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,40 @@
+"""Where the declared files lie, and how tables are written into them."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+MODELS = Path("models")
+REPORTS = Path("reports")
+METRICS = "metrics"
+TUNING = "tuning"
+TABLES = "tables"
+FIGURES = "figures"
+
+
+def model_name(seed: int) -> str:
+    """Return the file name of a seed's model in the folder of its run."""
+    return f"seed-{seed}.safetensors"
+
+
+def state_name(seed: int) -> str:
+    """Return the file name of a seed's training state."""
+    return f"seed-{seed}.state.safetensors"
+
+
+def model_files(folder: Path) -> dict[int, Path]:
+    """Return the models in a run's folder by seed. Raises FileNotFoundError naming the command that trains them."""
+    seeds = sorted(int(path.stem[5:]) for path in folder.glob("seed-*.safetensors") if path.stem[5:].isdigit())
+    if not seeds:
+        raise FileNotFoundError(f"{folder}: no trained models; `dvc repro train@{folder.name}` makes them")
+    return {seed: folder / model_name(seed) for seed in seeds}
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of one shape as CSV; what does not apply is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

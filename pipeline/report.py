@@ -1,0 +1,125 @@
+"""Assemble a study's page, self-contained and without network: reports/<study>/index.html.
+
+python -m pipeline.report digits
+"""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from capsnet.files import write_whole
+from pipeline.config import Params, Run, find, load_params, read_yaml
+from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
+from pipeline.stage import name_argument, run_stage
+from pipeline.tables import footnotes, markdown
+
+TEMPLATES = Path(__file__).parent / "templates"
+# What each kind of figure shows; <dataset>-<kind>.png.
+CAPTIONS = {
+    "curves": "Learning curves on {dataset}: the mean over the seeds, and the range from the lowest to the highest.",
+    "reconstructions": "The first test image of each class of {dataset}, and what the first seed of each run makes of "
+    "it; a wrong class is framed and named.",
+}
+PLOTS = {
+    "history": "Validation accuracy of each trial, and the best so far.",
+    "parallel": "Each line is a trial: its alpha, its learning rate and what came of them.",
+    "contour": "Validation accuracy over both parameters.",
+    "importance": "How much of the variation each parameter explains.",
+}
+
+
+def findings(table: pd.DataFrame) -> list[str]:
+    """Say in sentences what the decoders table shows; nothing is said that is not computed from it."""
+    said = []
+    best = table.loc[table["accuracy_mean"].idxmax()]
+    worst = table.loc[table["accuracy_mean"].idxmin()]
+    said.append(
+        f"The highest mean accuracy is that of {best['model']} ({best['accuracy_mean']:.2f} %), the lowest that of "
+        f"{worst['model']} ({worst['accuracy_mean']:.2f} %); n = {best['seeds']} seeds each."
+    )
+    drawn = table.dropna(subset=["rloss_mean"])
+    if len(drawn):
+        sharpest = drawn.loc[drawn["rloss_mean"].idxmin()]
+        said.append(f"{sharpest['model']} reconstructs best: RLoss {sharpest['rloss_mean']:.2f} per image.")
+    compared = table.dropna(subset=["published_accuracy"])
+    for _, row in compared.iterrows():
+        difference = row["accuracy_mean"] - row["published_accuracy"]
+        said.append(
+            f"{row['model']}: {difference:+.2f} points against the published {row['published_accuracy']:.2f} %."
+        )
+    return said
+
+
+def settings_table(study: str, params: Params) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return run names, and for each setting its value in each run."""
+    names = [name for name, run in params.runs.items() if run.study == study]
+    runs = [params.runs[name] for name in names]
+    return names, [(field, [str(getattr(run, field)) for run in runs]) for field in Run.model_fields]
+
+
+def searches(study: str, params: Params) -> list[dict[str, Any]]:
+    """Return what was found in each search of a study."""
+    found = []
+    for name, entry in params.tune.items():
+        if entry.study != study:
+            continue
+        folder = REPORTS / study / TUNING / name
+        plots = [(picture(folder / f"{plot}.png"), caption) for plot, caption in PLOTS.items()]
+        found.append({"name": name, "entry": entry, "best": read_yaml(folder / "best.yaml"), "plots": plots})
+    return found
+
+
+def picture(path: Path) -> str:
+    """Return a PNG as a data URL. Raises FileNotFoundError if a stage before this one did not draw it."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def page(study: str, params: Params) -> str:
+    """Return the page. Raises ValueError for an unknown study, FileNotFoundError for a missing part."""
+    folder = REPORTS / study
+    tables = {name: pd.read_csv(folder / TABLES / f"{name}.csv") for name in ("decoders", "benchmarks")}
+    figures = [
+        (picture(folder / FIGURES / f"{dataset}-{kind}.png"), caption.format(dataset=dataset))
+        for dataset, entry in params.figures.items()
+        if entry.study == study
+        for kind, caption in CAPTIONS.items()
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    names, settings = settings_table(study, params)
+    return environment.get_template("report.html.j2").render(
+        study=study,
+        title=params.studies[study].title,
+        findings=findings(tables["decoders"]),
+        tables={name: cells(markdown(table)) for name, table in tables.items()},
+        notes=footnotes(study, params).strip().removeprefix("- ").split("\n- "),
+        figures=figures,
+        searches=searches(study, params),
+        names=names,
+        settings=settings,
+    )
+
+
+def cells(table: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, header first."""
+    lines = [line.strip("| \n").split(" | ") for line in table.splitlines()]
+    return [[cell.strip() for cell in line] for line in (lines[0], *lines[2:])]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    name = name_argument(__doc__, "STUDY", "a key of `studies` in params.yaml", argv)
+    params = load_params()
+    find(name, params.studies, "study")
+    path = REPORTS / name / "index.html"
+    write_whole(path, page(name, params))
+    print(path)
+
+
+if __name__ == "__main__":
+    run_stage(main)

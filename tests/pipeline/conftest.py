@@ -1,0 +1,22 @@
+"""The tiny project of tests/tiny_project.py as fixtures."""
+
+from pathlib import Path
+
+import pytest
+from tiny_project import make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project; the working directory is its folder."""
+    monkeypatch.chdir(tmp_path)
+    return make_project(tmp_path)
+
+
+@pytest.fixture
+def prepared(project: Path) -> Path:
+    """The project with its data set prepared."""
+    from pipeline import prepare
+
+    prepare.main(["squares"])
+    return project

@@ -1,0 +1,185 @@
+"""What a user can cause ends in one clear line and status 2, and nothing is lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_project import ROOT, tiny_params, write_params
+
+from pipeline.config import load_params
+
+
+def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def set_at(params: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    for key in parents:
+        params = params[key]
+    if value is None:
+        del params[last]
+    else:
+        params[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("runs/toy-fc/lr", "fast", "runs.toy-fc.lr: got 'fast', expected a valid number"),
+        ("runs/toy-fc/lr", 0, "runs.toy-fc.lr: got 0, expected greater than 0"),
+        ("runs/toy-fc/lr", None, "runs.toy-fc.lr: missing"),
+        ("runs/toy-fc/learning", 1, "runs.toy-fc.learning: unknown key"),
+        ("runs/toy-fc/epoch", 1, "runs.toy-fc.epoch: unknown key, did you mean 'epochs'?"),
+        ("runs/toy-fc/epochs", 2.5, "runs.toy-fc.epochs: got 2.5, expected a valid integer"),
+        ("runs/toy-fc/batch_norm", "yes", "runs.toy-fc.batch_norm: got 'yes', expected a valid boolean"),
+        ("runs/toy-fc/decoder", "conv", "runs.toy-fc.decoder: got 'conv', expected 'none', 'fc' or 'deconv'"),
+        ("runs/toy-fc/dataset", "cubes", "runs.toy-fc.dataset: got 'cubes', expected one of squares"),
+        ("runs/toy-fc/study", "other", "runs.toy-fc.study: got 'other', expected one of toy"),
+        ("runs/toy-fc_bn/batch_size", 1, "runs.toy-fc_bn.batch_size: got 1, expected at least 2 with batch_norm"),
+        ("tune/toy/run", "nobody", "tune.toy.run: got 'nobody', expected one of toy-"),
+        ("studies/toy/decoders", ["nobody"], "studies.toy.decoders: got 'nobody', expected one of toy-"),
+        ("seeds", [], "seeds: got [], "),
+        ("speed", 1, "speed: unknown key"),
+    ],
+)
+def test_a_fault_in_params_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
+    params = tiny_params()
+    set_at(params, path, value)
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert said in str(caught.value)
+
+
+def test_every_fault_is_named_at_once(project: Path) -> None:
+    params = tiny_params()
+    set_at(params, "runs/toy-fc/lr", "fast")
+    set_at(params, "runs/toy-deconv/alpha", -1)
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"runs\.toy-deconv\.alpha.*\n.*runs\.toy-fc\.lr"):
+        load_params()
+
+
+def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
+    text = Path("params.yaml").read_text().replace("lr: 0.01", "lr: 1e-2")
+    Path("params.yaml").write_text(text)
+    assert load_params().runs["toy-fc"].lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pipeline.train", "nobody"], "run: got 'nobody', expected one of toy-"),
+        (["pipeline.train", "toy-fc"], "dvc repro prepare@squares"),
+        (["pipeline.train", "toy-fc", "--set", "lr=fast", "--out", "x"], "lr: got 'fast', expected a valid number"),
+        (["pipeline.train", "toy-fc", "--set", "lr", "--out", "x"], "expected NAME=VALUE"),
+        (["pipeline.train", "toy-fc", "--set", "lr=0.1"], "--out: missing"),
+        (["pipeline.train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
+        (["pipeline.evaluate", "toy-fc"], "dvc repro train@toy-fc"),
+        (["pipeline.tables", "toy"], "dvc repro evaluate@toy-fc"),
+        (["pipeline.tables", "nothing"], "study: got 'nothing', expected one of toy"),
+        (["pipeline.prepare", "cubes"], "dataset: got 'cubes', expected one of squares"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_ends_in_one_line_and_status_2(project: Path, arguments: list[str], said: str) -> None:
+    ended = call(*arguments, CUDA_VISIBLE_DEVICES="")
+    assert ended.returncode == 2, ended.stderr
+    assert said in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_params_file_says_where_stages_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = call("pipeline.train", "toy-fc")
+    assert ended.returncode == 2
+    assert "top folder" in ended.stderr
+
+
+def test_broken_yaml_is_named_with_its_line(project: Path) -> None:
+    Path("params.yaml").write_text("seeds: [0\nruns: {}\n")
+    ended = call("pipeline.train", "toy-fc")
+    assert ended.returncode == 2
+    assert "params.yaml:2: not YAML" in ended.stderr
+
+
+def test_an_unreachable_tracking_server_stops_a_stage_before_it_trains(prepared: Path) -> None:
+    ended = call(
+        "pipeline.train", "toy-fc", MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+    )
+    assert ended.returncode == 2
+    assert "MLflow: http://127.0.0.1:9 cannot be used" in ended.stderr
+    assert not (prepared / "models").exists()
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(prepared: Path) -> None:
+    from pipeline import train
+
+    train.main(["toy-fc", "--set", "epochs=1", "--seeds", "0", "--out", "first"])
+    state = "first/seed-0.state.safetensors"
+    with pytest.raises(ValueError, match=r"checkpoint of another configuration: lr: got 0\.01, expected 0\.02"):
+        train.main(["toy-fc", "--set", "lr=0.02", "--seeds", "0", "--out", "second", "--resume", state])
+
+
+def test_a_network_that_cannot_be_built_for_the_images_is_refused(prepared: Path) -> None:
+    from pipeline import train
+
+    with pytest.raises(ValueError, match="image_size: got 20, too small for conv_kernel 19"):
+        train.main(["toy-fc", "--set", "conv_kernel=19", "--out", "x"])
+
+
+def test_damaged_own_data_is_refused_by_prepare(project: Path) -> None:
+    from pipeline import prepare
+
+    whole = Path("squares.npz").read_bytes()
+    Path("squares.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"squares\.npz: not an \.npz file, or a damaged one"):
+        prepare.main(["squares"])
+    assert not Path("data").exists()
+
+
+def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from capsnet import checkpoint
+    from pipeline import train
+
+    written: list[Path] = []
+    write = checkpoint.write_whole
+
+    def until_full(path: Path, content: str | bytes) -> None:
+        if len(written) == 1:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_whole", until_full)
+    with pytest.raises(OSError, match="No space left on device"):
+        train.main(["toy-fc"])
+    assert len(checkpoint.read_history(written[0])) == 1
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    train.main(["toy-fc"])
+    assert Path("models/toy-fc/history.csv").exists()
+
+
+def test_a_folder_of_labels_out_of_range_is_refused(project: Path) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    changed["test_labels"] = changed["test_labels"] + 1
+    np.savez("squares.npz", **changed)
+    with pytest.raises(ValueError, match="test_labels: got 3, expected 0 to 2"):
+        prepare.main(["squares"])

@@ -1,0 +1,144 @@
+"""Stages killed with -9 and started again: the same bytes, the same trials, one MLflow run."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_project import ROOT, make_project, tiny_params, write_params
+
+EPOCHS = 40
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*arguments: str) -> str:
+    process = start(*arguments)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+def kill_when(process: "subprocess.Popen[str]", reached: object, pattern: str) -> None:
+    """Kill -9 as soon as `reached(paths)` for the files that match."""
+    deadline = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < deadline:
+        if reached(sorted(Path(".scratch").glob(pattern))):  # type: ignore[operator]
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL, f"ended before it was killed: {said}"
+
+
+def query(statement: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect("mlflow.db") as store:
+        return store.execute(statement).fetchall()
+
+
+@pytest.fixture
+def long_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two equal projects with enough epochs to be killed in; the working directory is the first."""
+    from pipeline import prepare
+
+    params = tiny_params()
+    params["runs"]["toy-fc"]["epochs"] = EPOCHS
+    params["tune"]["toy"] |= {"trials": 6, "epochs": 4}
+    folders = [make_project(tmp_path_factory.mktemp(name)) for name in ("broken", "whole")]
+    for folder in folders:
+        write_params(folder, params)
+        monkeypatch.chdir(folder)
+        prepare.main(["squares"])
+    monkeypatch.chdir(folders[0])
+    return folders[0], folders[1]
+
+
+def test_a_training_killed_in_each_seed_ends_with_the_same_bytes_and_one_mlflow_run(
+    long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, whole = long_project
+    kill_when(
+        start("pipeline.train", "toy-fc"), lambda paths: len(paths) == 1, "train/toy-fc/*/seed-0.state.safetensors"
+    )
+    kill_when(
+        start("pipeline.train", "toy-fc"), lambda paths: len(paths) == 1, "train/toy-fc/*/seed-1.state.safetensors"
+    )
+    assert not Path("models").exists()
+    finish("pipeline.train", "toy-fc")
+    assert query("select name, status from runs order by name") == [
+        ("toy-fc", "FINISHED"),
+        ("toy-fc seed 0", "FINISHED"),
+        ("toy-fc seed 1", "FINISHED"),
+    ]
+    steps = query(
+        "select run_uuid, count(*), count(distinct step) from metrics where key = 'train_loss' group by run_uuid"
+    )
+    assert [counts for _, *counts in steps] == [[EPOCHS, EPOCHS]] * 2
+    monkeypatch.chdir(whole)
+    finish("pipeline.train", "toy-fc")
+    for name in ("seed-0.safetensors", "seed-1.safetensors", "history.csv"):
+        assert (broken / "models/toy-fc" / name).read_bytes() == (whole / "models/toy-fc" / name).read_bytes(), name
+
+
+def test_a_search_killed_twice_ends_with_the_same_trials(
+    long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, whole = long_project
+
+    def told(at_least: int) -> object:
+        # Operation 6 of Optuna's journal sets a trial's state: running or ended.
+        return lambda paths: any(
+            path.read_text().count('"op_code": 6') + path.read_text().count('"op_code":6') >= at_least for path in paths
+        )
+
+    kill_when(start("pipeline.tune", "toy"), told(2), "tune/toy/*/journal.log")
+    kill_when(start("pipeline.tune", "toy"), told(6), "tune/toy/*/journal.log")
+    finish("pipeline.tune", "toy")
+    assert set(query("select distinct status from runs")) == {("FINISHED",)}
+    monkeypatch.chdir(whole)
+    finish("pipeline.tune", "toy")
+    for name in ("best.yaml", "trials.csv", "history.png"):
+        ours, theirs = (folder / "reports/toy/tuning/toy" / name for folder in (broken, whole))
+        assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_a_second_trainer_of_the_same_run_is_refused_while_the_first_lives(long_project: tuple[Path, Path]) -> None:
+    from pipeline.scratch import scratch
+
+    with (
+        scratch("train", "toy-fc", "key"),
+        pytest.raises(ValueError, match="already running"),
+        scratch("train", "toy-fc", "key"),
+    ):
+        pass
+
+
+def test_an_open_run_of_an_earlier_configuration_becomes_killed(long_project: tuple[Path, Path]) -> None:
+    kill_when(
+        start("pipeline.train", "toy-fc"), lambda paths: len(paths) == 1, "train/toy-fc/*/seed-0.state.safetensors"
+    )
+    params = tiny_params()
+    params["runs"]["toy-fc"]["epochs"] = 1
+    write_params(Path(), params)
+    finish("pipeline.train", "toy-fc")
+    states = query("select name, status, count(*) from runs group by name, status order by name, status")
+    assert states == [
+        ("toy-fc", "FINISHED", 1),
+        ("toy-fc", "KILLED", 1),
+        ("toy-fc seed 0", "FINISHED", 1),
+        ("toy-fc seed 0", "KILLED", 1),
+        ("toy-fc seed 1", "FINISHED", 1),
+    ]
+    assert not list(Path(".scratch").glob("train/toy-fc/*"))

@@ -1,0 +1,98 @@
+"""Tracking records and never ends a training; it nests where it should."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_project import ROOT
+
+from pipeline import tracking
+from pipeline.tracking import TrackedRun, tracked
+
+TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
+
+
+def query(statement: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect("mlflow.db") as store:
+        return store.execute(statement).fetchall()
+
+
+def test_a_failure_in_the_middle_of_training_is_one_warning_and_no_lost_run(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    from pipeline import train
+
+    calls: list[str] = []
+    log_batch = MlflowClient.log_batch
+
+    def broken(self: MlflowClient, run_id: str, *arguments: object, metrics: object = (), **rest: object) -> None:
+        calls.append(run_id)
+        if metrics:
+            raise ConnectionError("the server has gone")
+        log_batch(self, run_id, *arguments, **rest)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", broken)
+    train.main(["toy-fc"])
+    assert Path("models/toy-fc/history.csv").exists()
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning: MLflow" in line]
+    assert (
+        said == ["warning: MLflow: the server has gone; this run is no longer recorded, its files are"] * 2
+    )  # a seed each
+
+
+def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:
+    for error in (RuntimeError, KeyboardInterrupt):
+        with pytest.raises(error), tracked("test", error.__name__, tags=TAGS):
+            raise error
+    assert query("select name, status from runs order by name") == [
+        ("KeyboardInterrupt", "KILLED"),
+        ("RuntimeError", "FAILED"),
+    ]
+
+
+def test_a_run_started_by_mlflow_run_becomes_the_parent(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracked("test", "outer", tags=TAGS) as outer:
+        ((experiment,),) = query("select experiment_id from runs")
+        monkeypatch.setenv("MLFLOW_RUN_ID", outer.id)
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", str(experiment))
+        with tracked("another", "inner", tags=TAGS):
+            pass
+    assert query("select value from tags where key = 'mlflow.parentRunId'") == [(outer.id,)]
+    assert len(set(query("select experiment_id from runs"))) == 1
+
+
+def test_the_store_lies_in_the_real_repository_of_a_dvc_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = project / "real"
+    real.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(real))
+    assert tracking.store() == f"sqlite:///{real}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert tracking.store() == "http://127.0.0.1:1"
+
+
+def test_processes_that_start_together_share_one_new_store(project: Path) -> None:
+    code = """from pipeline.tracking import tracked
+with tracked("test", "x", tags={"kind": "run"}) as run:
+    run.log(1, {"a": 1.0})"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(3)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    assert query("select count(*) from runs where status = 'FINISHED'") == [(3,)]
+
+
+def test_a_resumed_run_records_each_step_once(project: Path) -> None:
+    with tracked("test", "x", tags=TAGS) as first:
+        first.log(1, {"train_loss": 1.0})
+    again = TrackedRun(first.client, first.id)
+    again.resume("train_loss")
+    again.log(1, {"train_loss": 5.0})
+    again.log(2, {"train_loss": 2.0})
+    assert query("select step, value from metrics order by step") == [(1, 1.0), (2, 2.0)]

@@ -1,0 +1,108 @@
+"""A project in small: synthetic images, two tiny runs, one search, in a folder of its own."""
+
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "study": "toy",
+    "dataset": "squares",
+    "conv_channels": 4,
+    "conv_kernel": 5,
+    "primary_types": 2,
+    "primary_dim": 4,
+    "primary_kernel": 5,
+    "primary_stride": 2,
+    "class_dim": 4,
+    "routing_iterations": 2,
+    "routing_bias": True,
+    "leaky_routing": False,
+    "decoder": "fc",
+    "decoder_hidden": [8],
+    "decoder_channels": 2,
+    "batch_norm": False,
+    "epochs": 2,
+    "batch_size": 16,
+    "lr": 0.01,
+    "lr_decay": 1.0,
+    "lr_decay_steps": 100,
+    "lr_floor": 0.0,
+    "alpha": 0.0005,
+    "alpha_schedule": "constant",
+    "reconstruction": "l2",
+    "max_shift": 1,
+    "validation": 0.25,
+    "device": "cpu",
+    "threads": 1,
+    "checkpoint_every": 1,
+}
+VARIANTS = {
+    "toy-fc": {},
+    "toy-fc_bn": {"batch_norm": True},
+    "toy-deconv": {"decoder": "deconv"},
+    "toy-deconv_bn": {"decoder": "deconv", "batch_norm": True},
+}
+
+
+def tiny_params() -> dict:
+    return {
+        "seeds": [0, 1],
+        "tracking": {"experiment": "test", "tensorboard": True},
+        "datasets": {"squares": {"format": "npz", "raw": "squares.npz"}},
+        "presets": {"reference": TINY},
+        "runs": {name: TINY | changes for name, changes in VARIANTS.items()},
+        "tune": {
+            "toy": {
+                "study": "toy",
+                "dataset": "squares",
+                "run": "toy-fc",
+                "trials": 4,
+                "epochs": 2,
+                "validation": 0.5,
+                "alpha": [0.0001, 0.01],
+                "lr": [0.001, 0.1],
+            }
+        },
+        "figures": {"squares": {"study": "toy", "runs": list(VARIANTS)}},
+        "studies": {
+            "toy": {
+                "title": "Toy",
+                "decoders": [*VARIANTS, "toy-tuned"],
+                "benchmarks": ["toy-fc"],
+                "published": [{"model": "Others", "dataset": "squares", "accuracy": 99.0, "source": "Somebody 2000"}],
+            }
+        },
+        "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},
+    }
+
+
+def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of three classes: a bright square at one of three heights, on noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    images = generator.integers(0, 40, (count, 20, 20), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 + 6 * label : 7 + 6 * label, 7:13] = 220
+    return images, labels
+
+
+def write_params(folder: Path, params: dict) -> None:
+    with (folder / "params.yaml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(params, file)
+
+
+def make_project(folder: Path) -> Path:
+    train_images, train_labels = squares(48, 0)
+    test_images, test_labels = squares(12, 1)
+    np.savez(
+        folder / "squares.npz",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        note=np.array("made for a test"),
+    )
+    write_params(folder, tiny_params())
+    return folder
