@@ -34,24 +34,30 @@ PLOTS = {
 
 def findings(table: pd.DataFrame) -> list[str]:
     """Say in sentences what the decoders table shows; nothing is said that is not computed from it."""
-    said = []
-    best = table.loc[table["accuracy_mean"].idxmax()]
-    worst = table.loc[table["accuracy_mean"].idxmin()]
-    said.append(
-        f"The highest mean accuracy is that of {best['model']} ({best['accuracy_mean']:.2f} %), the lowest that of "
-        f"{worst['model']} ({worst['accuracy_mean']:.2f} %); n = {best['seeds']} seeds each."
-    )
-    drawn = table.dropna(subset=["rloss_mean"])
-    if len(drawn):
-        sharpest = drawn.loc[drawn["rloss_mean"].idxmin()]
-        said.append(f"{sharpest['model']} reconstructs best: RLoss {sharpest['rloss_mean']:.2f} per image.")
-    compared = table.dropna(subset=["published_accuracy"])
-    for _, row in compared.iterrows():
+    accuracy, spreads = table["accuracy_mean"], table["accuracy_std"]
+    highest, lowest = accuracy.max(), accuracy.min()
+    said = [
+        f"Highest mean accuracy: {_names(table, accuracy == highest)} ({highest:.2f} %); lowest: "
+        f"{_names(table, accuracy == lowest)} ({lowest:.2f} %)."
+    ]
+    if spreads.notna().any():
+        said.append(
+            f"They are {highest - lowest:.2f} points apart; between seeds of one run the accuracy varies by a standard "
+            f"deviation of {spreads.min():.2f} to {spreads.max():.2f} points (n = {table['seeds'].min()})."
+        )
+    rloss = table["rloss_mean"]
+    if rloss.notna().any():
+        said.append(f"Best reconstruction: {_names(table, rloss == rloss.min())}, RLoss {rloss.min():.2f} per image.")
+    for _, row in table.dropna(subset=["published_accuracy"]).iterrows():
         difference = row["accuracy_mean"] - row["published_accuracy"]
         said.append(
             f"{row['model']}: {difference:+.2f} points against the published {row['published_accuracy']:.2f} %."
         )
     return said
+
+
+def _names(table: pd.DataFrame, chosen: "pd.Series[bool]") -> str:
+    return " and ".join(table.loc[chosen, "model"])
 
 
 def settings_table(study: str, params: Params) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -79,16 +79,16 @@ def markdown(table: pd.DataFrame) -> str:
     shown = pd.DataFrame({"Run": table["run"], "Model": table["model"]})
     if "dataset" in table:
         shown["Data"] = table["dataset"]
-    for column, title in (("parameters", "Parameters"), ("decoder_parameters", "Decoder parameters")):
-        if column in table:
-            shown[title] = table[column].map("{:,}".format)
-    shown["Epochs"], shown["n"] = table["epochs"], table["seeds"]
-    for key, title, digits in (("rloss", "RLoss", 2), ("mloss", "MLoss", 4), ("accuracy", "Accuracy (%)", 2)):
+    for key, title, digits in (("accuracy", "Accuracy (%)", 2), ("rloss", "RLoss", 2), ("mloss", "MLoss", 4)):
         if f"{key}_mean" in table:
             pairs = zip(table[f"{key}_mean"], table[f"{key}_std"], strict=True)
             shown[title] = [spread(mean, std, digits) for mean, std in pairs]
         if f"published_{key}" in table:
             shown[f"{title}, published"] = [spread(value, float("nan"), digits) for value in table[f"published_{key}"]]
+    shown["n"], shown["Epochs"] = table["seeds"], table["epochs"]
+    for column, title in (("decoder_parameters", "Decoder parameters"), ("parameters", "Parameters")):
+        if column in table:
+            shown[title] = table[column].map("{:,}".format)
     if "source" in table:
         shown["Source"] = table["source"]
     shown = shown.astype(object).where(shown.notna(), "").astype(str)

@@ -51,7 +51,7 @@ def run_search(search: Search, storage: optuna.storages.BaseStorage | str, paren
     The sampler is made anew for each trial from the number of finished ones: a fixed seed would repeat its first draws
     after an interruption. A trial that a killed process left running is told FAIL and drawn again.
     """
-    study = _open_study(f"{search.name}-{search.tags['fingerprint']}", storage)
+    study = _open_study(f"{search.name}-{search.tags['fingerprint']}", storage, search.entry.epochs)
     for left in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     while (done := len(study.get_trials(states=FINISHED))) < search.entry.trials:
@@ -64,9 +64,9 @@ def run_search(search: Search, storage: optuna.storages.BaseStorage | str, paren
     return trials
 
 
-def _open_study(name: str, storage: optuna.storages.BaseStorage | str) -> optuna.Study:
+def _open_study(name: str, storage: optuna.storages.BaseStorage | str, epochs: int) -> optuna.Study:
     """Open the study to go on with: one that finished earlier stays as it is, and the next number is taken."""
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=epochs // 2)
     number = 1
     while True:
         study = optuna.create_study(

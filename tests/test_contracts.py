@@ -1,11 +1,26 @@
 """Contracts between files: import arrows, dvc.yaml's deps, params.yaml, names, the README's tables."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import fields
+from html import unescape
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
+
+from capsnet.data.catalogue import DATASETS
+from capsnet.decoders import DECODERS
+from capsnet.losses import RECONSTRUCTION_LOSSES
+from capsnet.model import ModelConfig
+from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
+from pipeline.config import Dataset, Run, load_params
+from pipeline.readme import with_tables
+from pipeline.report import cells
+from pipeline.tables import BUILDERS, markdown
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -57,3 +72,78 @@ def test_a_stage_declares_every_file_that_it_imports(name: str) -> None:
     if name == "report":
         expected |= {"pipeline/templates/report.html.j2"}
     assert sorted(declared) == sorted(expected)
+
+
+def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:
+    assert {f"{name.removesuffix('-tuned')}.py" for name in STAGES} <= {
+        path.name for path in (ROOT / "pipeline").iterdir()
+    }
+    entry_points = YAML(typ="safe", pure=True).load((ROOT / "MLproject").read_text())["entry_points"]
+    assert set(entry_points) == {"main", "train", "evaluate", "tune", "report"}
+    assert set(entry_points) - {"main"} <= set(STAGES)
+
+
+def test_the_parameters_in_git_are_valid_and_spell_out_every_setting() -> None:
+    params = load_params(ROOT / "params.yaml")
+    settings = {field.name for config in (ModelConfig, TrainingConfig) for field in fields(config)}
+    of_data = {"image_size", "channels", "classes"}
+    assert settings - of_data <= set(Run.model_fields) == set(params.presets["reference"])
+    assert all(field.is_required() and field.description for field in Run.model_fields.values())
+
+
+@pytest.mark.parametrize("name", load_params(ROOT / "params.yaml").runs)
+def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
+    run = load_params(ROOT / "params.yaml").runs[name]
+    assert run.model(28, 1, 10).decoder == run.decoder
+    assert run.training().alpha == run.alpha
+
+
+def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
+    choices = {
+        "decoder": DECODERS,
+        "alpha_schedule": ALPHA_SCHEDULES,
+        "reconstruction": RECONSTRUCTION_LOSSES,
+    }
+    for name, offered in choices.items():
+        assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name
+    assert set(get_args(Dataset.model_fields["format"].annotation)) == {*DATASETS, "npz"}
+    assert STAGES["download"]["foreach"] == list(DATASETS)
+
+
+def test_the_tables_in_the_readme_are_those_in_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = Path("README.md").read_text()
+    assert text.count("<!-- table:") == text.count("<!-- end -->") >= 1
+    assert text == with_tables(text), "`make readme` puts them there"
+
+
+def test_the_page_in_git_shows_the_tables_in_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = load_params()
+    for study in (path.parent.name for path in Path("reports").glob("*/index.html")):
+        page = unescape(Path(f"reports/{study}/index.html").read_text())
+        for name, build in BUILDERS.items():
+            table = build(study, params)
+            assert Path(f"reports/{study}/tables/{name}.csv").read_text() == table.to_csv(
+                index=False, lineterminator="\n"
+            )
+            assert all(cell in page for row in cells(markdown(table)) for cell in row)
+
+
+@pytest.mark.parametrize(
+    "module", ["capsnet", *(f"pipeline.{path.stem}" for path in (ROOT / "pipeline").glob("[a-z]*.py"))]
+)
+def test_importing_a_module_prints_nothing_and_leaves_torch_for_later(module: str) -> None:
+    code = f"import {module}, sys; print('torch' in sys.modules and {module!r} != 'pipeline.tune')"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
+
+
+def test_no_file_in_git_names_a_package_registry_or_a_folder_above_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    hosts = ("py" + "pi.org", "python" + "hosted.org", "." * 2 + "/shared")
+    for name in filter(None, listed.split("\0")):
+        if name == ".ci/run" or not (ROOT / name).is_file() or name.endswith(".png"):
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not any(host in text for host in hosts), name
