@@ -48,5 +48,5 @@ lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 $(VENV)/.built: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock
 	@touch $@

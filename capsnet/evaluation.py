@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from capsnet.losses import margin_loss, reconstruction_loss
+from capsnet.losses import ReconstructionLoss, margin_loss, reconstruction_loss
 from capsnet.model import CapsNet
 
 
@@ -17,7 +17,7 @@ class Scores(NamedTuple):
     """Means over the images; `rloss` is None for a network without a decoder."""
 
     accuracy: float  # percent
-    rloss: float | None  # summed squared error per image, decoder fed with the predicted class
+    rloss: float | None  # reconstruction loss per image, decoder fed with the predicted class
     mloss: float  # margin loss per image
     confusion: Int64[Tensor, "J J"]  # images of class [row] taken for class [column], on the CPU
 
@@ -31,11 +31,17 @@ class Scores(NamedTuple):
 
 @torch.no_grad()
 def evaluate(
-    model: CapsNet, images: UInt8[Tensor, "N C H W"], labels: Int64[Tensor, " N"], *, batch_size: int = 256
+    model: CapsNet,
+    images: UInt8[Tensor, "N C H W"],
+    labels: Int64[Tensor, " N"],
+    *,
+    rloss: ReconstructionLoss = reconstruction_loss,
+    batch_size: int = 256,
 ) -> Scores:
     """Score `model` on images and labels that lie on its device; the model's training mode is left as it was.
 
-    `batch_size` bounds the memory; the scores do not depend on it beyond rounding.
+    `rloss` is what the score of that name means. `batch_size` bounds the memory; the scores do not depend on it beyond
+    rounding.
     """
     was_training = model.training
     model.eval()
@@ -48,9 +54,9 @@ def evaluate(
         confusion += torch.bincount(truth * classes + output.lengths.argmax(1), minlength=classes * classes)
         sums[0] += margin_loss(output.lengths, truth).sum()
         if output.reconstruction is not None:
-            sums[1] += reconstruction_loss(pixels, output.reconstruction).sum()
+            sums[1] += rloss(pixels, output.reconstruction).sum()
     model.train(was_training)
-    mloss, rloss = (sums / len(images)).tolist()
+    mloss_mean, rloss_mean = (sums / len(images)).tolist()
     confusion = confusion.view(classes, classes).cpu()
     accuracy = 100 * confusion.diagonal().sum().item() / len(images)
-    return Scores(accuracy, rloss if model.decoder else None, mloss, confusion)
+    return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion)

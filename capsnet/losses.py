@@ -3,6 +3,8 @@
 Axes: B batch, J classes, C channels, H W height and width.
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -31,4 +33,6 @@ def absolute_error(images: Float[Tensor, "B C H W"], reconstruction: Float[Tenso
     return (reconstruction - images).abs().sum((1, 2, 3))
 
 
-RECONSTRUCTION_LOSSES = {"l2": reconstruction_loss, "l1": absolute_error}
+ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
+
+RECONSTRUCTION_LOSSES: dict[str, ReconstructionLoss] = {"l2": reconstruction_loss, "l1": absolute_error}

@@ -103,14 +103,7 @@ def train(
             row = _train_epoch(state, config, training, seed, epoch, bar, checkpoint)
             speed = len(training.labels) / (time.perf_counter() - start)
             if validation is not None:
-                scores = evaluate(state.model, validation.images, validation.labels)
-                val_alpha = row["alpha"] or 0.0
-                row |= {
-                    "val_loss": scores.mloss + val_alpha * (scores.rloss or 0.0),
-                    "val_rloss": scores.rloss,
-                    "val_mloss": scores.mloss,
-                    "val_accuracy": scores.accuracy,
-                }
+                row |= _validate(state.model, config, validation, epoch)
             state.history.append(row)
             if checkpoint is not None and (epoch % checkpoint_every == 0 or epoch == config.epochs):
                 save_state(checkpoint, _tensors(state), belongs_to, state.history)
@@ -153,7 +146,7 @@ def _initial_state(model_config: ModelConfig, config: TrainingConfig, seed: int,
     for part in (model.encoder, model.decoder):
         if part is not None:
             part.to(memory_format=torch.channels_last)
-    return _State(model, torch.optim.Adam(model.parameters(), config.lr), [])
+    return _State(model, torch.optim.Adam(model.parameters(), config.lr, fused=True), [])
 
 
 def _tensors(state: _State) -> dict[str, Tensor]:
@@ -171,8 +164,10 @@ def _restored(state: _State, path: Path, belongs_to: Mapping[str, Any]) -> _Stat
     )
     for name, parameter in state.model.named_parameters():
         for key in ("step", "exp_avg", "exp_avg_sq"):
-            value = tensors[f"optimizer.{name}.{key}"]
-            state.optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+            value = tensors[f"optimizer.{name}.{key}"].to(parameter.device)
+            # The fused update walks through memory: its averages have to lie there as the parameter does.
+            like_parameter = torch.empty_like(parameter.detach())
+            state.optimizer.state[parameter][key] = value if key == "step" else like_parameter.copy_(value)
     return state._replace(history=history)
 
 
@@ -193,6 +188,18 @@ def _batches(order: Int64[Tensor, " N"], size: int) -> Iterator[Int64[Tensor, " 
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     yield from batches
+
+
+def _validate(model: CapsNet, config: TrainingConfig, data: _Images, epoch: int) -> Row:
+    rloss = RECONSTRUCTION_LOSSES[config.reconstruction]
+    scores = evaluate(model, data.images, data.labels, rloss=rloss)
+    alpha = ALPHA_SCHEDULES[config.alpha_schedule](config.alpha, epoch)
+    return {
+        "val_loss": scores.mloss + alpha * (scores.rloss or 0.0),
+        "val_rloss": scores.rloss,
+        "val_mloss": scores.mloss,
+        "val_accuracy": scores.accuracy,
+    }
 
 
 def _train_epoch(

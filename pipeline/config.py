@@ -197,15 +197,10 @@ class Params(Checked):
             _require(name, study_of, f"published.{name}")
         return self
 
-    def run(self, name: str) -> Run:
-        """Return a run, or the run that a tuned one varies. Raises ValueError for an unknown name."""
-        tuned = {search + TUNED: self.runs[entry.run] for search, entry in self.tune.items()}
-        return find(name, {**self.runs, **tuned}, "run")
-
     def study_of(self, name: str) -> str:
-        """Return the study whose tables a run, or a tuned run, belongs to."""
-        search = name.removesuffix(TUNED)
-        return self.tune[search].study if name not in self.runs and search in self.tune else self.run(name).study
+        """Return the study whose tables a run, or a tuned run, belongs to. Raises ValueError for an unknown name."""
+        tuned = {search + TUNED: entry.study for search, entry in self.tune.items()}
+        return find(name, {**{run: entry.study for run, entry in self.runs.items()}, **tuned}, "run")
 
 
 def load_params(path: Path = PARAMS) -> Params:

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capsnet.files import md5, write_whole
+from capsnet.files import write_whole
 from pipeline.config import TUNED, Run, load_params, validate
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
 from pipeline.stage import parser, run_stage
-from pipeline.tracking import find_run, parent_of
+from pipeline.tracking import find_trained
 
 if TYPE_CHECKING:
     from capsnet.evaluation import Scores
@@ -93,12 +93,10 @@ def record(experiment: str, folder: Path, metrics: Mapping[str, Any]) -> None:
     """Add the scores to the MLflow runs that trained the models: each seed's to the child, the means to the parent."""
     parent = None
     for seed, path in model_files(folder).items():
-        child = find_run(experiment, {"kind": "seed", "model": md5(path)})
-        if child is None:
-            print(f"{path}: no MLflow run trained this very file (it came from a cache, perhaps)")
-            continue
-        child.log(metrics["epochs"], _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES}))
-        parent = parent_of(child)
+        trained = find_trained(experiment, path)
+        if trained is not None:
+            parent = trained.parent
+            trained.seed.log(metrics["epochs"], _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES}))
     if parent is not None:
         means = {key: f"{key}_mean" for key in SCORES} | {f"{key}_std": f"{key}_std" for key in SCORES}
         parent.log(metrics["epochs"], _test_scores(metrics, means))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from capsnet.files import md5, whole_file
+from capsnet.files import whole_file
 from pipeline.config import Params, find, load_params
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import FIGURES, MODELS, REPORTS, model_files
 from pipeline.stage import name_argument, run_stage
-from pipeline.tracking import find_run, parent_of
+from pipeline.tracking import find_trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +133,7 @@ def reconstruct(run: str, label: str, images: np.ndarray, data: Prepared) -> Sho
 def draw(name: str, params: Params) -> dict[str, "Figure"]:
     """Return the figures of one entry of `figures`, by name. Raises ValueError for an unknown one."""
     entry = find(name, params.figures, "figures")
-    runs = {run: params.run(run) for run in entry.runs}
+    runs = {run: params.runs[run] for run in entry.runs}
     first = next(iter(runs.values()))
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
@@ -165,10 +165,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             figure.savefig(temporary, format="png", dpi=200)
         paths.append(path)
     for run in entry.runs:
-        child = find_run(params.tracking.experiment, {"kind": "seed", "model": md5(first_model(run))})
-        parent = parent_of(child) if child else None
-        if parent is not None:
-            parent.attach(*paths, folder="figures")
+        trained = find_trained(params.tracking.experiment, first_model(run))
+        if trained is not None and trained.parent is not None:
+            trained.parent.attach(*paths, folder="figures")
     print(", ".join(map(str, paths)))
 
 

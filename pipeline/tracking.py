@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from capsnet.files import md5
 from pipeline.scratch import FOLDER, root
 
 if TYPE_CHECKING:
@@ -77,16 +78,18 @@ class TrackedRun:
         """Set the final status: FINISHED, FAILED or KILLED."""
         self._safely(lambda: self.client.set_terminated(self.id, status))
 
+    def silence(self, error: Exception) -> None:
+        """Warn, and record nothing more in this run."""
+        self.silent = True
+        print(f"warning: MLflow: {_first_line(error)}; this run is no longer recorded, its files are", file=sys.stderr)
+
     def _safely(self, call: Callable[[], object]) -> None:
         if self.silent:
             return
         try:
             call()
         except Exception as error:  # whatever the store, the network or the disk may raise
-            self.silent = True
-            print(
-                f"warning: MLflow: {_first_line(error)}; this run is no longer recorded, its files are", file=sys.stderr
-            )
+            self.silence(error)
 
 
 @contextmanager
@@ -105,30 +108,16 @@ def tracked(
     With `resume`, a run with the very same tags that a killed process left open (and each child of it) goes on; others
     that were left open for the same output become KILLED. `tags` then name stage, output and fingerprint.
 
-    Raises ValueError if the store cannot be reached now; later failures only warn.
+    Raises ValueError if the store cannot be used for a run without a parent: nothing is lost by then. Later failures,
+    and that of a child, only warn.
     """
-    client = _client()
-    from mlflow.exceptions import MlflowException
-
     try:
-        experiment_id = _experiment(client, experiment)
-        # `mlflow run` names its own run here: the parent of whatever the stages start.
-        outer = os.environ.get("MLFLOW_RUN_ID")
-        above = {PARENT: parent.id} if parent else {PARENT: outer} if outer else {}
-        run_id = _left_open(client, experiment_id, {**tags, **(above if parent else {})}) if resume else None
-        resumed = run_id is not None
-        if run_id is None:
-            run_id = client.create_run(
-                experiment_id,
-                run_name=name,
-                tags={key: str(value) for key, value in {**tags, **above, **_environment()}.items()},
-            ).info.run_id
-            _describe(client, run_id, settings or {}, data)
-    except (MlflowException, OSError) as error:
-        raise ValueError(f"MLflow: {store()} cannot be used: {_first_line(error)}") from error
-    run = TrackedRun(client, run_id)
-    if resumed:
-        run.resume("train_loss")
+        run = _open(experiment, name, tags, settings or {}, parent, data, resume)
+    except Exception as error:  # whatever the store, the network or the disk may raise
+        if parent is None:
+            raise ValueError(f"MLflow: {store()} cannot be used: {_first_line(error)}") from error
+        run = TrackedRun(parent.client, parent.id)
+        run.silence(error)
     try:
         yield run
     except KeyboardInterrupt:
@@ -157,24 +146,29 @@ def event_files(folder: Path | None) -> Iterator[Callable[[int, Mapping[str, flo
         yield write
 
 
-def find_run(experiment: str, tags: Mapping[str, object]) -> TrackedRun | None:
-    """Return the newest run with these tags, how `evaluate` and `figures` find the run that made a model; else None.
+class Trained(NamedTuple):
+    """The MLflow run of the seed that trained a model, and the one of all seeds, if it is nested in one."""
 
-    A store that cannot be reached is a warning here: the files are written already.
+    seed: TrackedRun
+    parent: TrackedRun | None
+
+
+def find_trained(experiment: str, model: Path) -> Trained | None:
+    """Return the newest run that trained this very file; None if there is none: DVC's cache makes no MLflow runs.
+
+    A store that cannot be used is a warning here: what is to be recorded lies in files already.
     """
     try:
         client = _client()
-        found = _search(client, _experiment(client, experiment), tags)
+        found = _search(client, _experiment(client, experiment), {"kind": "seed", "model": md5(model)})
     except Exception as error:  # whatever the store or the network may raise
         print(f"warning: MLflow: {store()} cannot be used: {_first_line(error)}", file=sys.stderr)
         return None
-    return TrackedRun(client, found[0].info.run_id) if found else None
-
-
-def parent_of(run: TrackedRun) -> TrackedRun | None:
-    """Return the run that `run` is nested in."""
-    parent = run.client.get_run(run.id).data.tags.get(PARENT)
-    return TrackedRun(run.client, parent) if parent else None
+    if not found:
+        print(f"{model}: no MLflow run trained this very file (it came from a cache, perhaps)")
+        return None
+    parent = found[0].data.tags.get(PARENT)
+    return Trained(TrackedRun(client, found[0].info.run_id), TrackedRun(client, parent) if parent else None)
 
 
 def store() -> str:
@@ -231,6 +225,34 @@ def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, ob
     # A resumed parent takes all its children up again, the finished ones too.
     same = [run for run in same if run.info.status == "RUNNING" or PARENT in tags]
     return same[0].info.run_id if same else None
+
+
+def _open(
+    experiment: str,
+    name: str,
+    tags: Mapping[str, object],
+    settings: Mapping[str, object],
+    parent: TrackedRun | None,
+    data: DataSet | None,
+    resume: bool,
+) -> TrackedRun:
+    client = _client()
+    experiment_id = _experiment(client, experiment)
+    left_open = (
+        _left_open(client, experiment_id, {**tags, **({PARENT: parent.id} if parent else {})}) if resume else None
+    )
+    if left_open is not None:
+        run = TrackedRun(client, left_open)
+        run.resume("train_loss")
+        return run
+    # `mlflow run` names its own run here: the parent of whatever the stages start.
+    above = parent.id if parent else os.environ.get("MLFLOW_RUN_ID")
+    everything = {**tags, **_environment(), **({PARENT: above} if above else {})}
+    created = client.create_run(
+        experiment_id, run_name=name, tags={key: str(value) for key, value in everything.items()}
+    )
+    _describe(client, created.info.run_id, settings, data)
+    return TrackedRun(client, created.info.run_id)
 
 
 def _describe(client: "MlflowClient", run_id: str, settings: Mapping[str, object], data: DataSet | None) -> None:

@@ -10,11 +10,12 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from capsnet.files import md5, write_whole
-from pipeline.config import Params, Run, load_params, override
+from pipeline.config import Params, Run, find, load_params, override
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch, versions
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
@@ -36,6 +37,7 @@ class Job(NamedTuple):
     data: Prepared
     model: "ModelConfig"
     tags: Mapping[str, object]
+    out: Path
     resume: Path | None
 
 
@@ -59,7 +61,7 @@ def train_run(
     model = run.model(*data.shape)
     key = fingerprint(run.model_dump(), params.seeds, data.source.digest, resume and md5(resume))
     tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
-    job = Job(name, run, params, data, model, tags, resume)
+    job = Job(name, run, params, data, model, tags, out, resume)
     with scratch(stage, name, key) as folder, _tracked(job, None, None) as parent:
         finished = folder / "out"
         rows: list[dict[str, object]] = []
@@ -72,9 +74,16 @@ def train_run(
         write_whole(finished / "history.csv", csv_text(rows))
         write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
         parent.attach(finished / "history.csv")
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(finished, out)
+        _move_into(out, finished)
+
+
+def _move_into(out: Path, finished: Path) -> None:
+    """Put the finished files into `out`, in place of an earlier result; whatever else lies there stays."""
+    out.mkdir(parents=True, exist_ok=True)
+    for earlier in out.glob("seed-*.safetensors"):
+        earlier.unlink()
+    for path in finished.iterdir():
+        shutil.move(path, out / path.name)
 
 
 def _train_seed(job: Job, seed: int, state: Path, model: Path, parent: TrackedRun) -> "list[Row]":
@@ -83,8 +92,8 @@ def _train_seed(job: Job, seed: int, state: Path, model: Path, parent: TrackedRu
     from capsnet.training import measured, train
 
     start = state if state.exists() else job.resume
-    board_folder = Path("tensorboard") / job.name / f"seed-{seed}" if job.params.tracking.tensorboard else None
-    with _tracked(job, seed, parent) as child, event_files(board_folder) as board:
+    events = Path("tensorboard") / job.out.name / f"seed-{seed}" if job.params.tracking.tensorboard else None
+    with _tracked(job, seed, parent) as child, event_files(events) as board:
 
         def log(epoch: int, values: Mapping[str, float]) -> None:
             child.log(epoch, values)
@@ -109,7 +118,7 @@ def _train_seed(job: Job, seed: int, state: Path, model: Path, parent: TrackedRu
     return trained.history
 
 
-def _tracked(job: Job, seed: int | None, parent: TrackedRun | None):  # type: ignore[no-untyped-def]
+def _tracked(job: Job, seed: int | None, parent: TrackedRun | None) -> AbstractContextManager[TrackedRun]:
     of_seed = {} if seed is None else {"seed": seed}
     return tracked(
         job.params.tracking.experiment,
@@ -153,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     params = load_params()
     settings = arguments.set + ([f"device={arguments.device}"] if arguments.device else [])
-    run = override(params.run(arguments.run), settings, f"runs.{arguments.run} with --set")
+    run = override(find(arguments.run, params.runs, "run"), settings, f"runs.{arguments.run} with --set")
     if arguments.out is None and (settings or arguments.resume or arguments.seeds):
         raise ValueError(
             "--out: missing; models/ holds what params.yaml says, so other settings need a folder of their own"
