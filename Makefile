@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper test check format readme ui lock
+.PHONY: help demo verify paper test slowtest check format readme ui lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,11 @@ verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	dvc repro report@paper
 
-test: $(VENV)/.built  ## the test suite
-	python -m pytest -q -m "not gpu and not postgres"
+test: $(VENV)/.built  ## the test suite, a minute on two cores
+	python -m pytest -q -m "not slow and not gpu and not postgres"
+
+slowtest: $(VENV)/.built  ## the tests that kill real processes
+	python -m pytest -q -m "slow and not gpu and not postgres"
 
 check: $(VENV)/.built  ## format, lint and types
 	ruff format --check .

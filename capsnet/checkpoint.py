@@ -35,9 +35,11 @@ def load(path: str | Path) -> CapsNet:
     Raises ValueError for anything that is not a model file of this library, FileNotFoundError if there is none.
     """
     header, tensors = _read(Path(path), MODEL)
-    config = header["config"]
-    config["decoder_hidden"] = tuple(config["decoder_hidden"])
-    model = CapsNet(ModelConfig(**config))
+    try:
+        config = header["config"]
+        model = CapsNet(ModelConfig(**{**config, "decoder_hidden": tuple(config["decoder_hidden"])}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: written by another version of capsnet ({error!r})") from error
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -104,8 +106,11 @@ def _open(path: Path) -> Any:
 
 
 def _header(path: Path, file: Any, kind: str) -> dict[str, Any]:
-    text = (file.metadata() or {}).get(HEADER)
-    header = json.loads(text) if text else {}
-    if header.get("kind") != kind:
-        raise ValueError(f"{path}: got {header.get('kind', 'a foreign safetensors file')!r}, expected a capsnet {kind}")
-    return header
+    try:
+        header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: header damaged ({error})") from error
+    got = header.get("kind") if isinstance(header, dict) else None
+    if got != kind:
+        raise ValueError(f"{path}: got {got or 'a foreign safetensors file'!r}, expected a capsnet {kind}")
+    return dict(header)

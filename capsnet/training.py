@@ -177,6 +177,8 @@ def _split(
     if fraction == 0:
         return _Images(images, labels), None
     held_out = max(1, round(fraction * len(labels)))
+    if held_out >= len(labels):
+        raise ValueError(f"validation: got {fraction}, which leaves none of {len(labels)} images to train on")
     order = torch.randperm(len(labels), generator=stream(seed, "validation")).to(images.device)
     validation, training = order[:held_out], order[held_out:]
     return _Images(images[training], labels[training]), _Images(images[validation], labels[validation])
@@ -239,6 +241,10 @@ def _train_epoch(
         sums += torch.stack([mloss.detach().sum(), rloss.detach().sum(), hits.sum()])
         bad_step = torch.where((bad_step < 0) & ~loss.detach().isfinite(), step, bad_step)
         bar.update(len(labels))
+    last_step = first_step + len(batches) - 1
+    # The loss of the last step says nothing yet about the weights that its update left.
+    unbounded = torch.stack([~parameter.detach().isfinite().all() for parameter in model.parameters()]).any()
+    bad_step = torch.where((bad_step < 0) & unbounded, last_step, bad_step)
     if bad_step.item() >= 0:
         kept = checkpoint if checkpoint is not None and checkpoint.exists() else "none yet"
         raise FloatingPointError(

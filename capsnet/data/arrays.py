@@ -4,6 +4,7 @@ Axes: N images, C channels, H W height and width.
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Int64, UInt8
 from capsnet.files import whole_file
 
 SPLITS = ("train", "test")
+MOST_CLASSES = 1000
 
 
 class Split(NamedTuple):
@@ -44,7 +46,10 @@ def read_arrays(path: Path) -> Arrays:
     """
     train, test = read_split(path, "train"), read_split(path, "test")
     with _open(path) as file:
-        note = str(file["note"]) if "note" in file else ""
+        try:
+            note = str(file["note"]) if "note" in file else ""
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: note: expected a string ({error})") from error
     arrays = Arrays(train, test, note)
     check(arrays, str(path))
     return arrays
@@ -58,11 +63,11 @@ def read_split(path: Path, split: str) -> Split:
                 raise ValueError(f"{path}: no array {name!r}; it holds {', '.join(sorted(file)) or 'nothing'}")
         try:
             images, labels = file[f"{split}_images"], file[f"{split}_labels"]
-        except ValueError as error:  # numpy's word for an object array: images of mixed sizes
-            raise ValueError(
-                f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
-            ) from error
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if "pickle" in str(error):  # numpy's word for an object array: images of mixed sizes
+                raise ValueError(
+                    f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
+                ) from error
             raise ValueError(f"{path}: {split}: damaged ({error})") from error
     return Split(_channels_first(images, f"{path}: {split}_images"), _whole_numbers(labels, f"{path}: {split}_labels"))
 
@@ -104,9 +109,12 @@ def check(arrays: Arrays, where: str) -> None:
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: not an .npz file, or a damaged one")
-    file: np.lib.npyio.NpzFile = np.load(path)
+    try:
+        with zipfile.ZipFile(path):  # np.load leaves the file of a broken archive open
+            pass
+        file: np.lib.npyio.NpzFile = np.load(path)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{path}: not an .npz file, or a damaged one") from error
     return file
 
 
@@ -128,6 +136,7 @@ def _channels_first(images: np.ndarray, where: str) -> UInt8[np.ndarray, "N C H 
 def _whole_numbers(labels: np.ndarray, where: str) -> Int64[np.ndarray, " N"]:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"{where}: got {labels.dtype} of shape {labels.shape}, expected whole numbers of shape (N,)")
-    if len(labels) and labels.min() < 0:
-        raise ValueError(f"{where}: got {labels.min()}, expected labels from 0")
+    for extreme in (labels.min(), labels.max()) if len(labels) else ():
+        if not 0 <= extreme < MOST_CLASSES:
+            raise ValueError(f"{where}: got {extreme}, expected labels from 0 to {MOST_CLASSES - 1}")
     return labels.astype(np.int64)

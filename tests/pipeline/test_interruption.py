@@ -65,6 +65,7 @@ def long_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return folders[0], folders[1]
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_each_seed_ends_with_the_same_bytes_and_one_mlflow_run(
     long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_training_killed_in_each_seed_ends_with_the_same_bytes_and_one_mlflow_
         assert (broken / "models/toy-fc" / name).read_bytes() == (whole / "models/toy-fc" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_search_killed_twice_ends_with_the_same_trials(
     long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_second_trainer_of_the_same_run_is_refused_while_the_first_lives(long_
         pass
 
 
+@pytest.mark.slow
 def test_an_open_run_of_an_earlier_configuration_becomes_killed(long_project: tuple[Path, Path]) -> None:
     kill_when(
         start("pipeline.train", "toy-fc"), lambda paths: len(paths) == 1, "train/toy-fc/*/seed-0.state.safetensors"

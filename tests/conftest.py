@@ -1,0 +1,97 @@
+"""Run-time shape checks of the library, and the tiny network and images that tests share."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from capsnet.model import ModelConfig
+    from capsnet.training import TrainingConfig
+
+# Before anything imports capsnet: modules that are already there are not checked.
+install_import_hook(["capsnet"], "beartype.beartype")
+
+OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CAPSNET_MIRROR", "CAPSNET_OPTUNA_STORAGE", "DVC_ROOT")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regenerate-golden", action="store_true", help="write tests/golden/ anew instead of comparing")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on several threads, by a factor of 100 when the cores are busy with something else."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> "ModelConfig":
+    """A network of 8 primary capsules that trains in milliseconds."""
+    from capsnet.model import ModelConfig
+
+    return ModelConfig(
+        image_size=20,
+        channels=1,
+        classes=3,
+        conv_channels=8,
+        conv_kernel=9,
+        primary_types=2,
+        primary_dim=4,
+        primary_kernel=9,
+        primary_stride=2,
+        class_dim=4,
+        routing_iterations=2,
+        routing_bias=False,
+        leaky_routing=False,
+        decoder="fc",
+        decoder_hidden=(16, 24),
+        decoder_channels=4,
+        batch_norm=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_training() -> "TrainingConfig":
+    """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
+    from capsnet.training import TrainingConfig
+
+    return TrainingConfig(
+        epochs=2,
+        batch_size=8,
+        lr=0.003,
+        lr_decay=1.0,
+        lr_decay_steps=10,
+        lr_floor=0.0,
+        alpha=0.0005,
+        alpha_schedule="constant",
+        reconstruction="l2",
+        max_shift=0,
+        validation=0.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> "tuple[Tensor, Tensor]":
+    """32 images of 20x20 pixels: a bright square whose place tells which of 3 classes, on a background of its own."""
+    import torch
+
+    labels = torch.arange(32) % 3
+    images = torch.arange(32, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 20, 20).clone()
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[:, 2 + 5 * label : 8 + 5 * label, 3 : 17 - 4 * label] = 230
+    return images, labels
