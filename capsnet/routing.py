@@ -26,7 +26,7 @@ def squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*ax
     to itself, with gradient zero.
     """
     square = vectors.square().sum(dim, keepdim=True)
-    # The smallest normal number changes no other length (float16 apart), and gives the root a derivative at zero.
+    # The smallest normal number changes no other length (float16 apart) and gives the root a derivative at zero.
     length = (square + torch.finfo(vectors.dtype).tiny).sqrt()
     return vectors * (length / (1 + square))
 
