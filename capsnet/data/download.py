@@ -33,7 +33,7 @@ class Unavailable(ValueError):
 
 
 def fetch(
-    file: File, sources: Sequence[str], folder: Path, partial: Path, *, attempts: int = 3, timeout: float = 30
+    file: File, sources: Sequence[str], folder: Path, partial: Path, *, attempts: int = 3, timeout: float = 30.0
 ) -> Path:
     """Bring one file into `folder` and return its path; a right one that is already there is kept.
 
