@@ -177,8 +177,6 @@ class Params(Checked):
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
-        tuned = {name + TUNED: search.study for name, search in self.tune.items()}
-        study_of = {name: run.study for name, run in self.runs.items()} | tuned
         for name, run in self.runs.items():
             _require(run.dataset, self.datasets, f"runs.{name}.dataset")
             _require(run.study, self.studies, f"runs.{name}.study")
@@ -192,15 +190,20 @@ class Params(Checked):
         for name, study in self.studies.items():
             for table in ("decoders", "benchmarks"):
                 for row in getattr(study, table):
-                    _require(row, [r for r, s in study_of.items() if s == name], f"studies.{name}.{table}")
+                    _require(row, [r for r, s in self.studies_of_runs.items() if s == name], f"studies.{name}.{table}")
         for name in self.published:
-            _require(name, study_of, f"published.{name}")
+            _require(name, self.studies_of_runs, f"published.{name}")
         return self
 
+    @property
+    def studies_of_runs(self) -> dict[str, str]:
+        """The study whose tables each run, and each tuned run, belongs to."""
+        tuned = {name + TUNED: search.study for name, search in self.tune.items()}
+        return {name: run.study for name, run in self.runs.items()} | tuned
+
     def study_of(self, name: str) -> str:
-        """Return the study whose tables a run, or a tuned run, belongs to. Raises ValueError for an unknown name."""
-        tuned = {search + TUNED: entry.study for search, entry in self.tune.items()}
-        return find(name, {**{run: entry.study for run, entry in self.runs.items()}, **tuned}, "run")
+        """Return the study of a run, or of a tuned run. Raises ValueError for an unknown name."""
+        return find(name, self.studies_of_runs, "run")
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -212,11 +215,7 @@ def read_yaml(path: Path) -> Any:
     """Read YAML 1.2 as DVC does: `1e-3` is a number. Raises ValueError naming the line for anything else."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ValueError(f"{path}:{line}: not YAML: {error.problem}") from error
+    return _parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def override(run: Run, settings: list[str], where: str) -> Run:
@@ -226,7 +225,7 @@ def override(run: Run, settings: list[str], where: str) -> Run:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: expected NAME=VALUE")
-        values[name] = YAML(typ="safe", pure=True).load(value)
+        values[name] = _parse(value, f"--set {setting}")
     return validate(Run, values, where)
 
 
@@ -241,14 +240,21 @@ def validate(model: type[Model], values: Any, where: str) -> Model:
 
 def find(name: str, mapping: dict[str, Value], kind: str) -> Value:
     """Look up what the user named. Raises ValueError with the names there are."""
-    if name not in mapping:
-        raise ValueError(f"{kind}: got {name!r}, expected one of {', '.join(mapping)}")
+    _require(name, mapping, kind)
     return mapping[name]
 
 
 def _require(name: str, known: Any, where: str) -> None:
     if name not in known:
         raise ValueError(f"{where}: got {name!r}, expected one of {', '.join(known)}")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(f"{where}:{line}: not YAML: {error.problem}") from error
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:

@@ -84,12 +84,7 @@ def draw_reconstructions(originals: np.ndarray, labels: Sequence[int], rows: Seq
     for line, shown in zip(grid, everything, strict=True):
         line[0].set_ylabel(shown.label, rotation=0, ha="right", va="center", fontsize=8)
         for axes, image, predicted, truth in zip(line, shown.images, shown.predicted, labels, strict=True):
-            axes.imshow(
-                np.moveaxis(image, 0, -1).squeeze(-1) if len(image) == 1 else _displayable(image),
-                "gray",
-                vmin=0,
-                vmax=1,
-            )
+            axes.imshow(_displayable(image), "gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
             wrong = predicted != truth
             for spine in axes.spines.values():
@@ -102,7 +97,7 @@ def draw_reconstructions(originals: np.ndarray, labels: Sequence[int], rows: Seq
 
 
 def _displayable(image: np.ndarray) -> np.ndarray:
-    """Three channels are a picture in colour; of two or four views the first is shown."""
+    """Three channels are a picture in colour; of one, two or four the first is shown."""
     return np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
 
 

@@ -87,6 +87,7 @@ def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
         (["train", "toy-fc"], "dvc repro prepare@squares"),
         (["train", "toy-fc", "--set", "lr=fast", "--out", "x"], "lr: got 'fast', expected a valid number"),
         (["train", "toy-fc", "--set", "lr", "--out", "x"], "expected NAME=VALUE"),
+        (["train", "toy-fc", "--set", "lr=[", "--out", "x"], "--set lr=[:1: not YAML"),
         (["train", "toy-fc", "--set", "lr=0.1"], "--out: missing"),
         (["train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
         (["evaluate", "toy-fc"], "dvc repro train@toy-fc"),
