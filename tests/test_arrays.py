@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capsnet.data.arrays import Arrays, Split, check, read_arrays, read_split, write_arrays
+from capsnet.data.arrays import Arrays, Split, check, duplicates, read_arrays, read_split, write_arrays
 
 Contents = dict[str, np.ndarray]
 
@@ -66,6 +66,23 @@ def test_labels_of_every_whole_type_become_int64(dtype: type, good: Contents, tm
 def test_a_note_is_read_and_its_absence_is_empty(good: Contents, tmp_path: Path) -> None:
     assert read_arrays(saved(tmp_path, good)).note == ""
     assert read_arrays(saved(tmp_path, {**good, "note": np.array("a copy")})).note == "a copy"
+
+
+def test_class_names_are_read_in_the_order_of_the_labels_and_their_absence_is_empty(
+    good: Contents, tmp_path: Path
+) -> None:
+    assert read_arrays(saved(tmp_path, good)).class_names == ()
+    names = np.array(["cat", "dog", "Übermensch"])
+    assert read_arrays(saved(tmp_path, {**good, "class_names": names})).class_names == tuple(names)
+
+
+def test_further_whole_numbers_an_image_are_its_attributes(good: Contents, tmp_path: Path) -> None:
+    good |= {"train_azimuth": np.arange(9, dtype=np.uint8), "test_azimuth": np.arange(4) - 2}
+    path = saved(tmp_path, good)
+    arrays = read_arrays(path)
+    assert arrays.train.attributes["azimuth"].tolist() == list(range(9))
+    assert arrays.test.attributes["azimuth"].tolist() == [-2, -1, 0, 1]
+    assert read_split(path, "train").attributes["azimuth"].dtype == np.int64
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [
@@ -194,6 +211,30 @@ def test_what_cannot_be_used_is_refused_by_file_and_array(
         read_arrays(path)
 
 
+EXTRA: list[tuple[Contents, str]] = [
+    ({"class_names": np.array(["a", "b"])}, "class_names: got 2, expected 3, one a class"),
+    ({"class_names": np.array([1, 2, 3])}, r"class_names: got int64 of shape \(3,\), expected a string a class"),
+    ({"class_names": np.array("abc")}, r"class_names: got <U3 of shape \(\), expected a string a class"),
+    ({"class_names": np.array(["a", None, "c"], object)}, "class_names: expected text"),
+    ({"note": np.array([None], object)}, "note: expected text"),
+    ({"train_angle": np.zeros(9)}, r"train_angle: got float64 of shape \(9,\), expected whole numbers"),
+    ({"train_angle": np.zeros((9, 2), int)}, r"train_angle: got int64 of shape \(9, 2\), expected whole numbers"),
+    ({"train_angle": np.zeros(9, int)}, "got one of train_angle and test_angle, expected both or neither"),
+    (
+        {"train_angle": np.zeros(9, int), "test_angle": np.zeros(3, int)},
+        "test_angle: got 3 values for 4 images",
+    ),
+]
+
+
+@pytest.mark.parametrize(("extra", "message"), EXTRA)
+def test_names_and_attributes_that_do_not_fit_are_refused(
+    extra: Contents, message: str, good: Contents, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"own.npz: {message}"):
+        read_arrays(saved(tmp_path, good | extra))
+
+
 @pytest.mark.parametrize("missing", ["train_images", "train_labels", "test_images", "test_labels"])
 def test_a_missing_array_is_named_beside_those_that_are_there(missing: str, good: Contents, tmp_path: Path) -> None:
     del good[missing]
@@ -279,18 +320,22 @@ def test_reading_the_training_split_never_touches_the_test_split(good: Contents,
 
 def test_arrays_written_are_read_back_and_equal_arrays_give_equal_bytes(good: Contents, tmp_path: Path) -> None:
     arrays = Arrays(
-        Split(good["train_images"][:, None], good["train_labels"]),
-        Split(good["test_images"][:, None], good["test_labels"]),
+        Split(good["train_images"][:, None], good["train_labels"], {"view": np.arange(9), "azimuth": np.arange(9) * 2}),
+        Split(good["test_images"][:, None], good["test_labels"], {"view": np.arange(4), "azimuth": np.arange(4) * 2}),
         "a copy",
+        ("one", "two", "three"),
     )
     paths = [tmp_path / "one.npz", tmp_path / "folder" / "another.npz"]
     for path in paths:
         write_arrays(path, arrays)
     read = read_arrays(paths[0])
-    assert read.note == "a copy"
+    assert (read.note, read.class_names) == ("a copy", ("one", "two", "three"))
     for split, original in ((read.train, arrays.train), (read.test, arrays.test)):
         np.testing.assert_array_equal(split.images, original.images)
         np.testing.assert_array_equal(split.labels, original.labels)
+        assert split.attributes.keys() == original.attributes.keys()
+        for name, values in original.attributes.items():
+            np.testing.assert_array_equal(split.attributes[name], values)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["one.npz"]
 
@@ -300,3 +345,14 @@ def test_arrays_in_memory_are_checked_under_the_name_given(good: Contents) -> No
     train = Split(good["train_images"][:, None], good["train_labels"] + 1)
     with pytest.raises(ValueError, match=r"^somewhere: class 0 has no training image"):
         check(Arrays(train, test, ""), "somewhere")
+
+
+def test_a_test_image_with_the_pixels_of_a_training_image_is_found(good: Contents) -> None:
+    good["test_images"][3] = good["train_images"][5]
+    good["test_images"][1] = good["train_images"][7] = good["train_images"][2]
+    arrays = Arrays(
+        Split(good["train_images"][:, None], good["train_labels"]),
+        Split(good["test_images"][:, None], good["test_labels"]),
+        "",
+    )
+    assert duplicates(arrays) == [(2, 1), (5, 3)]

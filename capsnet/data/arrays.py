@@ -3,9 +3,12 @@
 Axes: N images, C channels, H W height and width.
 """
 
+import hashlib
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,18 +21,28 @@ MOST_CLASSES = 1000
 
 
 class Split(NamedTuple):
-    """Images and labels of one split; labels count from 0."""
+    """Images and labels of one split; labels count from 0.
+
+    `attributes` are further whole numbers an image, such as the azimuth it was photographed from: for analysis alone,
+    no training reads them.
+    """
 
     images: UInt8[np.ndarray, "N C H W"]
     labels: Int64[np.ndarray, " N"]
+    attributes: Mapping[str, Int64[np.ndarray, " N"]] = MappingProxyType({})
 
 
 class Arrays(NamedTuple):
-    """A whole data set; `note` says what is not exact about this copy of it, and is empty for the original."""
+    """A whole data set.
+
+    `note` says what is not exact about this copy of it, and is empty for the original; `class_names` are in the order
+    of the labels, and empty where classes are only numbered.
+    """
 
     train: Split
     test: Split
     note: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -41,16 +54,22 @@ def read_arrays(path: Path) -> Arrays:
     """Read and check a data set in .npz form.
 
     `train_images` and `test_images` are uint8 of shape (N, H, W), (N, H, W, channels) or (N, views, H, W), with 1 to 4
-    channels or views; `train_labels` and `test_labels` whole numbers from 0; `note` an optional string. Images are
-    square and of one size. Raises ValueError naming the array and what is wrong with it.
+    channels or views; `train_labels` and `test_labels` whole numbers from 0; `note` an optional string; `class_names`
+    optional strings in the order of the labels; any other `train_<attribute>`, with its `test_<attribute>`, whole
+    numbers. Images are square and of one size. Raises ValueError naming the array and what is wrong with it.
     """
     train, test = read_split(path, "train"), read_split(path, "test")
     with _open(path) as file:
+        name = "note"
         try:
             note = str(file["note"]) if "note" in file else ""
+            name = "class_names"
+            names = file["class_names"] if "class_names" in file else np.array([], np.str_)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: note: expected a string ({error})") from error
-    arrays = Arrays(train, test, note)
+            raise ValueError(f"{path}: {name}: expected text ({error})") from error
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string a class")
+    arrays = Arrays(train, test, note, tuple(names.tolist()))
     check(arrays, str(path))
     return arrays
 
@@ -62,27 +81,28 @@ def read_split(path: Path, split: str) -> Split:
             if name not in file:
                 raise ValueError(f"{path}: no array {name!r}; it holds {', '.join(sorted(file)) or 'nothing'}")
         try:
-            images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+            held = {name: file[name] for name in file if name.startswith(f"{split}_")}
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             if "pickle" in str(error):  # numpy's word for an object array: images of mixed sizes
                 raise ValueError(
                     f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
                 ) from error
             raise ValueError(f"{path}: {split}: damaged ({error})") from error
-    return Split(_channels_first(images, f"{path}: {split}_images"), _whole_numbers(labels, f"{path}: {split}_labels"))
+    images = _channels_first(held.pop(f"{split}_images"), f"{path}: {split}_images")
+    labels = _labels(held.pop(f"{split}_labels"), f"{path}: {split}_labels")
+    attributes = {name.removeprefix(f"{split}_"): _whole_numbers(held[name], f"{path}: {name}") for name in held}
+    return Split(images, labels, attributes)
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write a data set, whole or not at all; equal arrays give equal bytes."""
+    contents: dict[str, np.ndarray] = {}
+    for name, split in zip(SPLITS, (arrays.train, arrays.test), strict=True):
+        contents |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
+        contents |= {f"{name}_{attribute}": values for attribute, values in split.attributes.items()}
+    contents |= {"class_names": np.array(arrays.class_names, np.str_), "note": np.array(arrays.note)}
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            train_images=arrays.train.images,
-            train_labels=arrays.train.labels,
-            test_images=arrays.test.images,
-            test_labels=arrays.test.labels,
-            note=np.array(arrays.note),
-        )
+        np.savez(file, allow_pickle=False, **contents)
 
 
 def check(arrays: Arrays, where: str) -> None:
@@ -92,6 +112,11 @@ def check(arrays: Arrays, where: str) -> None:
             raise ValueError(f"{where}: {name}: got {len(split.images)} images and {len(split.labels)} labels")
         if len(split.labels) == 0:
             raise ValueError(f"{where}: {name}: got no images, expected at least one")
+        for attribute, values in split.attributes.items():
+            if len(values) != len(split.labels):
+                raise ValueError(
+                    f"{where}: {name}_{attribute}: got {len(values)} values for {len(split.labels)} images"
+                )
     if arrays.train.images.shape[1:] != arrays.test.images.shape[1:]:
         raise ValueError(
             f"{where}: mixed sizes: train images are {arrays.train.images.shape[1:]}, test images "
@@ -104,6 +129,19 @@ def check(arrays: Arrays, where: str) -> None:
         raise ValueError(
             f"{where}: test_labels: got {arrays.test.labels.max()}, expected 0 to {len(counts) - 1} as in train_labels"
         )
+    if alone := sorted(arrays.train.attributes.keys() ^ arrays.test.attributes.keys()):
+        raise ValueError(f"{where}: got one of train_{alone[0]} and test_{alone[0]}, expected both or neither")
+    if arrays.class_names and len(arrays.class_names) != len(counts):
+        raise ValueError(f"{where}: class_names: got {len(arrays.class_names)}, expected {len(counts)}, one a class")
+
+
+def duplicates(arrays: Arrays) -> list[tuple[int, int]]:
+    """Return (training image, test image) for each test image whose pixels are those of a training image."""
+    seen: dict[bytes, int] = {}
+    for index, image in enumerate(arrays.train.images):
+        seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
+    digests = (hashlib.sha256(image.tobytes()).digest() for image in arrays.test.images)
+    return [(seen[digest], index) for index, digest in enumerate(digests) if digest in seen]
 
 
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
@@ -133,10 +171,15 @@ def _channels_first(images: np.ndarray, where: str) -> UInt8[np.ndarray, "N C H 
     return np.ascontiguousarray(images)
 
 
-def _whole_numbers(labels: np.ndarray, where: str) -> Int64[np.ndarray, " N"]:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"{where}: got {labels.dtype} of shape {labels.shape}, expected whole numbers of shape (N,)")
-    for extreme in (labels.min(), labels.max()) if len(labels) else ():
+def _labels(labels: np.ndarray, where: str) -> Int64[np.ndarray, " N"]:
+    whole = _whole_numbers(labels, where)
+    for extreme in (whole.min(), whole.max()) if len(whole) else ():
         if not 0 <= extreme < MOST_CLASSES:
             raise ValueError(f"{where}: got {extreme}, expected labels from 0 to {MOST_CLASSES - 1}")
-    return labels.astype(np.int64)
+    return whole
+
+
+def _whole_numbers(values: np.ndarray, where: str) -> Int64[np.ndarray, " N"]:
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(f"{where}: got {values.dtype} of shape {values.shape}, expected whole numbers of shape (N,)")
+    return values.astype(np.int64)
