@@ -4,7 +4,6 @@ They are the test set of the UCI Optical Recognition of Handwritten Digits data 
 Terms: CC BY 4.0.
 """
 
-import gzip
 import importlib.util
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from capsnet.data.arrays import Arrays, Split
-from capsnet.data.download import File
+from capsnet.data.download import File, open_gzip
 
 FILES = (File("digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d"),)
+CLASS_NAMES = tuple("0123456789")
 NUM_TEST = 450
 LEVELS = 16  # grey levels of the original above zero
 ENLARGED = 24
@@ -36,11 +36,12 @@ def read(raw: Path) -> Arrays:
     (LOG.md has the numbers).
     8x8 grows to 24x24 by bilinear interpolation, inside a border of two pixels that shifts may use.
     """
-    with gzip.open(raw / FILES[0].name, "rt") as file:
+    with open_gzip(raw / FILES[0].name) as file:
         table = np.loadtxt(file, delimiter=",")
     labels = table[:, -1].astype(np.int64)
     images = enlarge(table[:, :-1].reshape(-1, 8, 8))
-    return Arrays(Split(images[:-NUM_TEST], labels[:-NUM_TEST]), Split(images[-NUM_TEST:], labels[-NUM_TEST:]), "")
+    train = Split(images[:-NUM_TEST], labels[:-NUM_TEST])
+    return Arrays(train, Split(images[-NUM_TEST:], labels[-NUM_TEST:]), "", CLASS_NAMES)
 
 
 def enlarge(images: np.ndarray) -> UInt8[np.ndarray, "N 1 28 28"]:

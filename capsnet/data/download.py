@@ -4,12 +4,15 @@ A source is a folder or a URL that holds the files under their official names. A
 after its checksum was right.
 """
 
+import gzip
 import hashlib
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +74,16 @@ def fetch(
                 break
     answers = "; ".join(dict.fromkeys(said)) or "no source"
     raise Unavailable(f"{file.name}: not to be had: {answers}")
+
+
+@contextmanager
+def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
+    """Open a gzipped file for reading. Raises ValueError naming it, and the way out, where it turns out damaged."""
+    try:
+        with gzip.open(path, "rb") as file:
+            yield file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: truncated or damaged gzip ({error}); delete it and download again") from error
 
 
 def is_url(source: str) -> bool:
