@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -21,6 +21,7 @@ Value = TypeVar("Value")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -36,11 +37,58 @@ class Checked(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Dataset(Checked):
-    """Where a data set comes from: a format that `pipeline.prepare` reads, and the folder or file that holds it."""
+class Source(Checked):
+    """Where a data set comes from: the folder or file that `pipeline.prepare` reads in the way of its `format`."""
 
-    format: Literal["digits", "mnist", "npz"]
     raw: str
+
+
+class Official(Source):
+    """Official files, or a copy in their place, and nothing to choose."""
+
+    format: Literal["digits", "mnist", "fashion", "cifar10"]
+
+
+class SmallNORB(Source):
+    """Stereo pairs as two channels of one image, or as two images of one channel, left before right."""
+
+    format: Literal["smallnorb"]
+    views: Literal["stereo", "mono"]
+
+
+class AffNIST(Source):
+    """MNIST, from its own folder, moved about and warped at random."""
+
+    format: Literal["affnist"]
+    seed: Seed
+
+
+class Own(Source):
+    """The user's own images; `duplicates` says what happens if a test image is a training image too."""
+
+    duplicates: Literal["refuse", "allow"] = "refuse"
+
+
+class OwnArrays(Own):
+    """An .npz file."""
+
+    format: Literal["npz"]
+
+
+class Folder(Own):
+    """A folder of class folders of pictures, brought to `size` pixels, grey or in colour."""
+
+    format: Literal["folder"]
+    size: Count
+    channels: Literal[1, 3]
+
+
+Dataset = Annotated[Official | SmallNORB | AffNIST | OwnArrays | Folder, Field(discriminator="format")]
+FORMATS: dict[str, type[Source]] = {
+    format: entry
+    for entry in (Official, SmallNORB, AffNIST, OwnArrays, Folder)
+    for format in get_args(entry.model_fields["format"].annotation)
+}
 
 
 class Run(Checked):
@@ -165,7 +213,7 @@ class Tracking(Checked):
 class Params(Checked):
     """All of params.yaml; `presets` are only there to be taken over by runs."""
 
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False), Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1)]
     tracking: Tracking
     datasets: dict[Name, Dataset]
     presets: dict[str, Any]
@@ -258,14 +306,24 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
+    where = [str(part) for part in fault["loc"]]
+    owner = Run if "runs" in where else model
+    if where[:1] == ["datasets"] and len(where) > 3:
+        owner = FORMATS[where.pop(2)]  # the format, by which pydantic chose the model: no key of the file
+    path = ".".join(where)
     message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
     if fault["type"] == "missing":
         return f"{path}: missing"
+    if fault["type"] == "union_tag_not_found":
+        return f"{path}.format: missing"
+    if fault["type"] == "union_tag_invalid":
+        return f"{path}.format: got {fault['input']['format']!r}, expected one of {', '.join(FORMATS)}"
     if fault["type"] == "extra_forbidden":
-        owner = Run if "runs" in fault["loc"] else model
-        similar = difflib.get_close_matches(str(fault["loc"][-1]), owner.model_fields, 1)
-        return f"{path}: unknown key" + (f", did you mean {similar[0]!r}?" if similar else "")
+        similar = difflib.get_close_matches(where[-1], owner.model_fields, 1)
+        hint = f", did you mean {similar[0]!r}?" if similar else ""
+        if issubclass(owner, Source) and not similar:
+            hint = f", this format takes {', '.join(sorted(owner.model_fields))}"
+        return f"{path}: unknown key{hint}"
     if fault["type"] == "value_error":
         return f"{path}.{message}" if path else message
     return f"{path}: got {fault['input']!r}, {message}"

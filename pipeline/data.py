@@ -16,7 +16,10 @@ DATA = Path("data")
 
 
 class Manifest(NamedTuple):
-    """What is worth knowing about a prepared data set; `note` is empty unless the data is an inexact copy."""
+    """What is worth knowing about a prepared data set.
+
+    `note` is empty unless the data is an inexact copy; classes without a name of their own are named by their numbers.
+    """
 
     dataset: str
     source: str
@@ -24,6 +27,7 @@ class Manifest(NamedTuple):
     image_size: int
     channels: int
     classes: int
+    class_names: tuple[str, ...]
     train: int
     test: int
 
@@ -46,10 +50,19 @@ def write_prepared(name: str, source: str, arrays: Arrays) -> Manifest:
     """Write a data set and its manifest."""
     _, channels, size, _ = arrays.train.images.shape
     manifest = Manifest(
-        name, source, arrays.note, size, channels, arrays.classes, len(arrays.train.labels), len(arrays.test.labels)
+        dataset=name,
+        source=source,
+        note=arrays.note,
+        image_size=size,
+        channels=channels,
+        classes=arrays.classes,
+        class_names=arrays.class_names or tuple(str(label) for label in range(arrays.classes)),
+        train=len(arrays.train.labels),
+        test=len(arrays.test.labels),
     )
     write_arrays(DATA / f"{name}.npz", arrays)
-    write_whole(DATA / f"{name}.json", json.dumps(manifest._asdict(), indent=2) + "\n")
+    text = json.dumps(manifest._asdict(), indent=2, ensure_ascii=False)
+    write_whole(DATA / f"{name}.json", text + "\n")
     return manifest
 
 
@@ -58,7 +71,8 @@ def read_manifest(name: str) -> Manifest:
     path = DATA / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
-    return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    return manifest._replace(class_names=tuple(manifest.class_names))
 
 
 def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:

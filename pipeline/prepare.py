@@ -7,28 +7,68 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from capsnet.data.arrays import Arrays, read_arrays
-from capsnet.data.catalogue import DATASETS
-from pipeline.config import Dataset, find, load_params
+from capsnet.data import affnist, folder, smallnorb
+from capsnet.data.arrays import Arrays, check, duplicates, read_arrays
+from capsnet.data.catalogue import official
+from pipeline.config import AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB, find, load_params
 from pipeline.data import write_prepared
 from pipeline.stage import name_argument, run_stage
 
 
 def read_raw(name: str, entry: Dataset) -> Arrays:
-    """Read a data set from where its entry says, or from the copy that was downloaded instead of the originals."""
+    """Read a data set from where its entry says."""
     raw = Path(entry.raw)
     if not raw.exists():
         raise FileNotFoundError(f"datasets.{name}.raw: {raw}: no such file or folder")
-    if entry.format == "npz":
-        return read_arrays(raw)
+    match entry:
+        case OwnArrays():
+            arrays = read_arrays(raw)
+            files = {
+                split: [f"{split}_images[{index}]" for index in range(len(images))]
+                for split, images in (("train", arrays.train.labels), ("test", arrays.test.labels))
+            }
+            return without_twins(arrays, files, entry.duplicates, str(raw))
+        case Folder():
+            arrays, files, warnings = folder.read(raw, entry.size, entry.channels)
+            for warning in warnings:
+                print(f"warning: {warning}", file=sys.stderr)
+            return without_twins(arrays, files, entry.duplicates, str(raw))
+        case AffNIST():
+            return affnist.make(read_official("mnist", raw), entry.seed)
+        case SmallNORB():
+            pairs = read_official(entry.format, raw)
+            return smallnorb.mono(pairs) if entry.views == "mono" else pairs
+        case Official():
+            return read_official(entry.format, raw)
+
+
+def read_official(name: str, raw: Path) -> Arrays:
+    """Read official files, or the copy that was downloaded instead of them."""
+    dataset = official(name)
     copy = raw / f"{name}.npz"
     if not copy.exists():
-        arrays: Arrays = DATASETS[entry.format].read(raw)
-        return arrays
+        return dataset.read(raw)
     arrays = read_arrays(copy)
-    arrays = arrays._replace(note=arrays.note or "copy: not the original files, no note says how it differs")
+    arrays = arrays._replace(
+        note=arrays.note or "copy: not the original files, no note says how it differs",
+        class_names=arrays.class_names or dataset.CLASS_NAMES[: arrays.classes],
+    )
+    check(arrays, str(copy))
     print(f"warning: {name}: {arrays.note}", file=sys.stderr)
     return arrays
+
+
+def without_twins(arrays: Arrays, files: dict[str, list[str]], policy: str, where: str) -> Arrays:
+    """Raise ValueError if a test image is a training image too; under the policy "allow" warn, and note it."""
+    twins = [f"{files['test'][test]} = {files['train'][train]}" for train, test in duplicates(arrays)]
+    if not twins:
+        return arrays
+    said = f"{where}: test images that are training images too: {folder.listing(twins, 'image')}"
+    if policy == "refuse":
+        raise ValueError(f"{said}; scores would be too good: remove them, or set `duplicates: allow`")
+    print(f"warning: {said}", file=sys.stderr)
+    note = f"{len(twins)} of {len(arrays.test.labels)} test images are training images too"
+    return arrays._replace(note="; ".join(filter(None, (arrays.note, note))))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,12 +12,12 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
-from capsnet.data.catalogue import DATASETS
+from capsnet.data.catalogue import OFFICIAL
 from capsnet.decoders import DECODERS
 from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import ModelConfig
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
-from pipeline.config import Dataset, Run, load_params
+from pipeline.config import FORMATS, Run, load_params
 from pipeline.readme import with_tables
 from pipeline.report import cells
 from pipeline.tables import BUILDERS, markdown
@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # They check, lock, record and parse arguments; no result depends on them.
 RESULT_FREE = {f"pipeline/{name}.py" for name in ("__init__", "config", "scratch", "stage", "tracking")}
+# They describe no network: what config imports to build one does not concern them.
+DATA_STAGES = {"download", "prepare"}
+NETWORKS = frozenset({"pipeline/config.py"})
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
 
 
@@ -44,10 +47,13 @@ def file_of(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def needed(path: Path) -> set[str]:
-    """The project's own files that a file needs, itself and the packages around them included."""
+def needed(*paths: Path, unread: frozenset[str] = frozenset()) -> set[str]:
+    """The project's own files that some files need, they and the packages around them included.
+
+    What files in `unread` import does not count.
+    """
     found: set[Path] = set()
-    waiting = [path]
+    waiting = [*paths]
     while waiting:
         current = waiting.pop()
         if current in found:
@@ -55,7 +61,7 @@ def needed(path: Path) -> set[str]:
         found.add(current)
         waiting += [package for parent in current.parents if (package := parent / "__init__.py").is_file()]
         # The public names of capsnet/__init__.py are imported on use, by whoever uses them.
-        if current != ROOT / "capsnet" / "__init__.py":
+        if current != ROOT / "capsnet" / "__init__.py" and str(current.relative_to(ROOT)) not in unread:
             waiting += [target for module in imported(current) if (target := file_of(module))]
     return {str(each.relative_to(ROOT)) for each in found} - RESULT_FREE
 
@@ -65,13 +71,31 @@ def test_the_library_knows_nothing_of_the_pipeline_and_its_tools(path: Path) -> 
     assert not {module.split(".")[0] for module in imported(path)} & FORBIDDEN
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", sorted(set(STAGES) - DATA_STAGES))
 def test_a_stage_declares_every_file_that_it_imports(name: str) -> None:
     declared = {dep for dep in STAGES[name]["do"]["deps"] if dep.endswith((".py", ".j2"))}
     expected = needed(ROOT / "pipeline" / f"{name.removesuffix('-tuned')}.py")
     if name == "report":
         expected |= {"pipeline/templates/report.html.j2"}
     assert sorted(declared) == sorted(expected)
+
+
+def test_a_download_declares_its_own_data_set_and_not_the_others() -> None:
+    deps = STAGES["download"]["do"]["deps"]
+    every: set[str] = set()
+    for name in OFFICIAL:
+        declared = {dep.replace("${item}", name) for dep in deps}
+        of_this = needed(ROOT / "pipeline/download.py", ROOT / f"capsnet/data/{name}.py", unread=NETWORKS)
+        assert of_this <= declared, name
+        assert not {f"capsnet/data/{other}.py" for other in OFFICIAL if other != name} & declared
+        every |= of_this
+    assert every == {dep.replace("${item}", name) for dep in deps for name in OFFICIAL}
+
+
+def test_prepare_declares_every_file_that_it_and_the_data_sets_import() -> None:
+    declared = {dep for dep in STAGES["prepare"]["do"]["deps"] if dep.endswith(".py")}
+    modules = [ROOT / f"capsnet/data/{name}.py" for name in OFFICIAL]
+    assert declared == needed(ROOT / "pipeline/prepare.py", *modules, unread=NETWORKS)
 
 
 def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:
@@ -106,8 +130,22 @@ def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
     }
     for name, offered in choices.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name
-    assert set(get_args(Dataset.model_fields["format"].annotation)) == {*DATASETS, "npz"}
-    assert STAGES["download"]["foreach"] == list(DATASETS)
+
+
+def test_every_data_set_with_official_files_is_downloaded_and_has_a_format_and_an_entry() -> None:
+    assert STAGES["download"]["foreach"] == list(OFFICIAL)
+    assert set(FORMATS) == {*OFFICIAL, "affnist", "npz", "folder"}
+    assert list(STAGES["download"]["do"]["outs"][0]) == ["data/raw/${item}"]
+    datasets = load_params(ROOT / "params.yaml").datasets
+    for name in OFFICIAL:
+        assert datasets[name].format == name
+        assert datasets[name].raw == f"data/raw/{name}"
+
+
+def test_a_data_set_in_git_is_read_from_a_folder_that_a_download_fills() -> None:
+    """So that `dvc repro` of a data set made from another one's files fetches those first."""
+    raws = {f"data/raw/{name}" for name in OFFICIAL}
+    assert {entry.raw for entry in load_params(ROOT / "params.yaml").datasets.values()} <= raws
 
 
 def test_the_tables_in_the_readme_are_those_in_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,40 +1,18 @@
-"""Readers of official files: MNIST's IDX format, scikit-learn's digits."""
+"""Readers of official files: the IDX format of MNIST and Fashion-MNIST, scikit-learn's digits."""
 
 import gzip
-import struct
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from official_files import gzipped, idx, write_idx
 
-from capsnet.data import digits, mnist
+from capsnet.data import digits, fashion, mnist
 from capsnet.data.arrays import Arrays, check
-from capsnet.data.catalogue import DATASETS
+from capsnet.data.catalogue import OFFICIAL, official
+from capsnet.data.idx import read_idx
 from capsnet.files import md5
-
-
-def idx(array: np.ndarray) -> bytes:
-    """Write an array of bytes as LeCun's page describes the format."""
-    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
-def gzipped(path: Path, content: bytes) -> Path:
-    path.write_bytes(gzip.compress(content, mtime=0))
-    return path
-
-
-def raw_mnist(folder: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
-    """Write four small official files."""
-    noise = np.random.default_rng(0)
-    arrays = {
-        "train_images": noise.integers(0, 256, (20, 28, 28), np.uint8),
-        "train_labels": np.arange(20, dtype=np.uint8) % 10,
-        "test_images": noise.integers(0, 256, (3, 28, 28), np.uint8),
-        "test_labels": np.array([9, 0, 4], np.uint8),
-    } | changes
-    for file, array in zip(mnist.FILES, arrays.values(), strict=True):
-        gzipped(folder / file.name, idx(array))
-    return arrays
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +23,14 @@ def digit_arrays() -> Arrays:
 @pytest.mark.parametrize("shape", [(5,), (0,), (2, 3), (2, 3, 4), (1, 2, 3, 4)])
 def test_an_idx_file_written_by_hand_is_read_back(shape: tuple[int, ...], tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    read = mnist.read_idx(gzipped(tmp_path / "file.gz", idx(array)))
+    read = read_idx(gzipped(tmp_path / "file.gz", idx(array)))
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, array)
 
 
 def test_an_idx_file_of_known_bytes_is_read_in_row_order(tmp_path: Path) -> None:
     content = bytes.fromhex("00000802 00000002 00000003 01020304 05ff")
-    assert mnist.read_idx(gzipped(tmp_path / "file.gz", content)).tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert read_idx(gzipped(tmp_path / "file.gz", content)).tolist() == [[1, 2, 3], [4, 5, 255]]
 
 
 GOOD_IDX = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
@@ -74,7 +52,7 @@ GOOD_IDX = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
 )
 def test_an_idx_file_that_is_not_what_it_says_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"file.gz: {message}"):
-        mnist.read_idx(gzipped(tmp_path / "file.gz", content))
+        read_idx(gzipped(tmp_path / "file.gz", content))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "damaged", "not gzip", "wrong checksum"])
@@ -90,14 +68,16 @@ def test_a_gzip_that_is_truncated_or_damaged_is_refused_with_the_way_out(damage:
         }[damage]
     )
     with pytest.raises(ValueError, match=r"file\.gz: truncated or damaged gzip .*; delete it and download again"):
-        mnist.read_idx(path)
+        read_idx(path)
 
 
-def test_the_four_files_of_mnist_become_two_splits(tmp_path: Path) -> None:
-    written = raw_mnist(tmp_path)
-    arrays = mnist.read(tmp_path)
+@pytest.mark.parametrize("dataset", [mnist, fashion])
+def test_the_four_idx_files_become_two_splits_with_named_classes(dataset: ModuleType, tmp_path: Path) -> None:
+    written = write_idx(tmp_path)
+    arrays = dataset.read(tmp_path)
     assert arrays.classes == 10
     assert arrays.note == ""
+    assert arrays.class_names == dataset.CLASS_NAMES
     for name, split in (("train", arrays.train), ("test", arrays.test)):
         np.testing.assert_array_equal(split.images[:, 0], written[f"{name}_images"])
         np.testing.assert_array_equal(split.labels, written[f"{name}_labels"])
@@ -140,7 +120,7 @@ def test_the_four_files_of_mnist_become_two_splits(tmp_path: Path) -> None:
 def test_mnist_files_that_do_not_fit_are_refused_by_name(
     name: str, array: np.ndarray, message: str, tmp_path: Path
 ) -> None:
-    raw_mnist(tmp_path, **{name: array})
+    write_idx(tmp_path, **{name: array})
     with pytest.raises(ValueError, match=message):
         mnist.read(tmp_path)
 
@@ -195,9 +175,11 @@ def test_the_installed_digits_are_the_official_file() -> None:
     assert md5(Path(digits.servers()[0]) / digits.FILES[0].name) == digits.FILES[0].md5
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_data_set_names_its_files_with_checksums_and_its_servers(name: str) -> None:
-    assert DATASETS[name].servers()
-    for file in DATASETS[name].FILES:
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_data_set_names_its_classes_its_servers_and_its_files_with_checksums(name: str) -> None:
+    dataset = official(name)
+    assert len(set(dataset.CLASS_NAMES)) == len(dataset.CLASS_NAMES) >= 2
+    assert dataset.servers()
+    for file in dataset.FILES:
         assert file.md5 is not None
         assert len(bytes.fromhex(file.md5)) == 16

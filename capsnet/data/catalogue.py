@@ -1,5 +1,32 @@
-"""The data sets with official files; each module has FILES, servers() and read(folder) -> Arrays."""
+"""The data sets with official files, each in the module of its name.
 
-from capsnet.data import digits, mnist
+A module is imported when its data set is asked for: a stage depends on the file of the one it reads.
+"""
 
-DATASETS = {"digits": digits, "mnist": mnist}
+import importlib
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+from capsnet.data.arrays import Arrays
+from capsnet.data.download import File
+
+OFFICIAL = ("digits", "mnist", "fashion", "cifar10", "smallnorb")
+
+
+@runtime_checkable
+class Official(Protocol):
+    """What such a module has."""
+
+    FILES: tuple[File, ...]
+    CLASS_NAMES: tuple[str, ...]
+
+    def servers(self) -> tuple[str, ...]:
+        """Where the official files are, in the order in which they are asked."""
+
+    def read(self, raw: Path) -> Arrays:
+        """Read the official files in the folder `raw`."""
+
+
+def official(name: str) -> Official:
+    """Return the module of one of `OFFICIAL`."""
+    return cast(Official, importlib.import_module(f"capsnet.data.{name}"))

@@ -52,6 +52,17 @@ def set_at(params: dict[str, Any], path: str, value: Any) -> None:
         ("runs/toy-fc_bn/batch_size", 1, "runs.toy-fc_bn.batch_size: got 1, expected at least 2 with batch_norm"),
         ("tune/toy/run", "nobody", "tune.toy.run: got 'nobody', expected one of toy-"),
         ("studies/toy/decoders", ["nobody"], "studies.toy.decoders: got 'nobody', expected one of toy-"),
+        ("datasets/squares/raw", None, "datasets.squares.raw: missing"),
+        ("datasets/squares/format", None, "datasets.squares.format: missing"),
+        ("datasets/squares/format", "jpeg", "datasets.squares.format: got 'jpeg', expected one of digits, mnist, "),
+        ("datasets/squares/seed", 1, "datasets.squares.seed: unknown key, this format takes duplicates, format, raw"),
+        ("datasets/squares/duplicate", "allow", "datasets.squares.duplicate: unknown key, did you mean 'duplicates'?"),
+        (
+            "datasets/squares/duplicates",
+            "keep",
+            "datasets.squares.duplicates: got 'keep', expected 'refuse' or 'allow'",
+        ),
+        ("datasets/squares", 3, "datasets.squares: got 3, expected a valid dictionary"),
         ("seeds", [], "seeds: got [], "),
         ("speed", 1, "speed: unknown key"),
     ],
@@ -63,6 +74,28 @@ def test_a_fault_in_params_is_named_with_its_path(project: Path, path: str, valu
     with pytest.raises(ValueError, match=r"params\.yaml") as caught:
         load_params()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"format": "mnist", "raw": "x", "views": "mono"}, "views: unknown key, this format takes format, raw"),
+        ({"format": "smallnorb", "raw": "x"}, "views: missing"),
+        ({"format": "smallnorb", "raw": "x", "views": "both"}, "views: got 'both', expected 'stereo' or 'mono'"),
+        ({"format": "affnist", "raw": "x"}, "seed: missing"),
+        ({"format": "affnist", "raw": "x", "seed": -1}, "seed: got -1, expected greater than or equal to 0"),
+        ({"format": "folder", "raw": "x", "channels": 3}, "size: missing"),
+        ({"format": "folder", "raw": "x", "size": 32, "channels": 2}, "channels: got 2, expected 1 or 3"),
+        ({"format": "folder", "raw": "x", "size": "32", "channels": 1}, "size: got '32', expected a valid integer"),
+    ],
+)
+def test_an_option_is_checked_by_the_format_it_belongs_to(project: Path, entry: dict[str, Any], said: str) -> None:
+    params = tiny_params()
+    params["datasets"]["own"] = entry
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert str(caught.value) == f"params.yaml: datasets.own.{said}"
 
 
 def test_every_fault_is_named_at_once(project: Path) -> None:
@@ -94,6 +127,7 @@ def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
         (["tables", "toy"], "dvc repro evaluate@toy-fc"),
         (["tables", "nothing"], "study: got 'nothing', expected one of toy"),
         (["prepare", "cubes"], "dataset: got 'cubes', expected one of squares"),
+        (["download", "cubes"], "dataset: got 'cubes', expected one of digits, mnist, "),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )

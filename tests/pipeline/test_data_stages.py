@@ -1,44 +1,66 @@
-"""Where data comes from: the mirror first, its copies never silently, then the official servers."""
+"""Where data comes from: the mirror first, its copies never silently, then the official servers; the user's own."""
 
-import gzip
-import hashlib
 import json
-import struct
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from official_files import WRITERS, gzipped, idx, matrix, take_as_official, write_smallnorb
+from PIL import Image
 from tiny_project import squares, tiny_params, write_params
 
-from capsnet.data import mnist
-from capsnet.data.download import File, Unavailable
+from capsnet.data import mnist, smallnorb
+from capsnet.data.arrays import read_arrays, read_split
+from capsnet.data.catalogue import OFFICIAL, official
+from capsnet.data.download import Unavailable
 from pipeline import download, prepare
+from pipeline.data import read_manifest
 
 NAMES = [file.name for file in mnist.FILES]
 
 
-def idx(values: np.ndarray) -> bytes:
-    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-    return gzip.compress(header + values.astype(np.uint8).tobytes(), mtime=0)
+def with_dataset(project: Path, name: str, **entry: Any) -> None:
+    params = tiny_params()
+    params["datasets"][name] = entry
+    write_params(project, params)
 
 
 @pytest.fixture
-def official(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def official_mnist(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A server, a folder here, with four small files in MNIST's format under MNIST's names."""
-    params = tiny_params()
-    params["datasets"]["mnist"] = {"format": "mnist", "raw": "data/raw/mnist"}
-    write_params(project, params)
-    images = np.zeros((20, 28, 28))
-    labels = np.arange(20) % 10
+    with_dataset(project, "mnist", format="mnist", raw="data/raw/mnist")
+    images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
     server = project / "server"
     server.mkdir()
-    contents = [idx(images), idx(labels), idx(images), idx(labels)]
-    for name, content in zip(NAMES, contents, strict=True):
-        (server / name).write_bytes(content)
-    files = [File(name, hashlib.md5(content).hexdigest()) for name, content in zip(NAMES, contents, strict=True)]
-    monkeypatch.setattr(mnist, "FILES", tuple(files))
+    for name, content in zip(NAMES, (images, labels, images, labels), strict=True):
+        gzipped(server / name, idx(content))
+    take_as_official(mnist, server, monkeypatch)
     monkeypatch.setattr(mnist, "servers", lambda: (str(server),))
     return server
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+    """A folder, and its address on a server of our own."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    folder = project / "web"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -53,7 +75,7 @@ def raw_files() -> list[str]:
     return sorted(path.name for path in Path("data/raw/mnist").iterdir())
 
 
-def test_without_a_mirror_the_official_files_come_and_are_prepared(official: Path) -> None:
+def test_without_a_mirror_the_official_files_come_and_are_prepared(official_mnist: Path) -> None:
     download.main(["mnist"])
     prepare.main(["mnist"])
     manifest = json.loads(Path("data/mnist.json").read_text())
@@ -64,19 +86,20 @@ def test_without_a_mirror_the_official_files_come_and_are_prepared(official: Pat
         "image_size": 28,
         "channels": 1,
         "classes": 10,
+        "class_names": list("0123456789"),
         "train": 20,
         "test": 20,
     }
 
 
-def test_a_mirror_with_the_official_files_is_asked_first(official: Path, mirror: Path) -> None:
-    official.rename(mirror / "mnist")
+def test_a_mirror_with_the_official_files_is_asked_first(official_mnist: Path, mirror: Path) -> None:
+    official_mnist.rename(mirror / "mnist")
     download.main(["mnist"])
     assert raw_files() == sorted(NAMES)
 
 
 def test_a_copy_is_taken_with_a_warning_and_its_note(
-    official: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
+    official_mnist: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, labels = squares(9, 0)
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
@@ -95,32 +118,180 @@ def test_a_copy_is_taken_with_a_warning_and_its_note(
 
 
 def test_a_mirror_that_has_nothing_is_mentioned_and_passed_over(
-    official: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
+    official_mnist: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     download.main(["mnist"])
     assert raw_files() == sorted(NAMES)
     assert "warning: CAPSNET_MIRROR" in capsys.readouterr().err
 
 
-def test_a_copy_of_an_earlier_day_gives_way_to_the_official_files(official: Path) -> None:
+def test_a_copy_of_an_earlier_day_gives_way_to_the_official_files(official_mnist: Path) -> None:
     Path("data/raw/mnist").mkdir(parents=True)
     Path("data/raw/mnist/mnist.npz").write_bytes(b"")
     download.main(["mnist"])
     assert raw_files() == sorted(NAMES)
 
 
-def test_a_wrong_checksum_in_the_mirror_is_never_taken(official: Path, mirror: Path) -> None:
+def test_a_wrong_checksum_in_the_mirror_is_never_taken(official_mnist: Path, mirror: Path) -> None:
     (mirror / "mnist").mkdir()
     for name in NAMES:
         (mirror / "mnist" / name).write_bytes(b"something else")
     download.main(["mnist"])
     for name in NAMES:
-        assert Path("data/raw/mnist", name).read_bytes() == (official / name).read_bytes()
+        assert Path("data/raw/mnist", name).read_bytes() == (official_mnist / name).read_bytes()
 
 
-def test_nothing_right_anywhere_names_each_source(official: Path, mirror: Path) -> None:
+def test_nothing_right_anywhere_names_each_source(official_mnist: Path, mirror: Path) -> None:
     for name in NAMES:
-        (official / name).write_bytes(b"damaged")
+        (official_mnist / name).write_bytes(b"damaged")
     with pytest.raises(Unavailable, match=r"mirror/mnist: no train-images.*server: train-images.*got md5 .*, expected"):
         download.main(["mnist"])
     assert raw_files() == []
+
+
+def test_without_the_official_files_an_earlier_copy_stays(official_mnist: Path) -> None:
+    for name in NAMES:
+        (official_mnist / name).unlink()
+    Path("data/raw/mnist").mkdir(parents=True)
+    Path("data/raw/mnist/mnist.npz").write_bytes(b"copy")
+    with pytest.raises(Unavailable):
+        download.main(["mnist"])
+    assert raw_files() == ["mnist.npz"]
+
+
+@pytest.mark.parametrize("name", sorted(set(OFFICIAL) - {"digits"}))
+def test_official_files_come_over_http_and_are_prepared_with_their_class_names(
+    name: str, project: Path, web: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = web
+    dataset = official(name)
+    WRITERS[name](folder)
+    take_as_official(dataset, folder, monkeypatch)
+    monkeypatch.setattr(dataset, "servers", lambda: (address,))
+    options = {"views": "stereo"} if name == "smallnorb" else {}
+    with_dataset(project, name, format=name, raw=f"data/raw/{name}", **options)
+    download.main([name])
+    prepare.main([name])
+    manifest = read_manifest(name)
+    assert (manifest.class_names, manifest.note, manifest.train) == (dataset.CLASS_NAMES, "", 20)
+    prepared, read = read_arrays(Path(f"data/{name}.npz")), dataset.read(Path(f"data/raw/{name}"))
+    np.testing.assert_array_equal(prepared.train.images, read.train.images)
+    np.testing.assert_array_equal(prepared.test.labels, read.test.labels)
+    assert prepared.test.attributes.keys() == read.test.attributes.keys()
+
+
+@pytest.mark.parametrize("name", sorted(set(OFFICIAL) - {"digits"}))
+def test_files_with_another_checksum_are_refused_by_name(
+    name: str, web: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = web
+    dataset = official(name)
+    WRITERS[name](folder)
+    monkeypatch.setattr(dataset, "servers", lambda: (address,))
+    first = dataset.FILES[0]
+    with pytest.raises(Unavailable, match=f"{address}: {first.name}: got md5 [0-9a-f]{{32}}, expected {first.md5}"):
+        download.main([name])
+    assert not list(Path("data/raw", name).iterdir())
+
+
+def test_a_damaged_official_file_ends_prepare_in_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = Path("data/raw/smallnorb")
+    raw.mkdir(parents=True)
+    write_smallnorb(raw, train_cat=matrix(np.zeros(20, "<i4"), magic=7))
+    take_as_official(smallnorb, raw, monkeypatch)
+    with_dataset(project, "norb", format="smallnorb", raw=str(raw), views="mono")
+    with pytest.raises(
+        ValueError, match=r"training-cat\.mat\.gz: magic: got 0x00000007, expected 0x1e3d4c54"
+    ) as caught:
+        prepare.main(["norb"])
+    assert "\n" not in str(caught.value)
+    assert not Path("data/norb.npz").exists()
+
+
+def test_a_copy_of_stereo_pairs_can_be_made_single_and_keeps_its_note_and_attributes(
+    project: Path, mirror: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 2, 48, 48), np.uint8)
+    labels, instance = np.arange(10) % 5, np.arange(10, dtype=np.uint8)
+    halves = {"images": images, "labels": labels, "instance": instance}
+    both = {f"{split}_{key}": values for split in ("train", "test") for key, values in halves.items()}
+    np.savez(mirror / "smallnorb.npz", **both, note=np.array("from JPEG"))
+    download.main(["smallnorb"])
+    with_dataset(project, "mono", format="smallnorb", raw="data/raw/smallnorb", views="mono")
+    prepare.main(["mono"])
+    manifest = read_manifest("mono")
+    assert (manifest.note, manifest.channels, manifest.train) == ("from JPEG", 1, 20)
+    assert manifest.class_names == smallnorb.CLASS_NAMES
+    split = read_split(Path("data/mono.npz"), "test")
+    assert split.attributes["instance"].tolist() == sorted([*range(10)] * 2)
+    np.testing.assert_array_equal(split.images[1, 0], images[0, 1])
+
+
+def test_affnist_is_made_from_the_folder_of_mnist(project: Path) -> None:
+    raw = Path("data/raw/mnist")
+    raw.mkdir(parents=True)
+    images = np.zeros((20, 28, 28), np.uint8)
+    images[:, 8:20, 10:16] = 255
+    WRITERS["mnist"](raw, train_images=images, test_images=images[:3])
+    with_dataset(project, "affnist", format="affnist", raw=str(raw), seed=5)
+    prepare.main(["affnist"])
+    manifest = read_manifest("affnist")
+    assert (manifest.image_size, manifest.train, manifest.test) == (40, 20, 3)
+    assert "made from MNIST with seed 5" in manifest.note
+    before = Path("data/affnist.npz").read_bytes()
+    prepare.main(["affnist"])
+    assert Path("data/affnist.npz").read_bytes() == before
+
+
+def own_folder(folder: Path) -> None:
+    for split, seed in (("train", 0), ("test", 9)):
+        for number, name in enumerate(("apple", "pear")):
+            (folder / split / name).mkdir(parents=True)
+            image = np.random.default_rng(seed + number).integers(0, 256, (24, 24, 3), np.uint8)
+            Image.fromarray(image).save(folder / split / name / "a.png")
+
+
+def test_a_folder_of_pictures_is_prepared_with_the_names_of_its_classes(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_folder(Path("pictures"))
+    with_dataset(project, "fruit", format="folder", raw="pictures", size=32, channels=3)
+    prepare.main(["fruit"])
+    manifest = read_manifest("fruit")
+    assert (manifest.class_names, manifest.image_size, manifest.channels) == (("apple", "pear"), 32, 3)
+    assert manifest.note == ""
+    assert "warning: pictures: enlarged to 32 pixels: 4 pictures: train/apple/a.png; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_a_test_image_that_is_a_training_image_is_refused_by_name_or_noted(
+    kind: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry: dict[str, Any] = {"format": kind, "raw": "own", "size": 24, "channels": 3}
+    if kind == "folder":
+        own_folder(Path("own"))
+        Path("own/test/pear/twin.png").write_bytes(Path("own/train/pear/a.png").read_bytes())
+        names = "1 image: test/pear/twin.png = train/pear/a.png"
+    else:
+        with np.load("squares.npz") as arrays:
+            contents = dict(arrays) | {"note": np.array("")}
+        contents["test_images"][3] = contents["train_images"][7]
+        with Path("own").open("wb") as file:
+            np.savez(file, **contents)
+        entry = {"format": kind, "raw": "own"}
+        names = r"1 image: test_images\[3\] = train_images\[7\]"
+    with_dataset(project, "own", **entry)
+    with pytest.raises(
+        ValueError, match=f"own: test images that are training images too: {names}; .*duplicates: allow"
+    ):
+        prepare.main(["own"])
+    assert not Path("data/own.npz").exists()
+    with_dataset(project, "own", **entry, duplicates="allow")
+    prepare.main(["own"])
+    assert "warning: own: test images that are training images too" in capsys.readouterr().err
+    assert read_manifest("own").note.startswith("1 of ")
+
+
+def test_classes_without_names_are_named_by_their_numbers(project: Path) -> None:
+    prepare.main(["squares"])
+    assert read_manifest("squares").class_names == ("0", "1", "2")
