@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from capsnet.kernels.fourier import conv2d
 from capsnet.routing import Routing, dynamic_routing, squash
 
 
@@ -24,7 +25,9 @@ class PrimaryCapsules(nn.Module):
         self.norm = nn.BatchNorm2d(types * dim) if batch_norm else nn.Identity()
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B I K"]:
-        poses = self.norm(self.conv(features)).unflatten(1, (-1, self.dim))
+        channels = conv2d(features, self.conv.weight, self.conv.bias, self.conv.stride[0])
+        # Convolutions may be in half precision, capsules never are.
+        poses = self.norm(channels.to(self.conv.weight.dtype)).unflatten(1, (-1, self.dim))
         return squash(poses.permute(0, 1, 3, 4, 2).flatten(1, 3))
 
 
@@ -44,5 +47,12 @@ class ClassCapsules(nn.Module):
         self.weight = nn.Parameter(0.1 * torch.randn(inputs, capsules, input_dim, dim))
         self.bias = nn.Parameter(torch.full((capsules, dim), 0.1)) if bias else None
 
-    def forward(self, inputs: Float[Tensor, "B I K"]) -> Routing:
-        return dynamic_routing(inputs, self.weight, self.bias, iterations=self.iterations, leaky=self.leaky)
+    def forward(self, inputs: Float[Tensor, "B I K"], with_coupling: bool = False) -> Routing:
+        return dynamic_routing(
+            inputs,
+            self.weight,
+            self.bias,
+            iterations=self.iterations,
+            leaky=self.leaky,
+            with_coupling=with_coupling,
+        )

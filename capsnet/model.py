@@ -65,11 +65,11 @@ class ModelConfig:
 
 
 class Output(NamedTuple):
-    """What the network returns; `reconstruction` is None without a decoder."""
+    """What the network returns; `coupling` is None unless asked for, `reconstruction` without a decoder."""
 
     capsules: Float[Tensor, "B J D"]
     lengths: Float[Tensor, "B J"]  # in [0, 1): how sure the network is of each class
-    coupling: Float[Tensor, "B I J"]
+    coupling: Float[Tensor, "B I J"] | None
     reconstruction: Float[Tensor, "B C H W"] | None
 
 
@@ -85,7 +85,7 @@ class CapsNet(nn.Module):
         self.encoder = nn.Sequential(
             nn.Conv2d(config.channels, config.conv_channels, config.conv_kernel),
             nn.BatchNorm2d(config.conv_channels) if config.batch_norm else nn.Identity(),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             PrimaryCapsules(
                 config.conv_channels,
                 config.primary_types,
@@ -115,7 +115,12 @@ class CapsNet(nn.Module):
             batch_norm=config.batch_norm,
         )
 
-    def forward(self, images: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None = None) -> Output:
+    def forward(
+        self,
+        images: Float[Tensor, "B C H W"],
+        labels: Int[Tensor, " B"] | None = None,
+        with_coupling: bool = False,
+    ) -> Output:
         """Recognise and reconstruct images with values in [0, 1].
 
         The decoder sees the capsule of `labels` (training) or, without labels, the longest one (evaluation).
@@ -124,10 +129,10 @@ class CapsNet(nn.Module):
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if images.shape[1:] != expected:
             raise ValueError(f"images: got {tuple(images.shape[1:])}, expected {expected} (channels, height, width)")
-        capsules, coupling = self.class_capsules(self.encoder(images))
+        capsules, coupling = self.class_capsules(self.encoder(images), with_coupling)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
         chosen = lengths.argmax(1) if labels is None else labels
-        reconstruction = self.decoder(mask(capsules, chosen).flatten(1)) if self.decoder else None
+        reconstruction = self.decoder(mask(capsules, chosen).flatten(1)).to(images.dtype) if self.decoder else None
         return Output(capsules, lengths, coupling, reconstruction)
 
 

@@ -3,20 +3,19 @@
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TILE = 16  # images whose votes are made at a time on a CPU; the result does not depend on it beyond rounding
-
 
 class Routing(NamedTuple):
-    """What routing returns: the upper capsules and how each lower capsule divided itself among them."""
+    """What routing returns: the upper capsules and, if asked, how each lower capsule divided itself among them."""
 
     capsules: Float[Tensor, "B J D"]
-    coupling: Float[Tensor, "B I J"]
+    coupling: Float[Tensor, "B I J"] | None
 
 
 def squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*axes"]:
@@ -38,6 +37,7 @@ def dynamic_routing(
     *,
     iterations: int = 3,
     leaky: bool = False,
+    with_coupling: bool = False,
     implementation: str = "auto",
 ) -> Routing:
     """Route lower capsules to upper capsules by agreement (Sabour et al. 2017, procedure 1).
@@ -48,72 +48,60 @@ def dynamic_routing(
         v[j] = squash(sum_i c[i, j] u_hat[i, j] + bias[j])
         b[i, j] += u_hat[i, j] . v[j]               agreement
 
-    starting from b = 0. Gradients flow through all iterations, as in the authors' code.
+    starting from b = 0. Gradients flow through all iterations, as in the authors' code. Inputs and weights in half
+    precision are routed, and the capsules returned, in float32.
 
     `leaky` adds one upper capsule that nobody looks at: a zero logit in the softmax, dropped afterwards, so that a
     lower capsule which fits nowhere may abstain and its coupling sums to less than 1 (the authors' code).
-    The coupling returned is the one that made the returned capsules.
+    `with_coupling` asks for the coupling that made the returned capsules; it carries no gradient.
+    `implementation` is a key of `IMPLEMENTATIONS`: "plain" follows the lines above and keeps all votes, the others
+    give the same to rounding without ever storing votes (`capsnet.kernels.fused`), and "auto" takes the fastest.
 
-    Raises ValueError if `iterations` is below 1 or `implementation` is not one of `IMPLEMENTATIONS`.
+    Raises ValueError if `iterations` is below 1, `implementation` unknown or not for the inputs' device.
     """
     if iterations < 1:
         raise ValueError(f"iterations: got {iterations}, expected at least 1")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation: got {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
-    return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky)
+    with torch.autocast(inputs.device.type, enabled=False):
+        return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling)
 
 
-def _auto_routing(
+def _plain(
     inputs: Float[Tensor, "B I K"],
     weight: Float[Tensor, "I J K D"],
     bias: Float[Tensor, "J D"] | None,
     iterations: int,
     leaky: bool,
+    with_coupling: bool,
 ) -> Routing:
-    chosen = _tiled_routing if inputs.device.type == "cpu" else _plain_routing
-    return chosen(inputs, weight, bias, iterations, leaky)
-
-
-def _plain_routing(
-    inputs: Float[Tensor, "B I K"],
-    weight: Float[Tensor, "I J K D"],
-    bias: Float[Tensor, "J D"] | None,
-    iterations: int,
-    leaky: bool,
-) -> Routing:
-    votes = _votes(inputs, weight)
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    votes = torch.einsum("bik,ijkd->bijd", inputs.to(dtype), weight.to(dtype))
     logits = votes.new_zeros(votes.shape[:3])
     for iteration in range(iterations):
-        coupling = _leaky_softmax(logits) if leaky else logits.softmax(1)
-        total = (coupling.unsqueeze(2) @ votes).squeeze(2)
+        coupling = _leaky_softmax(logits) if leaky else logits.softmax(2)
+        total = torch.einsum("bij,bijd->bjd", coupling, votes)
         capsules = squash(total if bias is None else total + bias)
         if iteration < iterations - 1:
-            logits = logits + (votes @ capsules.unsqueeze(3)).squeeze(3)
-    return Routing(capsules, coupling.transpose(1, 2))
+            logits = logits + torch.einsum("bijd,bjd->bij", votes, capsules)
+    return Routing(capsules, coupling.detach() if with_coupling else None)
 
 
-def _tiled_routing(
-    inputs: Float[Tensor, "B I K"],
-    weight: Float[Tensor, "I J K D"],
-    bias: Float[Tensor, "J D"] | None,
-    iterations: int,
-    leaky: bool,
-) -> Routing:
-    """Route a few images at a time: their votes stay in the processor's cache, and half of the time is saved."""
-    tiles = [_plain_routing(tile, weight, bias, iterations, leaky) for tile in inputs.split(TILE)]
-    return Routing(torch.cat([tile.capsules for tile in tiles]), torch.cat([tile.coupling for tile in tiles]))
+def _leaky_softmax(logits: Float[Tensor, "B I J"]) -> Float[Tensor, "B I J"]:
+    nobody = torch.zeros_like(logits[:, :, :1])
+    return torch.cat([nobody, logits], 2).softmax(2)[:, :, 1:]
 
 
-def _votes(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> Float[Tensor, "B J I D"]:
-    # One matrix product per lower capsule; J before I makes the sums over I of every iteration matrix products too.
-    num_lower, num_upper, pose, upper_pose = weight.shape
-    flat = inputs.transpose(0, 1) @ weight.transpose(1, 2).reshape(num_lower, pose, num_upper * upper_pose)
-    return flat.reshape(num_lower, -1, num_upper, upper_pose).permute(1, 2, 0, 3).contiguous()
+def _fused(passes: str) -> Callable[..., Routing]:
+    def route(*arguments: Any) -> Routing:
+        from capsnet.kernels.fused import fused_routing
+
+        return fused_routing(passes, *arguments)
+
+    return route
 
 
-def _leaky_softmax(logits: Float[Tensor, "B J I"]) -> Float[Tensor, "B J I"]:
-    nobody = torch.zeros_like(logits[:, :1])
-    return torch.cat([nobody, logits], 1).softmax(1)[:, 1:]
-
-
-IMPLEMENTATIONS = {"auto": _auto_routing, "plain": _plain_routing, "tiled": _tiled_routing}
+IMPLEMENTATIONS: dict[str, Callable[..., Routing]] = {
+    "plain": _plain,
+    **{passes: _fused(passes) for passes in ("auto", "tiled", "compiled", "triton")},
+}

@@ -125,6 +125,9 @@ class Run(Checked):
     reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
     max_shift: Annotated[int, Field(ge=0)] = Field(description="pixels by which a training image is shifted at most")
     validation: Share = Field(description="share of the training images held out for validation; 0 for none")
+    precision: Literal["float32", "bfloat16"] = Field(
+        description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
     threads: Count = Field(description="CPU threads; the same number gives the same bytes")
     checkpoint_every: Count = Field(description="epochs between checkpoints")

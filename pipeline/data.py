@@ -71,7 +71,10 @@ def read_manifest(name: str) -> Manifest:
     path = DATA / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
-    manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: of another version ({error}); `dvc repro prepare@{name}` makes it anew") from error
     return manifest._replace(class_names=tuple(manifest.class_names))
 
 

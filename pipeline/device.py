@@ -19,19 +19,22 @@ class Hardware(NamedTuple):
 def configure_torch(device: str, threads: int) -> Hardware:
     """Choose the device and make this process deterministic; call it before the first tensor is made.
 
-    Raises ValueError if `device` is "cuda" and there is none.
+    Several processes on one machine take a GPU each, or share the threads. Raises ValueError if `device` is "cuda" and
+    there is none.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got 'cuda', but torch sees no CUDA device; expected 'cpu' or 'auto' here")
-    torch.set_num_threads(threads)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, threads // here))
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         return Hardware(torch.device("cuda"), torch.cuda.get_device_name())
     return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")
 

@@ -31,13 +31,17 @@ def fingerprint(*facts: object) -> str:
 
 
 @contextmanager
-def scratch(stage: str, name: str, key: str) -> Iterator[Path]:
+def scratch(stage: str, name: str, key: str, *, follow: bool = False) -> Iterator[Path]:
     """Yield the scratch folder, held by this process alone; remove it, and abandoned ones beside it, on success.
 
-    Raises ValueError if another process holds it: killing `dvc` leaves its trainer alive.
+    With `follow`, it is another process of the same training that holds the folder, and will remove it.
+    Raises ValueError if a process of another one holds it: killing `dvc` leaves its trainer alive.
     """
     beside = root() / FOLDER / stage / name
     folder = beside / key
+    if follow:
+        yield folder
+        return
     lock = _lock(folder)
     if lock is None:
         raise ValueError(f"{stage} {name} is already running in another process (lock {folder / LOCK})")

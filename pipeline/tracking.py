@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from capsnet.files import md5
 from pipeline.scratch import FOLDER, root
@@ -40,18 +40,18 @@ class DataSet(NamedTuple):
 class TrackedRun:
     """One MLflow run. A failed call warns once and silences the run; nothing is raised."""
 
-    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, silent: bool = False) -> None:
         self.client = client
         self.id = run_id
-        self.silent = False
+        self.silent = silent
         self.recorded: set[int] = set()  # steps of a resumed run: MLflow would show them twice
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record metrics of one step, unless a resumed run has them already."""
+        if self.silent or step in self.recorded:
+            return
         from mlflow.entities import Metric
 
-        if step in self.recorded:
-            return
         self.recorded.add(step)
         now = int(time.time() * 1000)
         batch = [Metric(name, value, now, step) for name, value in values.items()]
@@ -59,6 +59,8 @@ class TrackedRun:
 
     def tag(self, values: Mapping[str, object]) -> None:
         """Record tags."""
+        if self.silent:
+            return
         from mlflow.entities import RunTag
 
         tags = [RunTag(name, str(value)) for name, value in values.items()]
@@ -127,6 +129,12 @@ def tracked(
         run.finish("FAILED")
         raise
     run.finish("FINISHED")
+
+
+@contextmanager
+def untracked() -> Iterator[TrackedRun]:
+    """Yield a run that records nothing: another process does."""
+    yield TrackedRun(cast("MlflowClient", None), "", silent=True)
 
 
 @contextmanager

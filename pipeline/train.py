@@ -2,15 +2,17 @@
 
     python -m pipeline.train digits-fc
     python -m pipeline.train digits-fc --set alpha=0.001 --set decoder=deconv --set epochs=2 --out /tmp/try
+    torchrun --nproc-per-node 2 -m pipeline.train mnist-fc       (each process trains on its share of every batch)
 
-An interrupted training goes on where it was, to the same bytes. With --out nothing that DVC looks after is touched.
+An interrupted training goes on where it was, to the same bytes, or with another number of processes to the same
+rounding. With --out nothing that DVC looks after is touched.
 """
 
 import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,14 +20,15 @@ from capsnet.files import md5, write_whole
 from pipeline.config import Params, Run, find, load_params, override
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch, versions
+from pipeline.distributed import Group, leads, process_group
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
 from pipeline.scratch import fingerprint, scratch
 from pipeline.stage import parser, run_stage
-from pipeline.tracking import TrackedRun, event_files, tracked
+from pipeline.tracking import TrackedRun, event_files, tracked, untracked
 
 if TYPE_CHECKING:
     from capsnet.model import ModelConfig
-    from capsnet.training import Row
+    from capsnet.training import Course
 
 
 class Job(NamedTuple):
@@ -39,6 +42,7 @@ class Job(NamedTuple):
     tags: Mapping[str, object]
     out: Path
     resume: Path | None
+    group: Group
 
 
 def train_run(
@@ -56,25 +60,25 @@ def train_run(
     `resume` starts from a training state instead of from nothing; `keep_states` leaves the final states in `out`.
     Raises like `capsnet.training.train`, and ValueError for data, a device or a tracking store that cannot be used.
     """
-    hardware = configure_torch(run.device, run.threads)
-    data = read_prepared(run.dataset, "train", hardware.device)
-    model = run.model(*data.shape)
-    key = fingerprint(run.model_dump(), params.seeds, data.source.digest, resume and md5(resume))
-    tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
-    job = Job(name, run, params, data, model, tags, out, resume)
-    with scratch(stage, name, key) as folder, _tracked(job, None, None) as parent:
-        finished = folder / "out"
-        rows: list[dict[str, object]] = []
-        for seed in params.seeds:
-            state = folder / state_name(seed)
-            history = _train_seed(job, seed, state, finished / model_name(seed), parent)
-            rows += [{"seed": seed, **row} for row in history]
-            if keep_states:
-                shutil.copyfile(state, finished / state.name)
-        write_whole(finished / "history.csv", csv_text(rows))
-        write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
-        parent.attach(finished / "history.csv")
-        _move_into(out, finished)
+    with process_group(run.device) as group:
+        hardware = configure_torch(run.device, run.threads)
+        data = read_prepared(run.dataset, "train", hardware.device)
+        model = run.model(*data.shape)
+        key = fingerprint(run.model_dump(), params.seeds, data.source.digest, resume and md5(resume))
+        tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
+        job = Job(name, run, params, data, model, tags, out, resume, group)
+        with scratch(stage, name, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
+            finished = folder / "out"
+            rows = _train_seeds(job, folder, finished, parent)
+            if group.leads:
+                if keep_states:
+                    for seed in params.seeds:
+                        shutil.copyfile(folder / state_name(seed), finished / state_name(seed))
+                write_whole(finished / "history.csv", csv_text(rows))
+                write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
+                parent.attach(finished / "history.csv")
+                _move_into(out, finished)
+            group.wait()
 
 
 def _move_into(out: Path, finished: Path) -> None:
@@ -86,40 +90,57 @@ def _move_into(out: Path, finished: Path) -> None:
         shutil.move(path, out / path.name)
 
 
-def _train_seed(job: Job, seed: int, state: Path, model: Path, parent: TrackedRun) -> "list[Row]":
-    """Train one seed, from its state if there is one, and write its model; a finished seed is only written again."""
-    from capsnet.checkpoint import read_history, save_model
-    from capsnet.training import measured, train
+def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> list[dict[str, object]]:
+    """Train all seeds side by side, each from its state if there is one; return the rows of history.csv."""
+    from capsnet.checkpoint import save_model
+    from capsnet.training import train_side_by_side
 
-    start = state if state.exists() else job.resume
-    events = Path("tensorboard") / job.out.name / f"seed-{seed}" if job.params.tracking.tensorboard else None
-    with _tracked(job, seed, parent) as child, event_files(events) as board:
-
-        def log(epoch: int, values: Mapping[str, float]) -> None:
-            child.log(epoch, values)
-            board(epoch, values)
-
-        for row in read_history(start) if start else []:
-            child.log(int(row["epoch"] or 0), measured(row))
-        trained = train(
+    rows: list[dict[str, object]] = []
+    with ExitStack() as open_runs:
+        children = [open_runs.enter_context(_tracked(job, seed, parent)) for seed in job.params.seeds]
+        courses = [
+            _course(job, seed, folder / state_name(seed), child, open_runs)
+            for seed, child in zip(job.params.seeds, children, strict=True)
+        ]
+        trained = train_side_by_side(
             job.model,
             job.run.training(),
             job.data.images,
             job.data.labels,
-            seed,
-            checkpoint=state,
+            courses,
             checkpoint_every=job.run.checkpoint_every,
-            resume=start,
-            log=log,
         )
-        save_model(model, trained.model, {"run": job.name, "seed": seed, "settings": job.run.model_dump()})
-        child.tag({"model": md5(model)})
-        child.attach(model, folder="model")
-    return trained.history
+        for course, child, (model, history) in zip(courses, children, trained, strict=True):
+            rows += [{"seed": course.seed, **row} for row in history]
+            if job.group.leads:
+                path = finished / model_name(course.seed)
+                save_model(path, model, {"run": job.name, "seed": course.seed, "settings": job.run.model_dump()})
+                child.tag({"model": md5(path)})
+                child.attach(path, folder="model")
+    return rows
+
+
+def _course(job: Job, seed: int, state: Path, child: TrackedRun, open_runs: ExitStack) -> "Course":
+    from capsnet.checkpoint import read_history
+    from capsnet.training import Course, measured
+
+    start = state if state.exists() else job.resume
+    events = Path("tensorboard") / job.out.name / f"seed-{seed}" if job.params.tracking.tensorboard else None
+    board = open_runs.enter_context(event_files(events if job.group.leads else None))
+
+    def log(epoch: int, values: Mapping[str, float]) -> None:
+        child.log(epoch, values)
+        board(epoch, values)
+
+    for row in read_history(start) if start else []:
+        child.log(int(row["epoch"] or 0), measured(row))
+    return Course(seed, checkpoint=state, resume=start, log=log)
 
 
 def _tracked(job: Job, seed: int | None, parent: TrackedRun | None) -> AbstractContextManager[TrackedRun]:
     of_seed = {} if seed is None else {"seed": seed}
+    if not job.group.leads:
+        return untracked()
     return tracked(
         job.params.tracking.experiment,
         job.name if seed is None else f"{job.name} seed {seed}",
@@ -173,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError(f"--resume: a training state is of one seed; name it with --seeds, got {params.seeds}")
     out = arguments.out or MODELS / arguments.run
     train_run(arguments.run, run, params, out, resume=arguments.resume, keep_states=arguments.out is not None)
-    print(f"{out}: {len(params.seeds)} seeds of {arguments.run}")
+    if leads():
+        print(f"{out}: {len(params.seeds)} seeds of {arguments.run}")
 
 
 if __name__ == "__main__":

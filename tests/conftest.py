@@ -82,6 +82,7 @@ def tiny_training() -> "TrainingConfig":
         reconstruction="l2",
         max_shift=0,
         validation=0.0,
+        precision="float32",
     )
 
 

@@ -34,6 +34,7 @@ TINY = {
     "reconstruction": "l2",
     "max_shift": 1,
     "validation": 0.25,
+    "precision": "float32",
     "device": "cpu",
     "threads": 1,
     "checkpoint_every": 1,

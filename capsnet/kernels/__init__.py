@@ -1,0 +1,1 @@
+"""Fast implementations behind plain functions: routing without votes, and convolution in the Fourier domain."""

@@ -1,0 +1,152 @@
+"""The passes of fused routing in plain torch: some lower capsules at a time, so that their share stays in the cache.
+
+Axes: B batch, I lower capsules, T lower capsules of a tile, J upper capsules, K and D pose sizes of lower and upper.
+
+No vote is made even within a tile. As u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W, a pass is two matrix
+products a tile and upper capsule, with W V (B, K, T) and c u (B, K, T) between them; T is the last axis because that
+is the one that the processor's vectors run along.
+"""
+
+import functools
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+TILE_FLOATS = 2**19  # B x J x K x T of a tile: 2 MB in float32, what a core has of its own
+
+
+def forward_pass(
+    inputs: Float[Tensor, "B I K"],
+    weight: Float[Tensor, "I J K D"],
+    query: Float[Tensor, "B J D"],
+    leaky: bool,
+    *,
+    compiled: bool = False,
+) -> Float[Tensor, "B J D"]:
+    """Return the totals s of one iteration, see `fused.Passes`."""
+    tile = _compiled(_forward_tile) if compiled else _forward_tile
+    upper = query.transpose(0, 1).contiguous()
+    totals = torch.zeros_like(upper)
+    for part in _tiles(inputs, weight):
+        totals += tile(*_tile(inputs[:, part], weight[part], upper.dtype), upper, leaky)
+    return totals.transpose(0, 1)
+
+
+def backward_pass(
+    inputs: Float[Tensor, "B I K"],
+    weight: Float[Tensor, "I J K D"],
+    query: Float[Tensor, "B J D"],
+    grad_totals: Float[Tensor, "B J D"],
+    leaky: bool,
+    grad_inputs: Float[Tensor, "B I K"],
+    grad_weight: Float[Tensor, "I J K D"],
+    *,
+    compiled: bool = False,
+) -> Float[Tensor, "B J D"]:
+    """Return the gradient of the query of one iteration and add the others in place, see `fused.Passes`."""
+    tile = _compiled(_backward_tile) if compiled else _backward_tile
+    upper, grad_upper = query.transpose(0, 1).contiguous(), grad_totals.transpose(0, 1).contiguous()
+    grad_query = torch.zeros_like(upper)
+    for part in _tiles(inputs, weight):
+        poses, matrices = _tile(inputs[:, part], weight[part], upper.dtype)
+        of_poses, of_matrices, of_query = tile(poses, matrices, upper, grad_upper, leaky)
+        grad_inputs[:, part] += of_poses.transpose(1, 2)
+        grad_weight[part] += of_matrices.unflatten(1, poses.shape[1:]).permute(2, 0, 1, 3)
+        grad_query += of_query
+    return grad_query.transpose(0, 1)
+
+
+def coupling(
+    inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"], query: Float[Tensor, "B J D"], leaky: bool
+) -> Float[Tensor, "B I J"]:
+    """Return the coupling coefficients of an iteration with this query."""
+    upper = query.transpose(0, 1).contiguous()
+    tiles = []
+    for part in _tiles(inputs, weight):
+        poses, matrices = _tile(inputs[:, part], weight[part], upper.dtype)
+        tiles.append(_softmax((_back(upper, matrices, poses) * poses).sum(2), leaky))
+    return torch.cat(tiles, 2).permute(1, 2, 0)
+
+
+@functools.cache
+def can_compile() -> bool:
+    """Tell whether torch.compile works here; without a C++ compiler it does not, and a warning says what it said."""
+    try:
+        _compiled(_add_one)(torch.zeros(1))
+    except Exception as error:  # whatever a tool chain may raise
+        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        warnings.warn(f"torch.compile does not work here, routing does without it: {reason}", stacklevel=2)
+        return False
+    return True
+
+
+def _tiles(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> Iterator[slice]:
+    size = max(1, TILE_FLOATS // max(1, inputs.shape[0] * weight.shape[1] * inputs.shape[2]))
+    for start in range(0, inputs.shape[1], size):
+        yield slice(start, start + size)
+
+
+def _tile(
+    inputs: Float[Tensor, "B T K"], weight: Float[Tensor, "T J K D"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "J KT D"]]:
+    return inputs.to(dtype).transpose(1, 2).contiguous(), weight.to(dtype).permute(1, 2, 0, 3).flatten(1, 2)
+
+
+def _back(
+    upper: Float[Tensor, "J B D"], matrices: Float[Tensor, "J KT D"], poses: Float[Tensor, "B K T"]
+) -> Float[Tensor, "J B K T"]:
+    """Bring vectors of upper capsules back through the matrices: W V."""
+    return torch.bmm(upper, matrices.transpose(1, 2)).view(*upper.shape[:2], *poses.shape[1:])
+
+
+def _softmax(logits: Float[Tensor, "J B T"], leaky: bool) -> Float[Tensor, "J B T"]:
+    if not leaky:
+        return logits.softmax(0)
+    highest = logits.amax(0, keepdim=True).clamp(min=0)
+    weights = (logits - highest).exp()
+    return weights / (weights.sum(0, keepdim=True) + (-highest).exp())
+
+
+def _forward_tile(
+    poses: Float[Tensor, "B K T"], matrices: Float[Tensor, "J KT D"], upper: Float[Tensor, "J B D"], leaky: bool
+) -> Float[Tensor, "J B D"]:
+    shares = _softmax((_back(upper, matrices, poses) * poses).sum(2), leaky)
+    return torch.bmm((shares.unsqueeze(2) * poses).flatten(2), matrices)
+
+
+def _backward_tile(
+    poses: Float[Tensor, "B K T"],
+    matrices: Float[Tensor, "J KT D"],
+    upper: Float[Tensor, "J B D"],
+    grad_upper: Float[Tensor, "J B D"],
+    leaky: bool,
+) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "J KT D"], Float[Tensor, "J B D"]]:
+    value, grad_value = _back(upper, matrices, poses), _back(grad_upper, matrices, poses)
+    shares = _softmax((value * poses).sum(2), leaky)
+    grad_shares = (grad_value * poses).sum(2)
+    grad_logits = shares * (grad_shares - (shares * grad_shares).sum(0))
+    shares, grad_logits = shares.unsqueeze(2), grad_logits.unsqueeze(2)
+    of_poses = (shares * grad_value + grad_logits * value).sum(0)
+    pulled = (grad_logits * poses).flatten(2)
+    of_matrices = torch.baddbmm(
+        torch.bmm((shares * poses).flatten(2).transpose(1, 2), grad_upper), pulled.transpose(1, 2), upper
+    )
+    return of_poses, of_matrices, torch.bmm(pulled, matrices)
+
+
+def _add_one(numbers: Tensor) -> Tensor:
+    return numbers + 1
+
+
+@functools.cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compile for any shape at once: code that depended on the shapes seen before would not repeat itself."""
+    # Without a GPU the CUDA build of torch says so each time it compiles.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # Shape checks that tests put around every function are not for the compiler.
+    return torch.compile(inspect.unwrap(function), dynamic=True)

@@ -1,0 +1,78 @@
+"""Several processes that train together, as `torchrun --nproc-per-node N -m pipeline.<stage>` starts them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn
+
+
+class Group(NamedTuple):
+    """This process among those that train together; the one that leads writes and records."""
+
+    rank: int
+    number: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and records."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        if self.number > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+
+def leads() -> bool:
+    """Tell whether this process speaks for its group: the only one, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[Group]:
+    """Join the processes that torchrun started, for as long as the block lasts; alone there is nothing to join.
+
+    Raises ValueError if another process ends before its work is done: none can go on without it.
+    """
+    number = int(os.environ.get("WORLD_SIZE", "1"))
+    if number == 1:
+        yield Group(0, 1)
+        return
+    import torch
+    from torch import distributed
+
+    ended = f"one of the {number} processes of this training has ended, and the others with it"
+    torchrun_ends_us = signal.signal(signal.SIGTERM, _raise_on_signal(ended))
+    try:
+        distributed.init_process_group("nccl" if device != "cpu" and torch.cuda.is_available() else "gloo")
+        yield Group(distributed.get_rank(), number)
+    except RuntimeError as error:
+        if not _is_of_the_group(error):
+            raise
+        raise ValueError(
+            f"{ended}; the same command goes on from the last checkpoint ({_first_line(error)})"
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, torchrun_ends_us)
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _raise_on_signal(ended: str) -> Any:
+    def end(number: int, frame: object) -> NoReturn:
+        raise ValueError(f"{ended}; the same command goes on from the last checkpoint")
+
+    return end
+
+
+def _is_of_the_group(error: RuntimeError) -> bool:
+    """Tell a lost connection from other errors: torch has no class of its own for what gloo raises."""
+    text = str(error).lower()
+    return any(word in text for word in ("gloo", "nccl", "connection", "tcpstore", "socket"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
