@@ -1,9 +1,11 @@
 """Run-time shape checks of the library, and the tiny network and images that tests share."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 # Before anything imports capsnet: modules that are already there are not checked.
 install_import_hook(["capsnet"], "beartype.beartype")
+# Before anything imports triton: it decides then whether kernels are compiled or interpreted.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CAPSNET_MIRROR", "CAPSNET_OPTUNA_STORAGE", "DVC_ROOT")
 
