@@ -74,40 +74,58 @@ class _FourierConvolution(torch.autograd.Function):
     ) -> Float[Tensor, "B N O O"]:
         ctx.save_for_backward(inputs, weight)
         ctx.stride, ctx.dtype = stride, dtype
-        parts, of_products = _parts(inputs, weight, stride, 128)
-        sums = torch.promote_types(dtype, torch.float32)
-        products = torch.zeros(len(of_products), len(inputs), len(weight), dtype=sums)
+        parts, of_products = _parts(inputs, weight, stride)
+        room = _Room(len(of_products), inputs, weight, dtype)
+        sums = torch.zeros_like(room.products, dtype=torch.promote_types(dtype, torch.float32))
         for part in parts:
-            pixels = _transform(part.of_pixels, part.of(inputs), dtype)
-            weights = _transform(part.of_weights, part.of(weight), dtype)
-            products += torch.bmm(pixels, weights.transpose(1, 2))
+            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
+            weights = _transform(part.of_weights, part.of(weight), room.weights)
+            sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
         side = (inputs.shape[2] - weight.shape[2]) // stride + 1
-        outputs = _transform_back(of_products, products).to(dtype).unflatten(0, (side, side))
+        outputs = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
         return outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_outputs: Float[Tensor, "B N O O"]) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors
-        parts, of_products = _parts(inputs, weight, ctx.stride, BLOCK)
+        parts, of_products = _parts(inputs, weight, ctx.stride)
+        room = _Room(len(of_products), inputs, weight, ctx.dtype)
         grad_inputs = torch.zeros_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
-        grad_products = _transform(of_products, grad_outputs.permute(2, 3, 0, 1), ctx.dtype)
+        grad_products = _transform(of_products, grad_outputs.permute(2, 3, 0, 1), room.products.view(-1))
         for part in parts:
-            pixels = _transform(part.of_pixels, part.of(inputs), ctx.dtype)
-            grad_weights = torch.bmm(grad_products.transpose(1, 2), pixels)
-            _fill(part.of(grad_weight), _transform_back(part.of_weights, grad_weights))
-            weights = _transform(part.of_weights, part.of(weight), ctx.dtype)
-            grad_pixels = torch.bmm(grad_products, weights)
-            _fill(part.of(grad_inputs), _transform_back(part.of_pixels, grad_pixels))
+            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
+            weights = room.weights[: math.prod(pixels.shape[::2]) * len(weight)].view(len(pixels), len(weight), -1)
+            torch.bmm(grad_products.transpose(1, 2), pixels, out=weights)
+            _fill(part.of(grad_weight), _transform_back(part.of_weights, weights))
+            weights = _transform(part.of_weights, part.of(weight), room.weights)
+            torch.bmm(grad_products, weights, out=pixels)
+            _fill(part.of(grad_inputs), _transform_back(part.of_pixels, pixels))
         return grad_inputs, grad_weight, None, None
 
 
+class _Room:
+    """Memory for a part's transforms and for products, in one piece and used again and again.
+
+    A large piece goes back to the system when it is freed, many of middle size would stay with the process.
+    """
+
+    def __init__(
+        self, products: int, inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], dtype: torch.dtype
+    ) -> None:
+        batch, outputs, channels = len(inputs), len(weight), min(BLOCK, inputs.shape[1])
+        sizes = [products * batch * channels, products * outputs * channels, products * batch * outputs]
+        self.pixels, self.weights, rest = torch.empty(sum(sizes), dtype=dtype).split(sizes)
+        self.products = rest.view(products, batch, outputs)
+
+
 def _transform(
-    matrix: Float[Tensor, "R P"], values: Float[Tensor, "Y X M C"], dtype: torch.dtype
+    matrix: Float[Tensor, "R P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " F"]
 ) -> Float[Tensor, "R M C"]:
-    flat = values.to(dtype).reshape(matrix.shape[1], -1)
-    return torch.mm(matrix.to(dtype), flat).view(-1, *values.shape[2:])
+    flat = values.to(room.dtype).reshape(matrix.shape[1], -1)
+    out = room[: len(matrix) * flat.shape[1]].view(len(matrix), -1)
+    return torch.mm(matrix.to(room.dtype), flat, out=out).view(-1, *values.shape[2:])
 
 
 def _transform_back(matrix: Float[Tensor, "R P"], products: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
@@ -119,14 +137,14 @@ def _fill(view: Float[Tensor, "Y X M C"], values: Float[Tensor, "P M C"]) -> Non
 
 
 def _parts(
-    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int, block: int
+    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int
 ) -> tuple[list[_Part], Float[Tensor, "R OO"]]:
     """Return the parts whose convolutions add up to the whole one, and A transposed."""
     phases, of_products = _matrices(inputs.shape[2], weight.shape[2], stride)
     parts = [
-        _Part((slice(None), slice(first, first + block), slice(row, None, stride), slice(column, None, stride)), *both)
+        _Part((slice(None), slice(first, first + BLOCK), slice(row, None, stride), slice(column, None, stride)), *both)
         for (row, column), *both in phases
-        for first in range(0, inputs.shape[1], block)
+        for first in range(0, inputs.shape[1], BLOCK)
     ]
     return parts, of_products
 

@@ -23,8 +23,6 @@ from torch import Tensor
 from capsnet.kernels import tiles
 from capsnet.routing import Routing, squash
 
-WORTH_COMPILING = 2**24  # votes, B x I x J x D, of a step from which compiling for seconds pays
-
 
 class Passes(NamedTuple):
     """The two passes over all lower capsules, for one kind of device.
@@ -53,7 +51,7 @@ def fused_routing(
     with_coupling: bool,
 ) -> Routing:
     """Route as `capsnet.dynamic_routing` does, with the passes of that name: a key of `PASSES`, or auto."""
-    chosen = PASSES[_fastest(inputs, weight) if passes == "auto" else passes]()
+    chosen = PASSES[_fastest(inputs) if passes == "auto" else passes]()
     capsules, query = _FusedRouting.apply(inputs, weight, bias, iterations, leaky, chosen)
     return Routing(capsules, tiles.coupling(inputs, weight, query, leaky) if with_coupling else None)
 
@@ -120,12 +118,15 @@ def _uniform(weight: Float[Tensor, "I J K D"], leaky: bool) -> float:
     return 1 / (weight.shape[1] + leaky)
 
 
-def _fastest(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> str:
-    if inputs.is_cuda:
-        return "tiled" if inputs.dtype == torch.float64 else "triton"
-    trains = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
-    num_votes = inputs.shape[0] * weight.shape[0] * weight.shape[1] * weight.shape[3]
-    return "compiled" if trains and num_votes >= WORTH_COMPILING and tiles.can_compile() else "tiled"
+def _fastest(inputs: Float[Tensor, "B I K"]) -> str:
+    """Name the passes for a device; compiled ones save a fiftieth of a training step on a CPU, and cost seconds."""
+    return "triton" if inputs.is_cuda and inputs.dtype != torch.float64 else "tiled"
+
+
+def _compiled() -> Passes:
+    if not tiles.can_compile():
+        return PASSES["tiled"]()
+    return Passes(partial(tiles.forward_pass, compiled=True), partial(tiles.backward_pass, compiled=True))
 
 
 def _triton() -> Passes:
@@ -136,6 +137,6 @@ def _triton() -> Passes:
 
 PASSES: dict[str, Callable[[], Passes]] = {
     "tiled": lambda: Passes(tiles.forward_pass, tiles.backward_pass),
-    "compiled": lambda: Passes(partial(tiles.forward_pass, compiled=True), partial(tiles.backward_pass, compiled=True)),
+    "compiled": _compiled,
     "triton": _triton,
 }
