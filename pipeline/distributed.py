@@ -2,9 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 
 class Group(NamedTuple):
@@ -44,8 +45,11 @@ def process_group(device: str) -> Iterator[Group]:
     import torch
     from torch import distributed
 
-    ended = f"one of the {number} processes of this training has ended, and the others with it"
-    torchrun_ends_us = signal.signal(signal.SIGTERM, _raise_on_signal(ended))
+    ended = (
+        f"one of the {number} processes of this training has ended, and the others with it; "
+        "the same command goes on from the last checkpoint"
+    )
+    earlier = signal.signal(signal.SIGTERM, _exit_saying(ended))  # what torchrun sends to those that are left
     try:
         distributed.init_process_group("nccl" if device != "cpu" and torch.cuda.is_available() else "gloo")
         yield Group(distributed.get_rank(), number)
@@ -56,14 +60,14 @@ def process_group(device: str) -> Iterator[Group]:
             f"{ended}; the same command goes on from the last checkpoint ({_first_line(error)})"
         ) from error
     finally:
-        signal.signal(signal.SIGTERM, torchrun_ends_us)
+        signal.signal(signal.SIGTERM, earlier)
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def _raise_on_signal(ended: str) -> Any:
+def _exit_saying(message: str) -> Callable[[int, object], NoReturn]:
     def end(number: int, frame: object) -> NoReturn:
-        raise ValueError(f"{ended}; the same command goes on from the last checkpoint")
+        sys.exit(f"error: {message}")
 
     return end
 

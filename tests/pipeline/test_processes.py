@@ -1,0 +1,126 @@
+"""Several processes that train together, started by torchrun: real ones, on the CPU, over gloo."""
+
+import csv
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_project import ROOT, make_project, tiny_params, write_params
+
+from capsnet.processes import Processes
+
+STEPS_AN_EPOCH = 3
+
+
+def torchrun(number: int, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "-m", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def train_alone(out: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pipeline.train", "toy-fc", "--out", out],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+
+
+def losses(folder: str) -> list[float]:
+    with (Path(folder) / "history.csv").open() as file:
+        return [float(row["train_loss"]) for row in csv.DictReader(file)]
+
+
+def ranks(launcher: int) -> dict[str, int]:
+    """Return the processes that a torchrun started, by rank."""
+    found = {}
+    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        environment = Path(f"/proc/{child}/environ").read_bytes().decode().split("\0")
+        found |= {entry.removeprefix("RANK="): int(child) for entry in environment if entry.startswith("RANK=")}
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of three steps an epoch, in the working directory."""
+    from pipeline import prepare
+
+    make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    prepare.main(["squares"])
+    return tmp_path
+
+
+def set_run(folder: Path, **changes: object) -> None:
+    params = tiny_params()
+    params["runs"]["toy-fc"] |= changes
+    write_params(folder, params)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one_and_write_and_record_once(project: Path) -> None:
+    set_run(project, epochs=7)
+    train_alone("alone")
+    together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
+    said, _ = together.communicate(timeout=120)
+    assert together.returncode == 0, said
+    assert said.count("together: 2 seeds of toy-fc") == 1
+    assert len(losses("alone")) * STEPS_AN_EPOCH >= 2 * 20
+    assert losses("together") == pytest.approx(losses("alone"), rel=1e-5)
+    assert not list(Path(".scratch/train/toy-fc").iterdir())
+    with sqlite3.connect("mlflow.db") as store:
+        recorded = store.execute("select name, count(*) from runs group by name order by name").fetchall()
+    assert recorded == [("toy-fc", 2), ("toy-fc seed 0", 2), ("toy-fc seed 1", 2)]
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(project: Path) -> None:
+    epochs = 100
+    set_run(project, epochs=epochs, validation=0.0)
+    together = torchrun(2, "pipeline.train", "toy-fc", "--out", "broken")
+    deadline = time.monotonic() + 100
+    while not list(Path(".scratch").glob("train/toy-fc/*/seed-1.state.safetensors")):
+        assert together.poll() is None, together.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(ranks(together.pid)["1"], signal.SIGKILL)
+    said, _ = together.communicate(timeout=60)
+    assert together.returncode != 0
+    assert "one of the 2 processes of this training has ended, and the others with it" in said
+    assert "error: MLflow" not in said
+    assert not Path("broken/history.csv").exists()
+    with sqlite3.connect("mlflow.db") as store:
+        before = store.execute("select count(*) from metrics where key = 'train_loss'").fetchone()[0]
+    assert 0 < before < 2 * epochs
+    train_alone("broken")
+    train_alone("whole")
+    assert losses("broken") == pytest.approx(losses("whole"), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_batch_normalisation_over_several_processes_on_a_cpu_is_refused_by_name(project: Path) -> None:
+    set_run(project, batch_norm=True)
+    together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
+    said, _ = together.communicate(timeout=120)
+    assert together.returncode != 0
+    assert "error: batch_norm: got true, expected false for several processes without GPUs" in said
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_every_image_of_a_batch_is_the_share_of_one_process(number: int, size: int) -> None:
+    batch = torch.arange(100, 100 + size)
+    shares = [Processes(rank, number).shared(batch) for rank in range(number)]
+    assert sorted(torch.cat(shares).tolist()) == batch.tolist()
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
