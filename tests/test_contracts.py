@@ -24,11 +24,11 @@ from pipeline.tables import BUILDERS, markdown
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-# They check, lock, record and parse arguments; no result depends on them.
-RESULT_FREE = {f"pipeline/{name}.py" for name in ("__init__", "config", "scratch", "stage", "tracking")}
-# They describe no network: what config imports to build one does not concern them.
+# They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
+RESULT_FREE = {
+    f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")
+}
 DATA_STAGES = {"download", "prepare"}
-NETWORKS = frozenset({"pipeline/config.py"})
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
 
 
@@ -47,11 +47,8 @@ def file_of(module: str) -> Path | None:
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
-def needed(*paths: Path, unread: frozenset[str] = frozenset()) -> set[str]:
-    """The project's own files that some files need, they and the packages around them included.
-
-    What files in `unread` import does not count.
-    """
+def needed(*paths: Path) -> set[str]:
+    """The project's own files that some files' results need, they and the packages around them included."""
     found: set[Path] = set()
     waiting = [*paths]
     while waiting:
@@ -61,7 +58,7 @@ def needed(*paths: Path, unread: frozenset[str] = frozenset()) -> set[str]:
         found.add(current)
         waiting += [package for parent in current.parents if (package := parent / "__init__.py").is_file()]
         # The public names of capsnet/__init__.py are imported on use, by whoever uses them.
-        if current != ROOT / "capsnet" / "__init__.py" and str(current.relative_to(ROOT)) not in unread:
+        if current != ROOT / "capsnet" / "__init__.py" and str(current.relative_to(ROOT)) not in RESULT_FREE:
             waiting += [target for module in imported(current) if (target := file_of(module))]
     return {str(each.relative_to(ROOT)) for each in found} - RESULT_FREE
 
@@ -85,7 +82,7 @@ def test_a_download_declares_its_own_data_set_and_not_the_others() -> None:
     every: set[str] = set()
     for name in OFFICIAL:
         declared = {dep.replace("${item}", name) for dep in deps}
-        of_this = needed(ROOT / "pipeline/download.py", ROOT / f"capsnet/data/{name}.py", unread=NETWORKS)
+        of_this = needed(ROOT / "pipeline/download.py", ROOT / f"capsnet/data/{name}.py")
         assert of_this <= declared, name
         assert not {f"capsnet/data/{other}.py" for other in OFFICIAL if other != name} & declared
         every |= of_this
@@ -95,7 +92,7 @@ def test_a_download_declares_its_own_data_set_and_not_the_others() -> None:
 def test_prepare_declares_every_file_that_it_and_the_data_sets_import() -> None:
     declared = {dep for dep in STAGES["prepare"]["do"]["deps"] if dep.endswith(".py")}
     modules = [ROOT / f"capsnet/data/{name}.py" for name in OFFICIAL]
-    assert declared == needed(ROOT / "pipeline/prepare.py", *modules, unread=NETWORKS)
+    assert declared == needed(ROOT / "pipeline/prepare.py", *modules)
 
 
 def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:
