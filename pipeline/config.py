@@ -140,9 +140,10 @@ class Run(Checked):
 
     @property
     def label(self) -> str:
-        """The run's decoder in the words of the published tables: FC w/ BN."""
+        """The run's decoder in the words of the published tables, FC w/ BN, and its precision if that is reduced."""
         decoder = {"none": "no decoder", "fc": "FC", "deconv": "DeConv"}[self.decoder]
-        return decoder + (" w/ BN" if self.batch_norm else "")
+        precision = "" if self.precision == "float32" else f", {self.precision}"
+        return decoder + (" w/ BN" if self.batch_norm else "") + precision
 
     def model(self, image_size: int, channels: int, classes: int) -> "ModelConfig":
         """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
