@@ -5,20 +5,21 @@ Axes: B batch, J classes, C channels, H W height and width.
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 
 def margin_loss(lengths: Float[Tensor, "B J"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Sum over the classes of T max(0, 0.9 - |v|)^2 + 0.5 (1 - T) max(0, |v| - 0.1)^2.
 
-    T is 1 for the true class and 0 for the others (Sabour et al. 2017, equation 4).
+    T is 1 for the true class and 0 for the others (Sabour et al. 2017, equation 4). Labels count from 0; whether they
+    are below J is not looked at, for that would make the device wait.
     """
-    true = one_hot(labels, lengths.shape[1])
+    true = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
     present = (0.9 - lengths).clamp(min=0).square()
-    absent = (lengths - 0.1).clamp(min=0).square()
-    return (true * present + 0.5 * (1 - true) * absent).sum(1)
+    absent = 0.5 * (lengths - 0.1).clamp(min=0).square()
+    return torch.where(true, present, absent).sum(1)
 
 
 def reconstruction_loss(

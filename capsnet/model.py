@@ -138,5 +138,5 @@ class CapsNet(nn.Module):
 
 def mask(capsules: Float[Tensor, "B J D"], chosen: Int[Tensor, " B"]) -> Float[Tensor, "B J D"]:
     """Zero all capsules but the chosen one of each image (Sabour et al. 2017, section 4.1)."""
-    kept = nn.functional.one_hot(chosen, capsules.shape[1]).to(capsules.dtype)
+    kept = chosen.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
     return capsules * kept.unsqueeze(2)

@@ -184,7 +184,7 @@ class Trainer:
         if self.max_shift:
             images = shift(images, self.shifts[:, places])
         pixels = images / 255
-        self.lr.copy_(self.rates[self.step])
+        self.lr.copy_(self.rates.take(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         # Without its cache: a weight is cast once a step anyway, and a recording must not keep another step's cast.
         with torch.autocast(

@@ -25,9 +25,7 @@ from pipeline.tables import BUILDERS, markdown
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
-RESULT_FREE = {
-    f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")
-}
+RESULT_FREE = {f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")}
 DATA_STAGES = {"download", "prepare"}
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
 

@@ -91,8 +91,8 @@ class _FourierConvolution(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         parts, of_products = _parts(inputs, weight, ctx.stride)
         room = _Room(len(of_products), inputs, weight, ctx.dtype)
-        grad_inputs = torch.zeros_like(inputs, memory_format=torch.channels_last)
-        grad_weight = torch.zeros_like(weight, memory_format=torch.channels_last)
+        grad_inputs = torch.empty_like(inputs, memory_format=torch.channels_last)
+        grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
         grad_products = _transform(of_products, grad_outputs.permute(2, 3, 0, 1), room.products.view(-1))
         for part in parts:
             pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
