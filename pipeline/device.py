@@ -30,6 +30,8 @@ def configure_torch(device: str, threads: int) -> Hardware:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, threads // here))
     torch.use_deterministic_algorithms(True)
+    # Otherwise every new tensor is filled first, in case somebody reads what was never written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

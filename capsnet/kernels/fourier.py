@@ -8,7 +8,7 @@ stride 1. In the frequency domain each of these is a product, but for the channe
 phase's pixels and W = V w of its weights, Y[r] = X[r] W[r] is a matrix product over the channels, and y = A Y after the
 sum over the phases. Of two conjugate frequencies one is enough, and a complex product takes three real ones: U, V and A
 are constant real matrices. For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times
-for each pair of channels, this 4 x 148 = 592 times, to the same rounding error or a smaller one.
+for each pair of channels, this 4 x 148 = 592 times. Rounding errors are no larger in float32, twice as large in bfloat16.
 """
 
 import functools
