@@ -8,7 +8,8 @@ stride 1. In the frequency domain each of these is a product, but for the channe
 phase's pixels and W = V w of its weights, Y[r] = X[r] W[r] is a matrix product over the channels, and y = A Y after the
 sum over the phases. Of two conjugate frequencies one is enough, and a complex product takes three real ones: U, V and A
 are constant real matrices. For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times
-for each pair of channels, this 4 x 148 = 592 times. Rounding errors are no larger in float32, twice as large in bfloat16.
+for each pair of channels, this 4 x 148 = 592 times. The rounding error is no larger in float32, and twice as large in
+bfloat16.
 """
 
 import functools
@@ -83,7 +84,8 @@ class _FourierConvolution(torch.autograd.Function):
             sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
         side = (inputs.shape[2] - weight.shape[2]) // stride + 1
         outputs = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
-        return outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+        images: Tensor = outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+        return images
 
     @staticmethod
     @torch.autograd.function.once_differentiable
