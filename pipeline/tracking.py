@@ -68,6 +68,8 @@ class TrackedRun:
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
         """Record files."""
+        if self.silent:
+            return
         for path in paths:
             self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
 
