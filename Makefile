@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper test slowtest check format readme ui lock
+.PHONY: help demo verify paper test slowtest bench check format readme ui lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/.built  ## the test suite, a minute on two cores
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes
 	python -m pytest -q -m "slow and not gpu and not postgres"
+
+bench: $(VENV)/.built  ## time and memory of training beside plain formulations, 20 minutes: leave the machine alone
+	python -m tests.benchmarks
 
 check: $(VENV)/.built  ## format, lint and types
 	ruff format --check .

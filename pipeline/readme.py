@@ -2,7 +2,8 @@
 
     python -m pipeline.readme
 
-A marker is <!-- table: <study>/<name> -->; everything from there to the next <!-- end --> is replaced.
+A marker is <!-- table: <study>/<name> -->; everything from there to the next <!-- end --> is replaced, by the words
+"Not made yet." where there is no such table.
 """
 
 import re
@@ -14,6 +15,7 @@ from pipeline.outputs import REPORTS, TABLES
 from pipeline.stage import parser, run_stage
 
 README = Path("README.md")
+NOT_MADE = "Not made yet.\n"
 MARKED = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -22,7 +24,7 @@ def with_tables(text: str) -> str:
 
     def filled(match: re.Match[str]) -> str:
         table = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
-        return match[1] + table.read_text(encoding="utf-8") + match[4]
+        return match[1] + (table.read_text(encoding="utf-8") if table.is_file() else NOT_MADE) + match[4]
 
     return MARKED.sub(filled, text)
 
