@@ -53,7 +53,7 @@ def fused_routing(
     """Route as `capsnet.dynamic_routing` does, with the passes of that name: a key of `PASSES`, or auto."""
     chosen = PASSES[_fastest(inputs) if passes == "auto" else passes]()
     capsules, query = _FusedRouting.apply(inputs, weight, bias, iterations, leaky, chosen)
-    return Routing(capsules, tiles.coupling(inputs, weight, query, leaky) if with_coupling else None)
+    return Routing(capsules, tiles.coupling(inputs.detach(), weight.detach(), query, leaky) if with_coupling else None)
 
 
 class _FusedRouting(torch.autograd.Function):
