@@ -77,11 +77,12 @@ def _plain(
 ) -> Routing:
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     votes = torch.einsum("bik,ijkd->bijd", inputs.to(dtype), weight.to(dtype))
+    added = None if bias is None else bias.to(dtype)
     logits = votes.new_zeros(votes.shape[:3])
     for iteration in range(iterations):
         coupling = _leaky_softmax(logits) if leaky else logits.softmax(2)
         total = torch.einsum("bij,bijd->bjd", coupling, votes)
-        capsules = squash(total if bias is None else total + bias)
+        capsules = squash(total if added is None else total + added)
         if iteration < iterations - 1:
             logits = logits + torch.einsum("bijd,bjd->bij", votes, capsules)
     return Routing(capsules, coupling.detach() if with_coupling else None)
