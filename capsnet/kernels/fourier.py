@@ -159,10 +159,10 @@ def _advantage(images: torch.Size, weight: torch.Size, stride: int) -> float:
     if side < 1 or kernel < stride:
         return 0.0
     grid = math.ceil(size / stride)
-    products = 3 * (grid**2 // 2) + 1
-    pixels, weights = grid**2, math.ceil(kernel / stride) ** 2
-    of_a_phase = batch * channels * outputs + pixels * batch * channels + weights * channels * outputs
-    fourier = products * (stride**2 * of_a_phase + side**2 * batch * outputs)
+    own_conjugates = 1 if grid % 2 else 4
+    products = 3 * (grid**2 - own_conjugates) // 2 + own_conjugates
+    transforms = size**2 * batch * channels + kernel**2 * channels * outputs + side**2 * batch * outputs
+    fourier = products * (stride**2 * batch * channels * outputs + transforms)
     return side**2 * kernel**2 * batch * channels * outputs / fourier
 
 
