@@ -60,8 +60,8 @@ class _Part(NamedTuple):
     of_pixels: Float[Tensor, "R P"]  # U
     of_weights: Float[Tensor, "R P"]  # V
 
-    def of(self, values: Float[Tensor, "M C H H"]) -> Float[Tensor, "Y X M C"]:
-        """Return this part of images or weights, as a view."""
+    def of(self, values: Float[Tensor, "M C H H"]) -> Float[Tensor, "Y X M T"]:
+        """Return this part of images or weights, with T of the channels, as a view."""
         chosen: Tensor = values[self.where]
         return chosen.permute(2, 3, 0, 1)
 
@@ -125,13 +125,13 @@ class _Room:
 def _transform(
     matrix: Float[Tensor, "R P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " F"]
 ) -> Float[Tensor, "R M C"]:
-    flat = values.to(room.dtype).reshape(matrix.shape[1], -1)
+    flat = values.to(room.dtype).reshape(matrix.shape[1], math.prod(values.shape[2:]))
     out = room[: len(matrix) * flat.shape[1]].view(len(matrix), -1)
     return torch.mm(matrix.to(room.dtype), flat, out=out).view(-1, *values.shape[2:])
 
 
 def _transform_back(matrix: Float[Tensor, "R P"], products: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
-    return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(-1, *products.shape[1:])
+    return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(matrix.shape[1], *products.shape[1:])
 
 
 def _fill(view: Float[Tensor, "Y X M C"], values: Float[Tensor, "P M C"]) -> None:
