@@ -4,11 +4,13 @@ Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsul
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.amp import is_autocast_available
 
 
 class Routing(NamedTuple):
@@ -63,8 +65,13 @@ def dynamic_routing(
         raise ValueError(f"iterations: got {iterations}, expected at least 1")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation: got {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
-    with torch.autocast(inputs.device.type, enabled=False):
+    with _float32_even_under_autocast(inputs.device.type):
         return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling)
+
+
+def _float32_even_under_autocast(device_type: str) -> AbstractContextManager[None]:
+    # The meta device has no autocast.
+    return torch.autocast(device_type, enabled=False) if is_autocast_available(device_type) else nullcontext()
 
 
 def _plain(
