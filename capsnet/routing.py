@@ -4,11 +4,13 @@ Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsul
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.amp import is_autocast_available
 
 
 class Routing(NamedTuple):
@@ -63,8 +65,13 @@ def dynamic_routing(
         raise ValueError(f"iterations: got {iterations}, expected at least 1")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation: got {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
-    with torch.autocast(inputs.device.type, enabled=False):
+    with _float32_even_under_autocast(inputs.device.type):
         return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling)
+
+
+def _float32_even_under_autocast(device_type: str) -> AbstractContextManager[None]:
+    # The meta device has no autocast.
+    return torch.autocast(device_type, enabled=False) if is_autocast_available(device_type) else nullcontext()
 
 
 def _plain(
@@ -77,11 +84,12 @@ def _plain(
 ) -> Routing:
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     votes = torch.einsum("bik,ijkd->bijd", inputs.to(dtype), weight.to(dtype))
+    added = None if bias is None else bias.to(dtype)
     logits = votes.new_zeros(votes.shape[:3])
     for iteration in range(iterations):
         coupling = _leaky_softmax(logits) if leaky else logits.softmax(2)
         total = torch.einsum("bij,bijd->bjd", coupling, votes)
-        capsules = squash(total if bias is None else total + bias)
+        capsules = squash(total if added is None else total + added)
         if iteration < iterations - 1:
             logits = logits + torch.einsum("bijd,bjd->bij", votes, capsules)
     return Routing(capsules, coupling.detach() if with_coupling else None)

@@ -1,13 +1,13 @@
 """Shifts of images by whole pixels.
 
-Axes: B batch, C channels, H W height and width.
+Axes: N images of an epoch, B batch, C channels, H W height and width.
 """
 
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from capsnet.data.augment import shift
+from capsnet.data.augment import draw_shifts, shift
 
 
 def naive_shift(image: Tensor, down: int, right: int) -> Tensor:
@@ -26,51 +26,67 @@ def noise(*shape: int) -> Tensor:
     return torch.randint(1, 256, shape, generator=Generator().manual_seed(3), dtype=torch.uint8)
 
 
+def drawn(number: int, pixels: int, seed: int = 0) -> Tensor:
+    return draw_shifts(number, pixels, Generator().manual_seed(seed))
+
+
 @pytest.mark.parametrize(("pixels", "shape"), [(1, (60, 1, 5, 7)), (2, (400, 2, 6, 5)), (6, (5, 3, 6, 6))])
-def test_every_image_is_moved_whole_by_a_shift_in_range_filled_with_zeros_and_alike_in_all_channels(
+def test_every_image_is_moved_whole_by_its_own_shift_filled_with_zeros_and_alike_in_all_channels(
     pixels: int, shape: tuple[int, ...]
 ) -> None:
-    images = noise(*shape)
-    shifted = shift(images, pixels, Generator().manual_seed(0))
+    images, shifts = noise(*shape), drawn(shape[0], pixels)
+    shifted = shift(images, shifts)
     assert shifted.shape == images.shape
     assert shifted.dtype == torch.uint8
-    offsets = range(-pixels, pixels + 1)
-    for before, after in zip(images, shifted, strict=True):
-        assert any(torch.equal(after, naive_shift(before, down, right)) for down in offsets for right in offsets)
+    for before, after, (down, right) in zip(images, shifted, shifts.T.tolist(), strict=True):
+        assert torch.equal(after, naive_shift(before, down, right))
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (4, 0), (0, -5), (-7, 100), (3, -4)])
+def test_a_shift_by_any_number_of_pixels_moves_the_image_out_in_the_end(down: int, right: int) -> None:
+    images = noise(2, 2, 4, 5)
+    shifted = shift(images, torch.tensor([[down, 0], [right, 0]]))
+    assert torch.equal(shifted[0], naive_shift(images[0], down, right))
+    assert torch.equal(shifted[1], images[1])
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 3])
-def test_every_pair_of_offsets_is_reached_and_equally_often(pixels: int) -> None:
+def test_every_pair_of_offsets_is_drawn_and_equally_often(pixels: int) -> None:
     number, side = 6000, 2 * pixels + 1
-    images = torch.zeros(number, 1, side, side, dtype=torch.uint8)
-    images[:, 0, pixels, pixels] = 255
-    shifted = shift(images, pixels, Generator().manual_seed(0))
-    assert shifted.flatten(1).eq(255).sum(1).eq(1).all()
-    counts = shifted.eq(255).sum((0, 1)).double()
+    shifts = drawn(number, pixels)
+    assert shifts.shape == (2, number)
+    assert shifts.abs().max() == pixels
+    counts = torch.bincount((shifts[0] + pixels) * side + shifts[1] + pixels, minlength=side**2).double()
     expected = number / side**2
     # Five standard deviations of a binomial count.
     assert (counts - expected).abs().max() < 5 * expected**0.5
 
 
-def test_shifts_are_decided_by_the_generator_alone() -> None:
-    images = noise(50, 1, 8, 8)
+def test_draws_are_decided_by_the_generator_alone() -> None:
     torch.manual_seed(1)
-    first = shift(images, 2, Generator().manual_seed(0))
+    first = drawn(50, 2)
     torch.manual_seed(2)
-    assert torch.equal(shift(images, 2, Generator().manual_seed(0)), first)
-    assert not torch.equal(shift(images, 2, Generator().manual_seed(1)), first)
+    assert torch.equal(drawn(50, 2), first)
+    assert not torch.equal(drawn(50, 2, seed=1), first)
 
 
-def test_images_of_one_batch_are_shifted_each_by_its_own_offset_and_the_originals_are_kept() -> None:
+def test_shifting_draws_nothing_and_keeps_the_originals() -> None:
     image = noise(1, 1, 9, 9)
-    images = image.expand(40, -1, -1, -1).clone()
-    shifted = shift(images, 2, Generator().manual_seed(0))
+    images, shifts = image.expand(40, -1, -1, -1).clone(), drawn(40, 2)
+    before = torch.get_rng_state()
+    shifted = shift(images, shifts)
     assert len({tuple(one.flatten().tolist()) for one in shifted}) > 10
     assert torch.equal(images, image.expand_as(images))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_no_pixels_means_no_shift_and_no_draw() -> None:
-    images, generator = noise(3, 1, 4, 4), Generator().manual_seed(0)
-    before = generator.get_state()
-    assert torch.equal(shift(images, 0, generator), images)
-    assert torch.equal(generator.get_state(), before)
+def test_an_image_is_shifted_alike_whatever_its_batch_mates() -> None:
+    images, shifts = noise(12, 2, 6, 7), drawn(12, 3)
+    together = shift(images, shifts)
+    for part in (slice(0, 5), slice(5, 6), slice(6, 12)):
+        assert torch.equal(shift(images[part], shifts[:, part]), together[part])
+
+
+def test_no_pixels_means_no_shift() -> None:
+    images = noise(3, 1, 4, 4)
+    assert torch.equal(shift(images, drawn(3, 0)), images)

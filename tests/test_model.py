@@ -63,25 +63,31 @@ def what_the_decoder_sees(model: CapsNet, images: Tensor, labels: Tensor | None)
     return seen[0]
 
 
+def coupling_of(model: CapsNet, images: Tensor) -> Tensor:
+    coupling = model(images, with_coupling=True).coupling
+    assert coupling is not None
+    return coupling
+
+
 def not_the_longest(lengths: Tensor) -> Tensor:
     """Choose for each image a class that is not the longest capsule."""
     return (lengths.argmax(1) + 1) % lengths.shape[1]
 
 
 def test_primary_capsule_is_type_then_row_then_column_and_its_pose_the_channels_of_that_type() -> None:
-    types, dim, height, width = 3, 2, 4, 5
+    types, dim, side = 3, 2, 4
     layer = PrimaryCapsules(types * dim, types, dim, kernel=1, stride=1, batch_norm=False).double()
     with torch.no_grad():
         layer.conv.weight.copy_(torch.eye(types * dim, dtype=torch.float64)[:, :, None, None])
         layer.conv.bias.zero_()
-    features = torch.randn(2, types * dim, height, width, dtype=torch.float64)
+    features = torch.randn(2, types * dim, side, side, dtype=torch.float64)
     capsules = layer(features)
-    assert capsules.shape == (2, types * height * width, dim)
+    assert capsules.shape == (2, types * side**2, dim)
     for kind in range(types):
-        for y in range(height):
-            for x in range(width):
+        for y in range(side):
+            for x in range(side):
                 pose = features[:, kind * dim : (kind + 1) * dim, y, x]
-                torch.testing.assert_close(capsules[:, (kind * height + y) * width + x], squash(pose))
+                torch.testing.assert_close(capsules[:, (kind * side + y) * side + x], squash(pose))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,9 @@ def test_output_has_the_announced_shapes(
         tiny_model, image_size=image_size, channels=channels, decoder=decoder, batch_norm=batch_norm, classes=2
     )
     with torch.device("meta"):
-        output = CapsNet(config)(torch.empty(2, channels, image_size, image_size), torch.zeros(2, dtype=torch.int64))
+        images, labels = torch.empty(2, channels, image_size, image_size), torch.zeros(2, dtype=torch.int64)
+        output = CapsNet(config)(images, labels, with_coupling=True)
+    assert output.coupling is not None
     assert output.capsules.shape == (2, 2, 4)
     assert output.lengths.shape == (2, 2)
     assert output.coupling.shape == (2, config.num_primary, 2)
@@ -154,14 +162,35 @@ def test_every_routing_option_reaches_the_routing(tiny_model: ModelConfig, chang
     usual = network(tiny_model)
     other = network(replace(tiny_model, **changes))
     other.load_state_dict(usual.state_dict(), strict=False)
-    assert not torch.allclose(usual(images).coupling, other(images).coupling, rtol=1e-6)
+    assert not torch.allclose(coupling_of(usual, images), coupling_of(other, images), rtol=1e-6)
 
 
 def test_leaky_network_lets_capsules_abstain(tiny_model: ModelConfig) -> None:
     images = pictures(tiny_model, 2)
-    assert network(replace(tiny_model, leaky_routing=True))(images).coupling.sum(2).max() < 0.9
-    shares = network(tiny_model)(images).coupling.sum(2)
+    assert coupling_of(network(replace(tiny_model, leaky_routing=True)), images).sum(2).max() < 0.9
+    shares = coupling_of(network(tiny_model), images).sum(2)
     torch.testing.assert_close(shares, torch.ones_like(shares))
+
+
+def test_coupling_is_returned_only_if_asked_for(tiny_model: ModelConfig) -> None:
+    assert network(tiny_model)(pictures(tiny_model, 2)).coupling is None
+
+
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
+def test_under_autocast_convolutions_are_in_half_precision_and_capsules_are_not(
+    tiny_model: ModelConfig, batch_norm: bool
+) -> None:
+    model = network(replace(tiny_model, batch_norm=batch_norm)).float()
+    images = pictures(tiny_model, 3).float()
+    usual = model(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.encoder[0](images)
+        poses = model.encoder(images)
+        output = model(images)
+    assert features.dtype == torch.bfloat16
+    assert poses.dtype == output.capsules.dtype == output.lengths.dtype == output.reconstruction.dtype == torch.float32
+    assert not torch.equal(output.capsules, usual.capsules)
+    assert (output.capsules - usual.capsules).norm() < 0.02 * usual.capsules.norm()
 
 
 @pytest.mark.parametrize("decoder", WITH_DECODER)

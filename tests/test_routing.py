@@ -4,33 +4,48 @@ Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsul
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from routings import implementations, precision
 from torch import Tensor
 
-from capsnet import routing
-from capsnet.routing import IMPLEMENTATIONS, TILE, Routing, dynamic_routing, squash
+from capsnet.kernels import tiles
+from capsnet.routing import Routing, dynamic_routing, squash
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_capsules_a_tile")
 
 LEAKY = pytest.mark.parametrize("leaky", [False, True], ids=["all", "leaky"])
-IMPLEMENTATION = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+IMPLEMENTATION = pytest.mark.parametrize("implementation", implementations())
+
+
+@pytest.fixture
+def few_capsules_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of several tiles is smaller than the others wherever there are 4 lower capsules and 5 images."""
+    monkeypatch.setattr(tiles, "TILE_FLOATS", 3 * 5 * 3 * 2)
 
 
 def capsules_and_weights(
-    batch: int, lower: int = 4, upper: int = 3, dim: int = 2, upper_dim: int = 3
+    batch: int, lower: int = 4, upper: int = 3, dim: int = 2, upper_dim: int = 3, implementation: str = "plain"
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Make float64 inputs, weights and bias large enough for couplings far from uniform."""
+    """Make inputs, weights and bias large enough for couplings far from uniform, in the implementation's precision."""
     generator = torch.Generator().manual_seed(7)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    return normal(batch, lower, dim), 1.5 * normal(lower, upper, dim, upper_dim), normal(upper, upper_dim)
+    made = normal(batch, lower, dim), 1.5 * normal(lower, upper, dim, upper_dim), normal(upper, upper_dim)
+    inputs, weight, bias = (each.to(precision(implementation)) for each in made)
+    return inputs, weight, bias
+
+
+def route(implementation: str, inputs: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Routing:
+    """Route and ask for the coupling."""
+    return dynamic_routing(inputs, weight, bias, with_coupling=True, implementation=implementation, **options)
 
 
 def naive_routing(inputs: Tensor, weight: Tensor, bias: Tensor | None, iterations: int, leaky: bool) -> Routing:
@@ -66,7 +81,12 @@ def naive_routing(inputs: Tensor, weight: Tensor, bias: Tensor | None, iteration
 
 def assert_same(got: Routing, expected: Routing) -> None:
     torch.testing.assert_close(got.capsules, expected.capsules)
-    torch.testing.assert_close(got.coupling, expected.coupling)
+    torch.testing.assert_close(coupling_of(got), coupling_of(expected))
+
+
+def coupling_of(routing: Routing) -> Tensor:
+    assert routing.coupling is not None
+    return routing.coupling
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6).filter(lambda s: math.hypot(*s) > 1e-6))
@@ -108,40 +128,44 @@ def test_squash_maps_the_zero_vector_to_itself_with_gradient_zero(dtype: torch.d
 def test_every_implementation_agrees_with_a_naive_loop(
     implementation: str, leaky: bool, iterations: int, with_bias: bool
 ) -> None:
-    inputs, weight, bias = capsules_and_weights(TILE + 1)
+    inputs, weight, bias = capsules_and_weights(5, implementation=implementation)
     chosen = bias if with_bias else None
-    got = dynamic_routing(inputs, weight, chosen, iterations=iterations, leaky=leaky, implementation=implementation)
+    got = route(implementation, inputs, weight, chosen, iterations=iterations, leaky=leaky)
     assert_same(got, naive_routing(inputs, weight, chosen, iterations, leaky))
 
 
-def test_three_iterations_without_bias_are_the_default() -> None:
+def test_three_iterations_without_bias_or_leak_are_the_default() -> None:
     inputs, weight, _ = capsules_and_weights(2)
-    assert_same(dynamic_routing(inputs, weight), naive_routing(inputs, weight, None, 3, False))
+    assert_same(dynamic_routing(inputs, weight, with_coupling=True), naive_routing(inputs, weight, None, 3, False))
 
 
-@IMPLEMENTATION
+# Finite differences need float64; tests/test_fused_routing.py compares the gradients of the others.
+@pytest.mark.parametrize("implementation", implementations(without=["triton"]))
 @LEAKY
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("with_bias", [False, True], ids=["no bias", "bias"])
 def test_gradients_flow_through_all_iterations_and_are_exact(
-    implementation: str, leaky: bool, monkeypatch: pytest.MonkeyPatch
+    implementation: str, leaky: bool, iterations: int, with_bias: bool
 ) -> None:
-    monkeypatch.setattr(routing, "TILE", 2)
-    arguments = [tensor.requires_grad_() for tensor in capsules_and_weights(3, lower=3, upper=2, upper_dim=2)]
+    inputs, weight, bias = capsules_and_weights(5, lower=3, upper=2, upper_dim=2)
+    arguments = [each.requires_grad_() for each in ((inputs, weight, bias) if with_bias else (inputs, weight))]
 
-    def route(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        return dynamic_routing(inputs, weight, bias, leaky=leaky, implementation=implementation)
+    def capsules(*tensors: Tensor) -> Tensor:
+        options = {"iterations": iterations, "leaky": leaky, "implementation": implementation}
+        return dynamic_routing(*tensors, **options).capsules
 
-    assert torch.autograd.gradcheck(route, arguments, fast_mode=True)
+    assert torch.autograd.gradcheck(capsules, arguments, fast_mode=True)
 
 
 @IMPLEMENTATION
 @LEAKY
 def test_coupling_is_shared_out_among_the_upper_capsules(implementation: str, leaky: bool) -> None:
-    inputs, weight, bias = capsules_and_weights(5)
-    coupling = dynamic_routing(inputs, weight, bias, leaky=leaky, implementation=implementation).coupling
+    inputs, weight, bias = capsules_and_weights(5, implementation=implementation)
+    coupling = coupling_of(route(implementation, inputs, weight, bias, leaky=leaky))
     shares = coupling.sum(2)
     assert coupling.min() > 0
     if leaky:
-        assert shares.max() < 1 - 1e-9
+        assert shares.max() < 1 - 1e-6
     else:
         torch.testing.assert_close(shares, torch.ones_like(shares))
     over_lower = coupling.sum(1)
@@ -150,41 +174,54 @@ def test_coupling_is_shared_out_among_the_upper_capsules(implementation: str, le
 
 @IMPLEMENTATION
 def test_leaky_coupling_starts_as_softmax_of_one_more_zero_logit(implementation: str) -> None:
-    inputs, weight, _ = capsules_and_weights(2, upper=3)
-    coupling = dynamic_routing(inputs, weight, iterations=1, leaky=True, implementation=implementation).coupling
+    inputs, weight, _ = capsules_and_weights(2, upper=3, implementation=implementation)
+    coupling = coupling_of(route(implementation, inputs, weight, iterations=1, leaky=True))
     torch.testing.assert_close(coupling, torch.full_like(coupling, 1 / 4))
 
 
 @IMPLEMENTATION
 @LEAKY
+def test_coupling_is_what_made_the_capsules_and_is_there_only_if_asked_for_without_a_gradient(
+    implementation: str, leaky: bool
+) -> None:
+    inputs, weight, bias = capsules_and_weights(5, implementation=implementation)
+    inputs, weight, bias = inputs.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+    options = {"leaky": leaky, "implementation": implementation}
+    assert dynamic_routing(inputs, weight, bias, **options).coupling is None
+    capsules, coupling = dynamic_routing(inputs, weight, bias, with_coupling=True, **options)
+    assert coupling is not None
+    assert not coupling.requires_grad
+    votes = torch.einsum("bik,ijkd->bijd", inputs, weight)
+    torch.testing.assert_close(capsules, squash(torch.einsum("bij,bijd->bjd", coupling, votes) + bias))
+
+
+@IMPLEMENTATION
+@LEAKY
 def test_order_of_capsules_on_either_side_does_not_matter(implementation: str, leaky: bool) -> None:
-    inputs, weight, bias = capsules_and_weights(3)
+    inputs, weight, bias = capsules_and_weights(5, implementation=implementation)
     lower, upper = torch.tensor([2, 0, 3, 1]), torch.tensor([1, 2, 0])
-    capsules, coupling = dynamic_routing(inputs, weight, bias, leaky=leaky, implementation=implementation)
-    permuted = dynamic_routing(
-        inputs[:, lower], weight[lower][:, upper], bias[upper], leaky=leaky, implementation=implementation
-    )
-    assert_same(permuted, Routing(capsules[:, upper], coupling[:, lower][:, :, upper]))
+    usual = route(implementation, inputs, weight, bias, leaky=leaky)
+    permuted = route(implementation, inputs[:, lower], weight[lower][:, upper], bias[upper], leaky=leaky)
+    assert_same(permuted, Routing(usual.capsules[:, upper], coupling_of(usual)[:, lower][:, :, upper]))
 
 
 @IMPLEMENTATION
 def test_turning_all_votes_turns_the_capsules_and_leaves_the_coupling(implementation: str) -> None:
-    inputs, weight, _ = capsules_and_weights(3)
-    turn = torch.linalg.qr(capsules_and_weights(1, lower=3, dim=3)[0][0]).Q
-    capsules, coupling = dynamic_routing(inputs, weight, implementation=implementation)
-    assert_same(
-        dynamic_routing(inputs, weight @ turn, implementation=implementation), Routing(capsules @ turn, coupling)
-    )
+    inputs, weight, _ = capsules_and_weights(5, implementation=implementation)
+    turn = torch.linalg.qr(capsules_and_weights(1, lower=3, dim=3)[0][0]).Q.to(weight)
+    capsules, coupling = route(implementation, inputs, weight)
+    assert_same(route(implementation, inputs, weight @ turn), Routing(capsules @ turn, coupling))
 
 
 @IMPLEMENTATION
 @LEAKY
 def test_an_image_is_routed_alike_whatever_its_batch_mates(implementation: str, leaky: bool) -> None:
-    inputs, weight, bias = capsules_and_weights(TILE + 2)
-    together = dynamic_routing(inputs, weight, bias, leaky=leaky, implementation=implementation)
-    for chosen in (0, TILE + 1):
-        alone = dynamic_routing(inputs[chosen : chosen + 1], weight, bias, leaky=leaky, implementation=implementation)
-        assert_same(alone, Routing(together.capsules[chosen : chosen + 1], together.coupling[chosen : chosen + 1]))
+    inputs, weight, bias = capsules_and_weights(19, implementation=implementation)
+    together = route(implementation, inputs, weight, bias, leaky=leaky)
+    for chosen in (0, 18):
+        alone = route(implementation, inputs[chosen : chosen + 1], weight, bias, leaky=leaky)
+        image = slice(chosen, chosen + 1)
+        assert_same(alone, Routing(together.capsules[image], coupling_of(together)[image]))
 
 
 @IMPLEMENTATION
@@ -193,8 +230,8 @@ def test_an_image_is_routed_alike_whatever_its_batch_mates(implementation: str, 
 def test_zero_capsules_give_finite_values_and_gradients(implementation: str, leaky: bool, dtype: torch.dtype) -> None:
     inputs = torch.zeros(2, 4, 2, dtype=dtype, requires_grad=True)
     weight = capsules_and_weights(1)[1].to(dtype).requires_grad_()
-    capsules, coupling = dynamic_routing(inputs, weight, leaky=leaky, implementation=implementation)
-    (capsules.sum() + torch.linalg.vector_norm(capsules, dim=2).sum() + coupling.sum()).backward()
+    capsules, coupling = route(implementation, inputs, weight, leaky=leaky)
+    (capsules.sum() + torch.linalg.vector_norm(capsules, dim=2).sum()).backward()
     assert capsules.eq(0).all()
     for tensor in (coupling, inputs.grad, weight.grad):
         assert tensor is not None
@@ -204,21 +241,22 @@ def test_zero_capsules_give_finite_values_and_gradients(implementation: str, lea
 @IMPLEMENTATION
 @pytest.mark.parametrize("upper", [1, 2])
 def test_one_image_and_few_classes_keep_their_axes(implementation: str, upper: int) -> None:
-    inputs, weight, bias = capsules_and_weights(1, upper=upper)
-    capsules, coupling = dynamic_routing(inputs, weight, bias, implementation=implementation)
-    assert capsules.shape == (1, upper, 3)
+    inputs, weight, bias = capsules_and_weights(1, upper=upper, implementation=implementation)
+    routing = route(implementation, inputs, weight, bias)
+    coupling = coupling_of(routing)
+    assert routing.capsules.shape == (1, upper, 3)
     assert coupling.shape == (1, 4, upper)
-    torch.testing.assert_close(coupling.sum(2), torch.ones(1, 4, dtype=torch.float64))
+    torch.testing.assert_close(coupling.sum(2), torch.ones_like(coupling[:, :, 0]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"iterations": 0}, "iterations: got 0, expected at least 1"),
-        ({"implementation": "fast"}, "implementation: got 'fast', expected one of auto, plain"),
+        ({"implementation": "fast"}, "implementation: got 'fast', expected one of plain, auto, tiled, compiled, trit"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options: dict[str, object], message: str) -> None:
+def test_impossible_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     inputs, weight, _ = capsules_and_weights(1)
     with pytest.raises(ValueError, match=message):
         dynamic_routing(inputs, weight, **options)

@@ -60,8 +60,8 @@ class _Part(NamedTuple):
     of_pixels: Float[Tensor, "R P"]  # U
     of_weights: Float[Tensor, "R P"]  # V
 
-    def of(self, values: Float[Tensor, "M C H H"]) -> Float[Tensor, "Y X M C"]:
-        """Return this part of images or weights, as a view."""
+    def of(self, values: Float[Tensor, "M C H H"]) -> Float[Tensor, "Y X M T"]:
+        """Return this part of images or weights, with T of the channels, as a view."""
         chosen: Tensor = values[self.where]
         return chosen.permute(2, 3, 0, 1)
 
@@ -125,13 +125,13 @@ class _Room:
 def _transform(
     matrix: Float[Tensor, "R P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " F"]
 ) -> Float[Tensor, "R M C"]:
-    flat = values.to(room.dtype).reshape(matrix.shape[1], -1)
+    flat = values.to(room.dtype).reshape(matrix.shape[1], math.prod(values.shape[2:]))
     out = room[: len(matrix) * flat.shape[1]].view(len(matrix), -1)
     return torch.mm(matrix.to(room.dtype), flat, out=out).view(-1, *values.shape[2:])
 
 
 def _transform_back(matrix: Float[Tensor, "R P"], products: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
-    return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(-1, *products.shape[1:])
+    return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(matrix.shape[1], *products.shape[1:])
 
 
 def _fill(view: Float[Tensor, "Y X M C"], values: Float[Tensor, "P M C"]) -> None:
@@ -159,10 +159,10 @@ def _advantage(images: torch.Size, weight: torch.Size, stride: int) -> float:
     if side < 1 or kernel < stride:
         return 0.0
     grid = math.ceil(size / stride)
-    products = 3 * (grid**2 // 2) + 1
-    pixels, weights = grid**2, math.ceil(kernel / stride) ** 2
-    of_a_phase = batch * channels * outputs + pixels * batch * channels + weights * channels * outputs
-    fourier = products * (stride**2 * of_a_phase + side**2 * batch * outputs)
+    own_conjugates = 1 if grid % 2 else 4
+    products = 3 * (grid**2 - own_conjugates) // 2 + own_conjugates
+    transforms = size**2 * batch * channels + kernel**2 * channels * outputs + side**2 * batch * outputs
+    fourier = products * (stride**2 * batch * channels * outputs + transforms)
     return side**2 * kernel**2 * batch * channels * outputs / fourier
 
 

@@ -53,7 +53,7 @@ def fused_routing(
     """Route as `capsnet.dynamic_routing` does, with the passes of that name: a key of `PASSES`, or auto."""
     chosen = PASSES[_fastest(inputs) if passes == "auto" else passes]()
     capsules, query = _FusedRouting.apply(inputs, weight, bias, iterations, leaky, chosen)
-    return Routing(capsules, tiles.coupling(inputs, weight, query, leaky) if with_coupling else None)
+    return Routing(capsules, tiles.coupling(inputs.detach(), weight.detach(), query, leaky) if with_coupling else None)
 
 
 class _FusedRouting(torch.autograd.Function):
@@ -90,7 +90,7 @@ class _FusedRouting(torch.autograd.Function):
         totals, queries = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         wide = _wide(inputs)
         grad_inputs, grad_weight = torch.zeros_like(wide), torch.zeros_like(weight, dtype=wide.dtype)
-        grad_bias = None if bias is None else torch.zeros_like(bias)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=wide.dtype)
         # v(r) is in V(r + 1), V(r + 2), ...: it collects the gradients of all of them.
         grad_query = torch.zeros_like(grad_capsules)
         for iteration in reversed(range(len(totals))):
@@ -106,6 +106,8 @@ class _FusedRouting(torch.autograd.Function):
                 grad_total = grad_total * _uniform(weight, ctx.leaky)
                 grad_inputs += torch.einsum("bjd,ijkd->bik", grad_total, weight.to(wide.dtype))
                 grad_weight += torch.einsum("bik,bjd->ijkd", wide, grad_total)
+        if bias is not None and grad_bias is not None:
+            grad_bias = grad_bias.to(bias.dtype)
         return grad_inputs.to(inputs.dtype), grad_weight.to(weight.dtype), grad_bias, None, None, None
 
 
