@@ -31,25 +31,32 @@ def conv2d(
     weight: Float[Tensor, "N C S S"],
     bias: Float[Tensor, " N"] | None = None,
     stride: int = 1,
+    *,
+    rectify: bool = False,
 ) -> Float[Tensor, "B N O O"]:
     """Convolve square images as `torch.nn.functional.conv2d` does, on a CPU in the Fourier domain where that is faster.
 
-    Under autocast the products are in its type and so is the result. The result has the channels last.
+    With `rectify` it is the images' ReLU that is convolved. Under autocast the products are in its type and so is the
+    result, which has the channels last.
     """
     if not (inputs.device.type == "cpu" and _advantage(inputs.shape, weight.shape, stride) >= WORTH_IT):
-        return functional.conv2d(inputs, weight, bias, stride)
-    outputs = fourier_conv2d(inputs, weight, stride)
+        return functional.conv2d(inputs.relu() if rectify else inputs, weight, bias, stride)
+    outputs = fourier_conv2d(inputs, weight, stride, rectify=rectify)
     return outputs if bias is None else outputs + bias.to(outputs.dtype)[:, None, None]
 
 
 def fourier_conv2d(
-    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int = 1
+    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int = 1, *, rectify: bool = False
 ) -> Float[Tensor, "B N O O"]:
-    """Convolve square images with square kernels in the Fourier domain, whether that is faster or not."""
+    """Convolve square images with square kernels in the Fourier domain, whether that is faster or not.
+
+    With `rectify` it is the images' ReLU that is convolved, and its memory becomes that of the gradient: of three
+    tensors as large as the images one is left. The backward pass can then be run once only, and says so.
+    """
     autocast = torch.is_autocast_enabled(inputs.device.type)
     dtype = torch.get_autocast_dtype(inputs.device.type) if autocast else inputs.dtype
     with torch.autocast(inputs.device.type, enabled=False):
-        outputs: Tensor = _FourierConvolution.apply(inputs, weight, stride, dtype)
+        outputs: Tensor = _FourierConvolution.apply(inputs, weight, stride, dtype, rectify)
     return outputs
 
 
@@ -71,17 +78,28 @@ class _FourierConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int, dtype: torch.dtype
+        ctx: Any,
+        inputs: Float[Tensor, "B C H H"],
+        weight: Float[Tensor, "N C S S"],
+        stride: int,
+        dtype: torch.dtype,
+        rectify: bool,
     ) -> Float[Tensor, "B N O O"]:
-        ctx.save_for_backward(inputs, weight)
-        ctx.stride, ctx.dtype = stride, dtype
+        if rectify:
+            inputs = ctx.rectified = inputs.relu()
+        ctx.save_for_backward(weight, None if rectify else inputs)
+        ctx.stride, ctx.dtype, ctx.rectify = stride, dtype, rectify
         parts, of_products = _parts(inputs, weight, stride)
         room = _Room(len(of_products), inputs, weight, dtype)
-        sums = torch.zeros_like(room.products, dtype=torch.promote_types(dtype, torch.float32))
+        half = dtype.itemsize < 4
+        sums = torch.zeros_like(room.products, dtype=torch.float32) if half else room.products.zero_()
         for part in parts:
             pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
             weights = _transform(part.of_weights, part.of(weight), room.weights)
-            sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
+            if half:
+                sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
+            else:
+                sums.baddbmm_(pixels, weights.transpose(1, 2))
         side = (inputs.shape[2] - weight.shape[2]) // stride + 1
         outputs = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
         images: Tensor = outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
@@ -90,21 +108,30 @@ class _FourierConvolution(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_outputs: Float[Tensor, "B N O O"]) -> tuple[Tensor | None, ...]:
-        inputs, weight = ctx.saved_tensors
+        weight, inputs = ctx.saved_tensors
+        if ctx.rectify:
+            inputs, ctx.rectified = ctx.rectified, None
+            if inputs is None:
+                raise RuntimeError(
+                    "the gradient of a rectified convolution was asked for twice; the first took its memory"
+                )
         parts, of_products = _parts(inputs, weight, ctx.stride)
         room = _Room(len(of_products), inputs, weight, ctx.dtype)
-        grad_inputs = torch.empty_like(inputs, memory_format=torch.channels_last)
+        grad_inputs = inputs if ctx.rectify else torch.empty_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
         grad_products = _transform(of_products, grad_outputs.permute(2, 3, 0, 1), room.products.view(-1))
         for part in parts:
             pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
             weights = room.weights[: math.prod(pixels.shape[::2]) * len(weight)].view(len(pixels), len(weight), -1)
             torch.bmm(grad_products.transpose(1, 2), pixels, out=weights)
-            _fill(part.of(grad_weight), _transform_back(part.of_weights, weights))
+            of_weight = part.of(grad_weight)
+            of_weight.copy_(_transform_back(part.of_weights, weights).view(of_weight.shape))
             weights = _transform(part.of_weights, part.of(weight), room.weights)
             torch.bmm(grad_products, weights, out=pixels)
-            _fill(part.of(grad_inputs), _transform_back(part.of_pixels, pixels))
-        return grad_inputs, grad_weight, None, None
+            of_inputs = _transform_back(part.of_pixels, pixels).view(part.of(inputs).shape)
+            # Where ReLU was at zero there is no gradient; this part of the images is read for the last time here.
+            part.of(grad_inputs).copy_(of_inputs.mul_(part.of(inputs) > 0) if ctx.rectify else of_inputs)
+        return grad_inputs, grad_weight, None, None, None
 
 
 class _Room:
@@ -132,10 +159,6 @@ def _transform(
 
 def _transform_back(matrix: Float[Tensor, "R P"], products: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
     return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(matrix.shape[1], *products.shape[1:])
-
-
-def _fill(view: Float[Tensor, "Y X M C"], values: Float[Tensor, "P M C"]) -> None:
-    view.copy_(values.view(view.shape))
 
 
 def _parts(
