@@ -26,7 +26,7 @@ paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 test: $(VENV)/.built  ## the test suite, a minute on two cores
 	python -m pytest -q -m "not slow and not gpu and not postgres"
 
-slowtest: $(VENV)/.built  ## the tests that kill real processes
+slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	python -m pytest -q -m "slow and not gpu and not postgres"
 
 bench: $(VENV)/.built  ## time and memory of training beside plain formulations, 20 minutes: leave the machine alone

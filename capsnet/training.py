@@ -160,7 +160,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 def batch_sizes(number: int, size: int) -> list[int]:
     """Cut an epoch into batches; a single left-over image joins the last one, for batch normalisation needs two."""
     sizes = [size] * (number // size) + ([number % size] if number % size else [])
-    if len(sizes) > 1 and sizes[-1] == 1:
+    if len(sizes) > 1 and number % size == 1:
         sizes[-2:] = [size + 1]
     return sizes
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import install_import_hook
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from capsnet.model import ModelConfig
+    from capsnet.model import ModelConfig, Output
     from capsnet.training import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
@@ -101,3 +102,40 @@ def tiny_data() -> "tuple[Tensor, Tensor]":
     for image, label in zip(images, labels.tolist(), strict=True):
         image[:, 2 + 5 * label : 8 + 5 * label, 3 : 17 - 4 * label] = 230
     return images, labels
+
+
+@pytest.fixture
+def eventful(tiny_training: "TrainingConfig") -> "TrainingConfig":
+    """Everything that happens over a training: decay, annealing, shifts, a validation split, a left-over image."""
+    return replace(
+        tiny_training, epochs=5, lr_decay=0.5, alpha_schedule="tanh", max_shift=2, validation=0.2, batch_size=5
+    )
+
+
+@pytest.fixture
+def normalised(tiny_model: "ModelConfig") -> "ModelConfig":
+    """A network with convolutions and batch normalisation in both halves."""
+    return replace(tiny_model, decoder="deconv", batch_norm=True, routing_bias=True)
+
+
+@pytest.fixture
+def numbered() -> "tuple[Tensor, Tensor]":
+    """Give 33 images that can be told apart by any pixel."""
+    return torch.arange(33, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 20, 20), torch.arange(33) % 3
+
+
+@pytest.fixture
+def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Collect the images of each training step by the number in their first pixel."""
+    from capsnet.model import CapsNet
+
+    batches: list[list[int]] = []
+    forward = CapsNet.forward
+
+    def recording(self: CapsNet, images: "Tensor", *arguments: Any) -> "Output":
+        if self.training:
+            batches.append((255 * images[:, 0, 0, 0]).round().int().tolist())
+        return forward(self, images, *arguments)
+
+    monkeypatch.setattr(CapsNet, "forward", recording)
+    return batches

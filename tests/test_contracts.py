@@ -16,6 +16,7 @@ from capsnet.data.catalogue import OFFICIAL
 from capsnet.decoders import DECODERS
 from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import ModelConfig
+from capsnet.trainer import PRECISIONS
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
 from pipeline.config import FORMATS, Run, load_params
 from pipeline.readme import with_tables
@@ -122,6 +123,7 @@ def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
         "decoder": DECODERS,
         "alpha_schedule": ALPHA_SCHEDULES,
         "reconstruction": RECONSTRUCTION_LOSSES,
+        "precision": PRECISIONS,
     }
     for name, offered in choices.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name

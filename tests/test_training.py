@@ -1,62 +1,32 @@
-"""Training: it learns, it repeats itself, it survives a kill, and it is a plain loop.
+"""Training: it learns, it repeats itself, and it is a plain loop.
 
 The golden losses are written anew by `python -m pytest tests/test_training.py --regenerate-golden`.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+from trainings import Data, assert_same_training, model_bytes
 
 from capsnet import training
-from capsnet.checkpoint import save_model
 from capsnet.decoders import DECODERS
 from capsnet.evaluation import Scores, evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
 from capsnet.model import CapsNet, ModelConfig
-from capsnet.training import (
-    ALPHA_SCHEDULES,
-    Trained,
-    TrainingConfig,
-    initialise,
-    learning_rate,
-    measured,
-    stream,
-    train,
-)
-
-Data = tuple[Tensor, Tensor]
+from capsnet.trainer import PRECISIONS, initialise
+from capsnet.training import ALPHA_SCHEDULES, TrainingConfig, learning_rate, measured, train
 
 GOLDEN = Path(__file__).parent / "golden" / "cpu.json"
 DECODER = pytest.mark.parametrize("decoder", DECODERS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def killed_after(last: int) -> Callable[[int, Mapping[str, float]], None]:
-    def log(epoch: int, values: Mapping[str, float]) -> None:
-        if epoch == last:
-            raise KeyboardInterrupt
-
-    return log
-
-
-def model_bytes(folder: Path, trained: Trained) -> bytes:
-    path = folder / "compared.safetensors"
-    save_model(path, trained.model, {})
-    return path.read_bytes()
-
-
-def assert_same_training(folder: Path, one: Trained, other: Trained) -> None:
-    assert json.dumps(one.history) == json.dumps(other.history)
-    assert model_bytes(folder, one) == model_bytes(folder, other)
 
 
 def mean_losses(model: CapsNet, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -66,39 +36,6 @@ def mean_losses(model: CapsNet, images: Tensor, labels: Tensor) -> tuple[float, 
         output = model(images / 255, labels)
     rloss = 0.0 if output.reconstruction is None else reconstruction_loss(images / 255, output.reconstruction).mean()
     return margin_loss(output.lengths, labels).mean().item(), float(rloss)
-
-
-@pytest.fixture
-def eventful(tiny_training: TrainingConfig) -> TrainingConfig:
-    """Everything that happens over a training: decay, annealing, shifts, a validation split, a left-over image."""
-    return replace(
-        tiny_training, epochs=5, lr_decay=0.5, alpha_schedule="tanh", max_shift=2, validation=0.2, batch_size=5
-    )
-
-
-@pytest.fixture
-def normalised(tiny_model: ModelConfig) -> ModelConfig:
-    return replace(tiny_model, decoder="deconv", batch_norm=True, routing_bias=True)
-
-
-@pytest.fixture
-def numbered() -> Data:
-    """Give 33 images that can be told apart by any pixel."""
-    return torch.arange(33, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 20, 20), torch.arange(33) % 3
-
-
-@pytest.fixture
-def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Collect the images of each batch by the number in their first pixel."""
-    batches: list[list[int]] = []
-    shift = training.shift
-
-    def recording(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-        batches.append(images[:, 0, 0, 0].tolist())
-        return shift(images, pixels, generator)
-
-    monkeypatch.setattr(training, "shift", recording)
-    return batches
 
 
 @pytest.fixture
@@ -116,11 +53,17 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
 
 @DECODER
 @BATCH_NORM
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_twenty_steps_lower_the_loss(
-    decoder: str, batch_norm: bool, tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
+    precision: str,
+    decoder: str,
+    batch_norm: bool,
+    tiny_model: ModelConfig,
+    tiny_training: TrainingConfig,
+    tiny_data: Data,
 ) -> None:
     config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
-    trained = train(config, replace(tiny_training, epochs=5), *tiny_data, seed=0)
+    trained = train(config, replace(tiny_training, epochs=5, precision=precision), *tiny_data, seed=0)
     mloss_before, rloss_before = mean_losses(initialise(config, 0), *tiny_data)
     mloss, rloss = mean_losses(trained.model, *tiny_data)
     assert mloss < 0.9 * mloss_before
@@ -203,157 +146,12 @@ def test_another_seed_is_another_training(
     assert model_bytes(tmp_path, first) != model_bytes(tmp_path, second)
 
 
-@pytest.mark.parametrize(("every", "kept"), [(1, 3), (2, 2)])
-@DECODER
-@BATCH_NORM
-def test_a_killed_training_goes_on_to_the_same_bytes(
-    every: int,
-    kept: int,
-    decoder: str,
-    batch_norm: bool,
-    tiny_model: ModelConfig,
-    eventful: TrainingConfig,
-    tiny_data: Data,
-    tmp_path: Path,
-) -> None:
-    config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
-    state = tmp_path / "state.safetensors"
-    unbroken = train(config, eventful, *tiny_data, seed=5)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, eventful, *tiny_data, seed=5, checkpoint=state, checkpoint_every=every, log=killed_after(3))
-    epochs: list[int] = []
-    resumed = train(
-        config,
-        eventful,
-        *tiny_data,
-        seed=5,
-        checkpoint=state,
-        resume=state,
-        log=lambda epoch, values: epochs.append(epoch),
-    )
-    assert epochs == list(range(kept + 1, 6))
-    assert_same_training(tmp_path, resumed, unbroken)
-
-
-def test_a_finished_training_goes_on_when_epochs_grow(
-    normalised: ModelConfig, eventful: TrainingConfig, tiny_data: Data, tmp_path: Path
-) -> None:
-    state = tmp_path / "state.safetensors"
-    train(normalised, replace(eventful, epochs=3), *tiny_data, seed=0, checkpoint=state, checkpoint_every=10)
-    resumed = train(normalised, eventful, *tiny_data, seed=0, checkpoint=state, resume=state)
-    assert_same_training(tmp_path, resumed, train(normalised, eventful, *tiny_data, seed=0))
-
-
-def test_two_threads_give_the_same_bytes_each_time_and_after_a_resumption(
-    normalised: ModelConfig, eventful: TrainingConfig, tiny_data: Data, tmp_path: Path
-) -> None:
-    torch.set_num_threads(2)
-    state = tmp_path / "state.safetensors"
-    one, two = (replace(eventful, epochs=epochs, batch_size=16) for epochs in (1, 2))
-    unbroken = train(normalised, two, *tiny_data, seed=0)
-    assert_same_training(tmp_path, train(normalised, two, *tiny_data, seed=0), unbroken)
-    train(normalised, one, *tiny_data, seed=0, checkpoint=state)
-    assert_same_training(tmp_path, train(normalised, two, *tiny_data, seed=0, resume=state), unbroken)
-
-
-def test_a_finished_training_resumed_is_what_it_was(
-    normalised: ModelConfig, eventful: TrainingConfig, tiny_data: Data, tmp_path: Path
-) -> None:
-    state = tmp_path / "state.safetensors"
-    finished = train(normalised, eventful, *tiny_data, seed=0, checkpoint=state)
-    again = train(normalised, eventful, *tiny_data, seed=0, resume=state)
-    assert_same_training(tmp_path, again, finished)
-
-
-def another(name: str, value: Any) -> Any:
-    """Return a value of a setting other than `value`, with which the network can be built."""
-    choices = {
-        "decoder": DECODERS,
-        "alpha_schedule": ALPHA_SCHEDULES,
-        "reconstruction": RECONSTRUCTION_LOSSES,
-    }
-    if name in choices:
-        return next(key for key in choices[name] if key != value)
-    if name == "epochs":
-        return value - 1
-    if isinstance(value, bool):
-        return not value
-    return (*value, 5) if isinstance(value, tuple) else value + 1
-
-
-@pytest.mark.parametrize("name", [field.name for config in (ModelConfig, TrainingConfig) for field in fields(config)])
-def test_a_state_of_another_configuration_is_refused_by_the_name_of_the_setting(
-    name: str, tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, tmp_path: Path
-) -> None:
-    state = tmp_path / "state.safetensors"
-    train(tiny_model, tiny_training, *tiny_data, seed=0, checkpoint=state)
-    model, config = (
-        replace(ours, **{name: another(name, getattr(ours, name))}) if hasattr(ours, name) else ours
-        for ours in (tiny_model, tiny_training)
-    )
-    with pytest.raises(ValueError, match=f"state.safetensors: checkpoint of another configuration: {name}: got "):
-        train(model, config, *tiny_data, seed=0, resume=state)
-
-
-def test_a_state_of_another_seed_is_refused(
-    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, tmp_path: Path
-) -> None:
-    state = tmp_path / "state.safetensors"
-    train(tiny_model, tiny_training, *tiny_data, seed=0, checkpoint=state)
-    with pytest.raises(ValueError, match="seed: got 0, expected 1"):
-        train(tiny_model, tiny_training, *tiny_data, seed=1, resume=state)
-
-
-@pytest.mark.parametrize(
-    ("growing", "expected_step", "expected_epoch", "kept"),
-    [({"lr": 1e30}, 1, 1, "none yet"), ({"lr": 1e-11, "lr_decay": 1e4, "lr_decay_steps": 1}, 6, 2, "{state}")],
-    ids=["at once", "in epoch 2"],
-)
-def test_a_loss_that_is_not_finite_names_step_rate_and_checkpoint(
-    growing: dict[str, Any],
-    expected_step: int,
-    expected_epoch: int,
-    kept: str,
-    tiny_model: ModelConfig,
-    tiny_training: TrainingConfig,
-    tiny_data: Data,
-    tmp_path: Path,
-) -> None:
-    state = tmp_path / "state.safetensors"
-    config = replace(tiny_training, **growing)
-    with pytest.raises(FloatingPointError) as caught:
-        train(tiny_model, config, *tiny_data, seed=0, checkpoint=state)
-    assert str(caught.value) == (
-        f"loss is not finite at step {expected_step} (epoch {expected_epoch}), learning rate "
-        f"{learning_rate(config, expected_step):.3g}; last good checkpoint: {kept.format(state=state)}"
-    )
-
-
-def test_a_left_over_image_joins_the_last_batch_so_that_batch_norm_can_train(
-    tiny_model: ModelConfig, tiny_training: TrainingConfig, numbered: Data, seen_in_training: list[list[int]]
-) -> None:
-    config = replace(tiny_model, batch_norm=True)
-    trained = train(config, replace(tiny_training, epochs=1), *numbered, seed=0)
-    assert [len(batch) for batch in seen_in_training] == [8, 8, 8, 9]
-    assert trained.history[0]["train_loss"] > 0
-
-
 def test_a_data_set_of_one_image_trains(
     tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
 ) -> None:
     images, labels = tiny_data
     trained = train(tiny_model, replace(tiny_training, epochs=10), images[:1], labels[:1], seed=0)
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
-
-
-def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(
-    tiny_model: ModelConfig, tiny_training: TrainingConfig, numbered: Data, seen_in_training: list[list[int]]
-) -> None:
-    train(tiny_model, tiny_training, *numbered, seed=0)
-    first, second = (list(chain(*seen_in_training[start : start + 4])) for start in (0, 4))
-    assert sorted(first) == sorted(second) == list(range(33))
-    assert first != second
-    assert first != sorted(first)
 
 
 def test_validation_images_are_never_trained_on(
@@ -408,70 +206,6 @@ def test_a_validation_split_that_leaves_nothing_to_train_on_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="validation"):
         train(tiny_model, replace(tiny_training, validation=0.99), *tiny_data, seed=0)
-
-
-def test_shifting_draws_from_a_stream_of_its_own(
-    tiny_model: ModelConfig,
-    tiny_training: TrainingConfig,
-    tiny_data: Data,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With the shifted images thrown away, nothing may be left of having drawn the shifts."""
-    shifting = replace(tiny_training, max_shift=2)
-    still = train(tiny_model, tiny_training, *tiny_data, seed=0)
-    assert train(tiny_model, shifting, *tiny_data, seed=0).history != still.history
-    shift = training.shift
-
-    def undone(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-        assert not torch.equal(shift(images, pixels, generator), images)
-        return images
-
-    monkeypatch.setattr(training, "shift", undone)
-    assert_same_training(tmp_path, train(tiny_model, shifting, *tiny_data, seed=0), still)
-
-
-def test_shifts_of_each_epoch_come_from_another_stream_than_the_order(
-    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seeds: list[int] = []
-    monkeypatch.setattr(training, "shift", lambda images, pixels, drawn: seeds.append(drawn.initial_seed()) or images)
-    train(tiny_model, tiny_training, *tiny_data, seed=0)
-    batches = 4
-    assert seeds == [seed for seed in dict.fromkeys(seeds) for _ in range(batches)]
-    assert len(set(seeds)) == tiny_training.epochs
-    assert not set(seeds) & {stream(0, "order", epoch).initial_seed() for epoch in (1, 2)}
-
-
-def test_streams_differ_by_seed_name_and_epoch_and_repeat_themselves() -> None:
-    names: list[tuple[Any, ...]] = [
-        (0, "order", 1),
-        (0, "order", 2),
-        (0, "augmentation", 1),
-        (1, "order", 1),
-        (0, "order"),
-    ]
-    draws = [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
-    assert len(set(draws)) == len(names)
-    assert draws == [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
-
-
-def test_training_leaves_the_global_generator_alone(
-    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
-) -> None:
-    torch.manual_seed(12345)
-    before = torch.get_rng_state()
-    train(tiny_model, replace(tiny_training, max_shift=1, validation=0.2), *tiny_data, seed=0)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_initial_weights_depend_on_the_seed_alone(tiny_model: ModelConfig) -> None:
-    torch.manual_seed(1)
-    first = initialise(tiny_model, 0).state_dict()
-    torch.manual_seed(2)
-    second, other = initialise(tiny_model, 0).state_dict(), initialise(tiny_model, 1).state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["class_capsules.weight"], other["class_capsules.weight"])
 
 
 @pytest.mark.parametrize(
@@ -561,9 +295,3 @@ def test_losses_are_the_golden_ones(
     assert golden.keys() == losses.keys()
     for name, expected in golden.items():
         assert losses[name] == pytest.approx(expected, rel=1e-5), name
-
-
-def test_no_setting_of_network_and_training_shares_a_name() -> None:
-    """A training state is known by the settings of both in one mapping."""
-    network, course = ({field.name for field in fields(config)} for config in (ModelConfig, TrainingConfig))
-    assert not network & course

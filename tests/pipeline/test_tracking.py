@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_project import ROOT
@@ -27,23 +28,25 @@ def test_a_failure_in_the_middle_of_training_is_one_warning_and_no_lost_run(
 
     from pipeline import train
 
-    set_terminated = MlflowClient.set_terminated
+    log_batch = MlflowClient.log_batch
 
     def gone(*_: object, **__: object) -> None:
         raise ConnectionError("the server has gone")
 
-    def go_after_the_first_seed(self: MlflowClient, *arguments: object) -> None:
-        set_terminated(self, *arguments)
-        for method in ("log_batch", "create_run", "search_runs", "set_terminated", "log_artifact"):
-            monkeypatch.setattr(MlflowClient, method, gone)
+    def go_in_the_second_epoch(self: MlflowClient, *arguments: Any, **named: Any) -> None:
+        if any(metric.step == 2 for metric in named.get("metrics", ())):
+            for method in ("log_batch", "create_run", "search_runs", "set_terminated", "log_artifact"):
+                monkeypatch.setattr(MlflowClient, method, gone)
+            gone()
+        log_batch(self, *arguments, **named)
 
-    monkeypatch.setattr(MlflowClient, "set_terminated", go_after_the_first_seed)
+    monkeypatch.setattr(MlflowClient, "log_batch", go_in_the_second_epoch)
     train.main(["toy-fc"])
     assert Path("models/toy-fc/history.csv").exists()
     said = [line for line in capsys.readouterr().err.splitlines() if "warning: MLflow" in line]
-    assert (
-        said == ["warning: MLflow: the server has gone; this run is no longer recorded, its files are"] * 2
-    )  # the second seed, the parent
+    # One for each of the two seeds and the parent.
+    assert said == ["warning: MLflow: the server has gone; this run is no longer recorded, its files are"] * 3
+    assert query("select distinct step from metrics") == [(1,)]
 
 
 def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:

@@ -1,0 +1,234 @@
+"""The steps of one seed: which images, in which order, shifted how, in which precision, and nothing read from Python.
+
+Axes: N images, B batch, C channels, H W height and width.
+"""
+
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from trainings import Data, assert_same_training, trainer_of
+
+from capsnet import trainer
+from capsnet.data.augment import draw_shifts, shift
+from capsnet.decoders import DECODERS
+from capsnet.model import CapsNet, ModelConfig, Output
+from capsnet.trainer import PRECISIONS, initialise, stream
+from capsnet.training import TrainingConfig, batch_sizes, train
+
+PRECISION = pytest.mark.parametrize("precision", PRECISIONS)
+BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Fails where an operation brings a number, or a shape that depends on numbers, from the device to Python."""
+
+    READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket.__name__ not in self.READING, func
+        return func(*args, **(kwargs or {}))
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, numbered: Data, seen_in_training: list[list[int]]
+) -> None:
+    train(tiny_model, tiny_training, *numbered, seed=0)
+    first, second = (list(chain(*seen_in_training[start : start + 4])) for start in (0, 4))
+    assert sorted(first) == sorted(second) == list(range(33))
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_a_left_over_image_joins_the_last_batch_so_that_batch_norm_can_train(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, numbered: Data, seen_in_training: list[list[int]]
+) -> None:
+    config = replace(tiny_model, batch_norm=True)
+    trained = train(config, replace(tiny_training, epochs=1), *numbered, seed=0)
+    assert [len(batch) for batch in seen_in_training] == [8, 8, 8, 9]
+    assert trained.history[0]["train_loss"] > 0
+
+
+def test_shifting_draws_from_a_stream_of_its_own(
+    tiny_model: ModelConfig,
+    tiny_training: TrainingConfig,
+    tiny_data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the shifted images thrown away, nothing may be left of having drawn the shifts."""
+    shifting = replace(tiny_training, max_shift=2)
+    still = train(tiny_model, tiny_training, *tiny_data, seed=0)
+    assert train(tiny_model, shifting, *tiny_data, seed=0).history != still.history
+
+    def undone(images: Tensor, shifts: Tensor) -> Tensor:
+        assert not torch.equal(shift(images, shifts), images)
+        return images
+
+    monkeypatch.setattr(trainer, "shift", undone)
+    assert_same_training(tmp_path, train(tiny_model, shifting, *tiny_data, seed=0), still)
+
+
+def test_shifts_of_each_epoch_come_from_another_stream_than_the_order(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def recording(number: int, pixels: int, generator: Generator) -> Tensor:
+        seeds.append(generator.initial_seed())
+        return draw_shifts(number, pixels, generator)
+
+    monkeypatch.setattr(trainer, "draw_shifts", recording)
+    train(tiny_model, replace(tiny_training, max_shift=2), *tiny_data, seed=0)
+    assert len(seeds) == len(set(seeds)) == tiny_training.epochs
+    assert not set(seeds) & {stream(0, "order", epoch).initial_seed() for epoch in (1, 2)}
+
+
+def test_streams_differ_by_seed_name_and_epoch_and_repeat_themselves() -> None:
+    names: list[tuple[Any, ...]] = [
+        (0, "order", 1),
+        (0, "order", 2),
+        (0, "augmentation", 1),
+        (1, "order", 1),
+        (0, "order"),
+    ]
+    draws = [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
+    assert len(set(draws)) == len(names)
+    assert draws == [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
+
+
+def test_training_leaves_the_global_generator_alone(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
+) -> None:
+    torch.manual_seed(12345)
+    before = torch.get_rng_state()
+    train(tiny_model, replace(tiny_training, max_shift=1, validation=0.2), *tiny_data, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_initial_weights_depend_on_the_seed_alone(tiny_model: ModelConfig) -> None:
+    torch.manual_seed(1)
+    first = initialise(tiny_model, 0).state_dict()
+    torch.manual_seed(2)
+    second, other = initialise(tiny_model, 0).state_dict(), initialise(tiny_model, 1).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["class_capsules.weight"], other["class_capsules.weight"])
+
+
+def test_order_and_shifts_of_an_epoch_do_not_depend_on_the_size_of_the_batches(
+    tiny_model: ModelConfig, tiny_data: Data
+) -> None:
+    drawn = []
+    for sizes in ([8, 8, 8, 8], [5, 20, 7]):
+        seed = trainer_of(tiny_model, tiny_data)
+        for epoch in (1, 2):
+            assert list(seed.epoch(epoch, sizes, [0.001] * len(sizes), 0.0005)) == sizes
+        drawn.append((seed.order, seed.shifts))
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1], drawn[1][1])
+
+
+@PRECISION
+@BATCH_NORM
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_steps_of_an_epoch_read_nothing_from_the_device(
+    decoder: str, batch_norm: bool, precision: str, tiny_model: ModelConfig, tiny_data: Data
+) -> None:
+    """That is why a GPU can replay them: what Python would decide by a number is not recorded."""
+    config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm, leaky_routing=True, routing_bias=True)
+    seed = trainer_of(config, tiny_data, precision=precision)
+    with NothingIsRead():
+        for epoch in (1, 2):
+            assert list(seed.epoch(epoch, [16, 9, 7], [0.001, 0.002, 0.003], 0.0005)) == [16, 9, 7]
+        with pytest.raises(AssertionError, match="_local_scalar_dense"):
+            seed.means()
+    assert seed.means().bad_step == -1
+
+
+def test_a_step_takes_its_own_learning_rate_and_images(tiny_model: ModelConfig, tiny_data: Data) -> None:
+    """With a rate of 0 the weights stand still, so that the sums are those of the initial network."""
+    seed = trainer_of(tiny_model, tiny_data, max_shift=0)
+    before = {name: tensor.clone() for name, tensor in seed.model.state_dict().items()}
+    steps = seed.epoch(1, [20, 12], [0.0, 0.01], 0.0005)
+    next(steps)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in seed.model.state_dict().items())
+    chosen = seed.order[:20]
+    with torch.no_grad():
+        lengths = seed.model(tiny_data[0][chosen] / 255, tiny_data[1][chosen]).lengths
+    torch.testing.assert_close(seed.sums[0], trainer.margin_loss(lengths, tiny_data[1][chosen]).sum().double())
+    next(steps)
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in seed.model.state_dict().items())
+
+
+def test_a_state_is_taken_over_to_the_bit(tiny_model: ModelConfig, tiny_data: Data) -> None:
+    one, other = trainer_of(tiny_model, tiny_data), trainer_of(tiny_model, tiny_data, seed=1)
+    for seed in (one, other):
+        list(seed.epoch(1, [16, 16], [0.001, 0.001], 0.0005))
+    other.restore({name: tensor.clone() for name, tensor in one.tensors().items()})
+    assert one.tensors().keys() == other.tensors().keys()
+    for name, tensor in one.tensors().items():
+        assert torch.equal(tensor, other.tensors()[name]), name
+
+
+@PRECISION
+@BATCH_NORM
+def test_weights_capsules_and_losses_are_in_float32_in_every_precision(
+    precision: str, batch_norm: bool, tiny_model: ModelConfig, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs: list[Output] = []
+    products: list[torch.dtype] = []
+    forward = CapsNet.forward
+
+    def recording(self: CapsNet, *arguments: Any) -> Output:
+        outputs.append(forward(self, *arguments))
+        return outputs[-1]
+
+    monkeypatch.setattr(CapsNet, "forward", recording)
+    seed = trainer_of(replace(tiny_model, batch_norm=batch_norm), tiny_data, precision=precision)
+    seed.model.encoder[0].register_forward_hook(lambda module, inputs, output: products.append(output.dtype))
+    list(seed.epoch(1, [16, 16], [0.001, 0.001], 0.0005))
+    assert products == [PRECISIONS[precision]] * 2
+    for output in outputs:
+        assert {each.dtype for each in output if each is not None} == {torch.float32}
+    for name, tensor in seed.tensors().items():
+        assert tensor.dtype == (torch.int64 if name.endswith("num_batches_tracked") else torch.float32), name
+    assert {parameter.grad.dtype for parameter in seed.model.parameters() if parameter.grad is not None} == {
+        torch.float32
+    }
+    assert seed.sums.dtype == torch.float64
+
+
+def test_bfloat16_repeats_itself_to_the_bit_and_is_not_float32(
+    normalised: ModelConfig, eventful: TrainingConfig, tiny_data: Data, tmp_path: Path
+) -> None:
+    half = replace(eventful, precision="bfloat16")
+    first, second = (train(normalised, half, *tiny_data, seed=0) for _ in range(2))
+    assert_same_training(tmp_path, first, second)
+    whole = train(normalised, eventful, *tiny_data, seed=0)
+    losses, exact = ([row["train_loss"] for row in trained.history] for trained in (first, whole))
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "expected"),
+    [
+        (32, 8, [8, 8, 8, 8]),
+        (33, 8, [8, 8, 8, 9]),
+        (34, 8, [8, 8, 8, 8, 2]),
+        (9, 8, [9]),
+        (8, 8, [8]),
+        (5, 8, [5]),
+        (1, 8, [1]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_batch_sizes_are_those_worked_by_hand(number: int, size: int, expected: list[int]) -> None:
+    assert batch_sizes(number, size) == expected

@@ -1,0 +1,54 @@
+"""What tests of training share: a trainer, a kill after an epoch, and the comparison of two trainings to the byte."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from capsnet.checkpoint import save_model
+from capsnet.model import ModelConfig
+from capsnet.processes import Processes
+from capsnet.trainer import Trainer
+from capsnet.training import Trained
+
+Data = tuple[Tensor, Tensor]
+
+
+def trainer_of(
+    model_config: ModelConfig, data: Data, *, seed: int = 0, max_shift: int = 2, precision: str = "float32"
+) -> Trainer:
+    """Return a trainer of all images, on their device."""
+    images, labels = data
+    members = torch.arange(len(labels), device=labels.device)
+    return Trainer(
+        model_config,
+        images,
+        labels,
+        members,
+        seed,
+        reconstruction="l2",
+        max_shift=max_shift,
+        precision=precision,
+        processes=Processes(),
+    )
+
+
+def killed_after(last: int) -> Callable[[int, Mapping[str, float]], None]:
+    def log(epoch: int, values: Mapping[str, float]) -> None:
+        if epoch == last:
+            raise KeyboardInterrupt
+
+    return log
+
+
+def model_bytes(folder: Path, trained: Trained) -> bytes:
+    path = folder / "compared.safetensors"
+    save_model(path, trained.model, {})
+    return path.read_bytes()
+
+
+def assert_same_training(folder: Path, one: Trained, other: Trained) -> None:
+    assert json.dumps(one.history) == json.dumps(other.history)
+    assert model_bytes(folder, one) == model_bytes(folder, other)
