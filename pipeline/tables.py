@@ -68,8 +68,8 @@ def benchmarks(entry: Benchmarks, params: Params) -> Table:
     notes = protocol([*rows, *together])
     if together:
         notes.append(
-            "An ensemble is one result of all n networks of a run, the lengths of their class capsules summed: it has "
-            "no spread, and stands beside other ensembles only."
+            "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules "
+            "summed: it has no spread, and compares with other ensembles only."
         )
     return Table(data, readable(data), [*notes, *_about([*rows, *together], data)], provenance([*rows, *together]))
 

@@ -91,7 +91,7 @@ def latex(cells: Cells, caption: str, label: str, comments: Sequence[str] = ()) 
         "r" if all(not cell or NUMBER.fullmatch(cell) for cell in column) else "l" for column in columns
     )
     lines = [
-        *(f"% {comment}".replace("\n", " ") for comment in ("\\usepackage{booktabs}", *comments)),
+        *(f"% {comment}".replace("\n", " ") for comment in ("Needs \\usepackage{booktabs}.", *comments)),
         r"\begin{table}",
         r"  \centering\footnotesize",
         rf"  \caption{{{escape(caption)}}}",

@@ -148,7 +148,7 @@ def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(sc
     assert (ensemble["accuracy_mean"], ensemble["seeds"]) == (99.25, 1)
     assert ensemble[["accuracy_std", "published_accuracy", "difference"]].isna().all()
     assert table.cells[2][table.cells[0].index("Accuracy (%)")] == "99.25"
-    assert sum("An ensemble is one result of all n networks" in note for note in table.notes) == 1
+    assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
 
 
 def test_an_ensemble_needs_two_seeds(scored: Path) -> None:
