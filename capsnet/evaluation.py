@@ -3,10 +3,11 @@
 Axes: N images, C channels, H W height and width, J classes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsnet.losses import ReconstructionLoss, margin_loss, reconstruction_loss
@@ -20,6 +21,7 @@ class Scores(NamedTuple):
     rloss: float | None  # reconstruction loss per image, decoder fed with the predicted class
     mloss: float  # margin loss per image
     confusion: Int64[Tensor, "J J"]  # images of class [row] taken for class [column], on the CPU
+    lengths: Float[Tensor, "N J"]  # of each image's class capsules, on the device of the images
 
     @property
     def per_class_accuracy(self) -> list[float | None]:
@@ -48,10 +50,12 @@ def evaluate(
     classes = model.config.classes
     confusion = labels.new_zeros(classes * classes)
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
+    lengths = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         pixels = batch / 255
         output = model(pixels)
         confusion += torch.bincount(truth * classes + output.lengths.argmax(1), minlength=classes * classes)
+        lengths.append(output.lengths)
         sums[0] += margin_loss(output.lengths, truth).sum()
         if output.reconstruction is not None:
             sums[1] += rloss(pixels, output.reconstruction).sum()
@@ -59,4 +63,14 @@ def evaluate(
     mloss_mean, rloss_mean = (sums / len(images)).tolist()
     confusion = confusion.view(classes, classes).cpu()
     accuracy = 100 * confusion.diagonal().sum().item() / len(images)
-    return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion)
+    return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion, torch.cat(lengths))
+
+
+def ensemble_accuracy(lengths: Sequence[Float[Tensor, "N J"]], labels: Int64[Tensor, " N"]) -> float:
+    """Return the percentage of images that several networks, an element of `lengths` each, recognise together.
+
+    Their answer is argmax_j sum_n |v_nj| over the networks n; summed in double precision, it does not depend on their
+    order. Sabour et al. 2017, section 7, has an ensemble of 7; that it sums is in their code (`evaluate_ensemble`).
+    """
+    total = torch.stack([each.double() for each in lengths]).sum(0)
+    return 100 * (total.argmax(1) == labels).sum().item() / len(labels)

@@ -5,9 +5,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import BaseModel, Field, Strict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+
+from pipeline.checked import Checked, Count, Name, Names, NotNegative, Positive, Range, Seed, Share, Widths
+from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
     from capsnet.model import ModelConfig
@@ -18,23 +21,6 @@ TUNED = "-tuned"
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-Count = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-# YAML knows lists only.
-Widths = Annotated[tuple[Count, ...], Strict(False)]
-Range = Annotated[tuple[Positive, Positive], Strict(False)]
-Names = Annotated[tuple[Name, ...], Strict(False)]
-
-
-class Checked(BaseModel):
-    """No unknown key, no silent conversion, no change after the check."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Source(Checked):
@@ -88,6 +74,12 @@ FORMATS: dict[str, type[Source]] = {
     format: entry
     for entry in (Official, SmallNORB, AffNIST, OwnArrays, Folder)
     for format in get_args(entry.model_fields["format"].annotation)
+}
+
+# Where params.yaml offers several models, and the key that chooses.
+CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
+    "datasets": ("format", {**FORMATS}),
+    "tables": ("kind", {**KINDS}),
 }
 
 
@@ -180,31 +172,25 @@ class Figures(Checked):
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
 
 
-class PublishedRow(Checked):
-    """A published accuracy, in percent, without a run of ours."""
+class Rotations(Checked):
+    """A run that is scored on its test images rotated by 0, step, 2 step, ... degrees as well; its name is the key."""
 
-    model: str
+    study: Name
     dataset: Name
-    accuracy: float
-    source: str
+    step: Annotated[int, Field(gt=0, le=360)]
 
-
-class Published(Checked):
-    """Published values beside a run of ours; `accuracy` in percent."""
-
-    rloss: float
-    mloss: float
-    accuracy: float
-    source: str
+    @model_validator(mode="after")
+    def _step_closes_the_circle(self) -> Self:
+        if 360 % self.step:
+            raise ValueError(f"step: got {self.step}, expected a divisor of 360")
+        return self
 
 
 class Study(Checked):
-    """The rows of each table, in order: runs, and tuned runs as `<name of the search>-tuned`."""
+    """What a study is called, and its tables, in the order of its page; <study>-<table> is a key of `tables`."""
 
     title: str
-    decoders: Names
-    benchmarks: Names
-    published: Annotated[tuple[PublishedRow, ...], Strict(False)]
+    tables: Names
 
 
 class Tracking(Checked):
@@ -224,7 +210,9 @@ class Params(Checked):
     runs: dict[Name, Run]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
+    robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
+    tables: dict[Name, Table]
     published: dict[Name, Published]
 
     @model_validator(mode="after")
@@ -239,12 +227,39 @@ class Params(Checked):
         for name, figures in self.figures.items():
             for run_name in figures.runs:
                 _require(run_name, self.runs, f"figures.{name}.runs")
+        for name, rotations in self.robustness.items():
+            _require(name, self.studies_of_runs, f"robustness.{name}")
+            _require(rotations.study, [self.studies_of_runs[name]], f"robustness.{name}.study")
+            _require(rotations.dataset, [self.base_of(name).dataset], f"robustness.{name}.dataset")
         for name, study in self.studies.items():
-            for table in ("decoders", "benchmarks"):
-                for row in getattr(study, table):
-                    _require(row, [r for r, s in self.studies_of_runs.items() if s == name], f"studies.{name}.{table}")
+            for kind in study.tables:
+                _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
         for name in self.published:
             _require(name, self.studies_of_runs, f"published.{name}")
+        return self
+
+    @model_validator(mode="after")
+    def _tables_can_be_made(self) -> Self:
+        for name, table in self.tables.items():
+            where = f"tables.{name}"
+            _require(name, [f"{study}-{kind}" for study, s in self.studies.items() for kind in s.tables], where)
+            _require(name, [f"{table.study}-{table.kind}"], where)
+            known = [run for run, study in self.studies_of_runs.items() if study == table.study]
+            for key in ("runs", "ensembles"):
+                for run in getattr(table, key, ()):
+                    _require(run, known, f"{where}.{key}")
+            if isinstance(table, Benchmarks) and table.ensembles and len(self.seeds) < 2:
+                raise ValueError(f"{where}.ensembles: got one seed, expected at least 2")
+            if isinstance(table, Topologies):
+                _require(table.base, known, f"{where}.base")
+                base = self.base_of(table.base).model_dump()
+                for run in table.runs:
+                    factor(self.base_of(run).model_dump(), base, f"{where}.runs: {run}")
+            if isinstance(table, Robustness):
+                for run in table.runs:
+                    _require(run, self.robustness, f"{where}.runs")
+                    for degrees in table.degrees:
+                        _require(degrees, range(0, 360, self.robustness[run].step), f"{where}.degrees")
         return self
 
     @property
@@ -252,6 +267,10 @@ class Params(Checked):
         """The study whose tables each run, and each tuned run, belongs to."""
         tuned = {name + TUNED: search.study for name, search in self.tune.items()}
         return {name: run.study for name, run in self.runs.items()} | tuned
+
+    def base_of(self, name: str) -> Run:
+        """Return a run, or the one that a tuned run was before its search."""
+        return self.runs[self.tune[name.removesuffix(TUNED)].run if name not in self.runs else name]
 
     def study_of(self, name: str) -> str:
         """Return the study of a run, or of a tuned run. Raises ValueError for an unknown name."""
@@ -296,9 +315,9 @@ def find(name: str, mapping: dict[str, Value], kind: str) -> Value:
     return mapping[name]
 
 
-def _require(name: str, known: Any, where: str) -> None:
+def _require(name: object, known: Any, where: str) -> None:
     if name not in known:
-        raise ValueError(f"{where}: got {name!r}, expected one of {', '.join(known)}")
+        raise ValueError(f"{where}: got {name!r}, expected one of {', '.join(map(str, known))}")
 
 
 def _parse(text: str, where: str) -> Any:
@@ -311,22 +330,23 @@ def _parse(text: str, where: str) -> Any:
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
-    owner = Run if "runs" in where else model
-    if where[:1] == ["datasets"] and len(where) > 3:
-        owner = FORMATS[where.pop(2)]  # the format, by which pydantic chose the model: no key of the file
+    owner = Run if "runs" in where[:1] else model
+    chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
+    if choices and len(where) > 3:
+        owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
     path = ".".join(where)
     message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
     if fault["type"] == "missing":
         return f"{path}: missing"
     if fault["type"] == "union_tag_not_found":
-        return f"{path}.format: missing"
+        return f"{path}.{chooser}: missing"
     if fault["type"] == "union_tag_invalid":
-        return f"{path}.format: got {fault['input']['format']!r}, expected one of {', '.join(FORMATS)}"
+        return f"{path}.{chooser}: got {fault['input'][chooser]!r}, expected one of {', '.join(choices)}"
     if fault["type"] == "extra_forbidden":
         similar = difflib.get_close_matches(where[-1], owner.model_fields, 1)
         hint = f", did you mean {similar[0]!r}?" if similar else ""
-        if issubclass(owner, Source) and not similar:
-            hint = f", this format takes {', '.join(sorted(owner.model_fields))}"
+        if choices and not similar:
+            hint = f", this {chooser} takes {', '.join(sorted(owner.model_fields))}"
         return f"{path}: unknown key{hint}"
     if fault["type"] == "value_error":
         return f"{path}.{message}" if path else message

@@ -1,4 +1,6 @@
-"""Score every seed of a run on the test set, once: reports/<study>/metrics/<run>.json and <run>-confusion.csv.
+"""Score every seed of a run, and all of them as one ensemble, on the test set, once.
+
+They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv.
 
 python -m pipeline.evaluate digits-fc
 python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad hoc training, scored in that folder)
@@ -36,14 +38,18 @@ def evaluate_run(name: str, folder: Path) -> tuple[dict[str, Any], list[dict[str
     data = read_prepared(run.dataset, "test", hardware.device)
 
     from capsnet.checkpoint import load
-    from capsnet.evaluation import evaluate
+    from capsnet.evaluation import ensemble_accuracy, evaluate
 
     seeds: dict[int, Scores] = {}
     for seed, path in files.items():
         model = load(path).to(hardware.device)
         seeds[seed] = evaluate(model, data.images, data.labels)
+    ensemble: dict[str, Any] = {}
+    if len(seeds) > 1:
+        accuracy = ensemble_accuracy([scores.lengths for scores in seeds.values()], data.labels)
+        ensemble["ensemble"] = {"size": len(seeds), "accuracy": accuracy}
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    metrics = {**_facts(name, run, data, model), **summary(seeds), **environment}
+    metrics = {**_facts(name, run, data, model), **summary(seeds), **ensemble, **environment}
     confusion = [
         {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
         for seed, scores in seeds.items()
@@ -66,6 +72,7 @@ def _facts(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, A
         "epochs": run.epochs,
         "lr": run.lr,
         "alpha": run.alpha,
+        "settings": run.model_dump(),
     }
 
 
@@ -90,7 +97,7 @@ def summary(seeds: "Mapping[int, Scores]") -> dict[str, Any]:
 
 
 def record(experiment: str, folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Add the scores to the MLflow runs that trained the models: each seed's to the child, the means to the parent."""
+    """Add the scores to the MLflow runs that trained the models: each seed's to the child, the rest to the parent."""
     parent = None
     for seed, path in model_files(folder).items():
         trained = find_trained(experiment, path)
@@ -99,7 +106,8 @@ def record(experiment: str, folder: Path, metrics: Mapping[str, Any]) -> None:
             trained.seed.log(metrics["epochs"], _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES}))
     if parent is not None:
         means = {key: f"{key}_mean" for key in SCORES} | {f"{key}_std": f"{key}_std" for key in SCORES}
-        parent.log(metrics["epochs"], _test_scores(metrics, means))
+        together = {"test_ensemble_accuracy": metrics["ensemble"]["accuracy"]} if "ensemble" in metrics else {}
+        parent.log(metrics["epochs"], _test_scores(metrics, means) | together)
 
 
 def _test_scores(values: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from capsnet.files import write_whole
 from pipeline.config import Params, Run, find, load_params, read_yaml
 from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
 from pipeline.stage import name_argument, run_stage
-from pipeline.tables import footnotes, markdown
+from pipeline.typeset import read_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What each kind of figure shows; <dataset>-<kind>.png.
@@ -87,7 +87,8 @@ def picture(path: Path) -> str:
 def page(study: str, params: Params) -> str:
     """Return the page. Raises ValueError for an unknown study, FileNotFoundError for a missing part."""
     folder = REPORTS / study
-    tables = {name: pd.read_csv(folder / TABLES / f"{name}.csv") for name in ("decoders", "benchmarks")}
+    kinds = params.studies[study].tables
+    texts = {kind: (folder / TABLES / f"{kind}.md").read_text(encoding="utf-8") for kind in kinds}
     figures = [
         (picture(folder / FIGURES / f"{dataset}-{kind}.png"), caption.format(dataset=dataset))
         for dataset, entry in params.figures.items()
@@ -101,9 +102,9 @@ def page(study: str, params: Params) -> str:
     return environment.get_template("report.html.j2").render(
         study=study,
         title=params.studies[study].title,
-        findings=findings(tables["decoders"]),
-        tables={name: cells(markdown(table)) for name, table in tables.items()},
-        notes=footnotes(study, params).strip().removeprefix("- ").split("\n- "),
+        findings=findings(pd.read_csv(folder / TABLES / "decoders.csv")) if "decoders" in kinds else [],
+        tables={kind: read_markdown(text) for kind, text in texts.items()},
+        notes=list(dict.fromkeys(note for text in texts.values() for note in notes(text))),
         figures=figures,
         searches=searches(study, params),
         names=names,
@@ -111,10 +112,9 @@ def page(study: str, params: Params) -> str:
     )
 
 
-def cells(table: str) -> list[list[str]]:
-    """Return the cells of a Markdown table, header first."""
-    lines = [line.strip("| \n").split(" | ") for line in table.splitlines()]
-    return [[cell.strip() for cell in line] for line in (lines[0], *lines[2:])]
+def notes(text: str) -> list[str]:
+    """Return the notes below a table."""
+    return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,13 +1,14 @@
-"""Assemble a study's tables: reports/<study>/tables/{decoders,benchmarks}.{csv,md}.
+"""Assemble one table of a study: reports/<study>/tables/<kind>.csv, and as people read it .md and .tex.
 
-    python -m pipeline.tables digits
+    python -m pipeline.tables digits-decoders
 
-Published values stand beside ours; every accuracy is in percent, every ± a sample standard deviation over the seeds.
+Published values stand beside ours; every accuracy is in percent, every difference of accuracies in points, every ± a
+sample standard deviation over the seeds.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,14 +16,118 @@ from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
 from pipeline.outputs import METRICS, REPORTS, TABLES
 from pipeline.stage import name_argument, run_stage
+from pipeline.table_config import Benchmarks, Decoders, Robustness, Topologies, factor
+from pipeline.typeset import Cells, latex, markdown, readable, spread
 
 DECODERS = [
     "run", "model", "parameters", "decoder_parameters", "epochs", "seeds", "rloss_mean", "rloss_std", "mloss_mean",
     "mloss_std", "accuracy_mean", "accuracy_std", "published_rloss", "published_mloss", "published_accuracy",
+    "difference",
 ]  # fmt: skip
 BENCHMARKS = [
     "run", "model", "dataset", "epochs", "seeds", "accuracy_mean", "accuracy_std", "published_accuracy", "source",
+    "difference",
 ]  # fmt: skip
+TOPOLOGIES = [
+    "factor", "value", "run", "parameters", "epochs", "seeds", "accuracy_mean", "accuracy_std", "rloss_mean",
+    "rloss_std", "mloss_mean", "mloss_std", "difference",
+]  # fmt: skip
+ROBUSTNESS = ["run", "model", "dataset", "epochs", "seeds", "degrees", "accuracy_mean", "accuracy_std"]
+LOSSES = (
+    "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an image."
+)
+
+
+class Table(NamedTuple):
+    """One table: as data, as people read it, and what must be known to read it."""
+
+    data: pd.DataFrame
+    cells: Cells
+    notes: list[str]
+    provenance: str
+
+
+def decoders(entry: Decoders, params: Params) -> Table:
+    """Compare runs by losses, accuracy and size, one row a run."""
+    rows = read_metrics(entry.study, entry.runs)
+    data = pd.DataFrame([{**row, **_published(row, params)} for row in rows]).reindex(columns=DECODERS)
+    return Table(data, readable(data), [*protocol(rows), LOSSES, *_about(rows, data)], provenance(rows))
+
+
+def benchmarks(entry: Benchmarks, params: Params) -> Table:
+    """Compare accuracies with the published ones: our runs first, then our ensembles, then what others report."""
+    rows = read_metrics(entry.study, entry.runs)
+    together = read_metrics(entry.study, entry.ensembles)
+    ours = [{**row, **_published(row, params)} for row in rows]
+    others = [
+        {"model": row.model, "dataset": row.dataset, "published_accuracy": row.accuracy, "source": row.source}
+        for row in entry.published
+    ]
+    data = pd.DataFrame([*ours, *map(_ensemble, together), *others]).reindex(columns=BENCHMARKS)
+    data = data.astype({"epochs": "Int64", "seeds": "Int64"})
+    notes = protocol([*rows, *together])
+    if together:
+        notes.append(
+            "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules "
+            "summed: it has no spread, and compares with other ensembles only."
+        )
+    return Table(data, readable(data), [*notes, *_about([*rows, *together], data)], provenance([*rows, *together]))
+
+
+def topologies(entry: Topologies, params: Params) -> Table:
+    """Compare runs with the one that they differ from in one setting, a group a setting, that one in each group."""
+    (base,) = read_metrics(entry.study, [entry.base])
+    rows = read_metrics(entry.study, entry.runs)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(factor(row["settings"], base["settings"], row["run"]), [base]).append(row)
+    data = pd.DataFrame(
+        {**row, "factor": name, "value": _word(row["settings"][name]), "difference": _difference(row, base)}
+        for name, members in groups.items()
+        for row in _in_order(name, members)
+    ).reindex(columns=TOPOLOGIES)
+    notes = [
+        *protocol([base, *rows]),
+        LOSSES,
+        f"Each run differs from {entry.base} in the one setting of its group; differences are to that run, which is "
+        "in every group and was trained once for all of them.",
+    ]
+    return Table(data, readable(data), [*notes, *_about([base, *rows], data)], provenance([base, *rows]))
+
+
+def robustness(entry: Robustness, params: Params) -> Table:
+    """Compare accuracies on rotated test images: every angle as data, those of the entry for people."""
+    rows = read_metrics(entry.study, entry.runs)
+    data = pd.DataFrame(
+        {**row, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
+        for row in rows
+        for degrees, accuracies in read_rotations(entry.study, row["run"]).groupby("degrees")["accuracy"]
+    ).reindex(columns=ROBUSTNESS)
+    cells = [["Run", "Model", "Data", *(f"{degrees}°" for degrees in entry.degrees), "n", "Epochs"]]
+    for row in rows:
+        at = data[data["run"] == row["run"]].set_index("degrees")
+        shown = [spread(at.loc[d, "accuracy_mean"], at.loc[d, "accuracy_std"], 2) for d in entry.degrees]
+        cells.append([row["run"], row["model"], row["dataset"], *shown, str(row["seeds"]), str(row["epochs"])])
+    notes = [
+        *protocol(rows),
+        "Columns of degrees: accuracy (%) on the test images, all rotated counter-clockwise by that angle; no training "
+        "rotates images.",
+    ]
+    return Table(data, cells, [*notes, *_about(rows, data)], provenance(rows))
+
+
+BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
+    "decoders": decoders,
+    "benchmarks": benchmarks,
+    "topologies": topologies,
+    "robustness": robustness,
+}
+
+
+def build(name: str, params: Params) -> Table:
+    """Return a table of params.yaml. Raises ValueError for an unknown one, FileNotFoundError if a run is not scored."""
+    entry = find(name, params.tables, "table")
+    return BUILDERS[entry.kind](entry, params)
 
 
 def read_metrics(study: str, runs: Sequence[str]) -> list[dict[str, Any]]:
@@ -37,105 +142,90 @@ def read_metrics(study: str, runs: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def decoders_table(study: str, params: Params) -> pd.DataFrame:
-    """Return the comparison of the decoders, one row a run."""
-    rows = read_metrics(study, params.studies[study].decoders)
-    return pd.DataFrame([{**row, **_published(row["run"], params)} for row in rows]).reindex(columns=DECODERS)
+def read_rotations(study: str, run: str) -> pd.DataFrame:
+    """Read the accuracy of each seed at each angle. Raises FileNotFoundError naming what makes it."""
+    path = REPORTS / study / METRICS / f"{run}-robustness.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `dvc repro robustness@{run}` makes it")
+    return pd.read_csv(path)
 
 
-def benchmarks_table(study: str, params: Params) -> pd.DataFrame:
-    """Return the accuracies beside the published ones: our runs first, then what others report."""
-    rows = read_metrics(study, params.studies[study].benchmarks)
-    ours = [{**row, **_published(row["run"], params)} for row in rows]
-    others = [
-        {"model": row.model, "dataset": row.dataset, "published_accuracy": row.accuracy, "source": row.source}
-        for row in params.studies[study].published
-    ]
-    table = pd.DataFrame(ours + others).reindex(columns=BENCHMARKS)
-    return table.astype({"epochs": "Int64", "seeds": "Int64"})
-
-
-def _published(run: str, params: Params) -> dict[str, Any]:
-    if run not in params.published:
+def _published(row: dict[str, Any], params: Params) -> dict[str, Any]:
+    if row["run"] not in params.published:
         return {}
-    entry = params.published[run]
+    entry = params.published[row["run"]]
     return {
         "published_rloss": entry.rloss,
         "published_mloss": entry.mloss,
         "published_accuracy": entry.accuracy,
         "source": entry.source,
+        "difference": row["accuracy_mean"] - entry.accuracy,
     }
 
 
-def spread(mean: float, std: float, digits: int) -> str:
-    """Return "mean ± std", the mean alone for a single seed, and nothing for nothing."""
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
+def _ensemble(row: dict[str, Any]) -> dict[str, Any]:
+    if "ensemble" not in row:
+        raise ValueError(f"{row['run']}: got metrics without an ensemble, expected those of at least two seeds")
+    model = f"{row['model']} (ensemble of {row['ensemble']['size']})"
+    kept = {key: row[key] for key in ("run", "dataset", "epochs")}
+    return {**kept, "model": model, "seeds": 1, "accuracy_mean": row["ensemble"]["accuracy"]}
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return the table as people read it: means with their spread, empty columns left out."""
-    shown = pd.DataFrame({"Run": table["run"], "Model": table["model"]})
-    if "dataset" in table:
-        shown["Data"] = table["dataset"]
-    for key, title, digits in (("accuracy", "Accuracy (%)", 2), ("rloss", "RLoss", 2), ("mloss", "MLoss", 4)):
-        if f"{key}_mean" in table:
-            pairs = zip(table[f"{key}_mean"], table[f"{key}_std"], strict=True)
-            shown[title] = [spread(mean, std, digits) for mean, std in pairs]
-        if f"published_{key}" in table:
-            shown[f"{title}, published"] = [spread(value, float("nan"), digits) for value in table[f"published_{key}"]]
-    shown["n"], shown["Epochs"] = table["seeds"], table["epochs"]
-    for column, title in (("decoder_parameters", "Decoder parameters"), ("parameters", "Parameters")):
-        if column in table:
-            shown[title] = table[column].map("{:,}".format)
-    if "source" in table:
-        shown["Source"] = table["source"]
-    shown = shown.astype(object).where(shown.notna(), "").astype(str)
-    shown = shown[[column for column in shown if (shown[column] != "").any()]]
-    lines = ["| " + " | ".join(shown.columns) + " |", "|" + " --- |" * len(shown.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in shown.itertuples(index=False)]
-    return "\n".join(lines) + "\n"
+def _difference(row: dict[str, Any], base: dict[str, Any]) -> float:
+    return float(row["accuracy_mean"] - base["accuracy_mean"])
 
 
-def footnotes(study: str, params: Params) -> str:
-    """Return what must be known to read the study's tables: protocol, n, hardware, inexact copies of data."""
-    rows = read_metrics(study, list(dict.fromkeys(params.studies[study].decoders + params.studies[study].benchmarks)))
+def _in_order(name: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of a group by number, or, where the setting is none, the base and the others as listed."""
+    values = [row["settings"][name] for row in members]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return members
+    return sorted(members, key=lambda row: float(row["settings"][name]))
+
+
+def _word(value: object) -> str:
+    """Return a setting as params.yaml writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say what our numbers are: which networks, how many, scored on what."""
     seeds = " / ".join(dict.fromkeys(row["seed_list"] for row in rows))
     tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in rows))
-    where = "; ".join(dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in rows))
-    notes = [
+    return [
         f"Ours: the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}), scored once "
-        f"on the test images ({tests}).",
-        "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an "
-        "image.",
-        f"Trained on {where}; code, data and settings of each number are those in dvc.lock of the same commit.",
+        f"on the test images ({tests})."
     ]
-    if params.studies[study].published or any(row["run"] in params.published for row in rows):
-        notes.append("Published values are single runs; the reference study's are the best epoch on the test set.")
-    notes += [
+
+
+def _about(rows: Sequence[dict[str, Any]], data: pd.DataFrame) -> list[str]:
+    """Say what is to be known about published values and inexact copies of data, where there are any."""
+    published = "published_accuracy" in data and data["published_accuracy"].notna().any()
+    said = ["Published values are single runs; the reference study's are the best epoch on the test set."]
+    return (said if published else []) + [
         f"Data: {note}." for note in dict.fromkeys(f"{row['dataset']}: {row['note']}" for row in rows if row["note"])
     ]
-    return "".join(f"\n- {note}" for note in notes) + "\n"
 
 
-BUILDERS: dict[str, Callable[[str, Params], pd.DataFrame]] = {
-    "decoders": decoders_table,
-    "benchmarks": benchmarks_table,
-}
+def provenance(rows: Sequence[dict[str, Any]]) -> str:
+    """Say where the networks were trained, and where to find the rest."""
+    where = "; ".join(dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in rows))
+    return f"Trained on {where}; code, data and settings of each number are those in dvc.lock of the same commit."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    name = name_argument(__doc__, "STUDY", "a key of `studies` in params.yaml", argv)
+    name = name_argument(__doc__, "TABLE", "a key of `tables` in params.yaml", argv)
     params = load_params()
-    find(name, params.studies, "study")
-    folder = REPORTS / name / TABLES
-    for title, build in BUILDERS.items():
-        table = build(name, params)
-        write_whole(folder / f"{title}.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_whole(folder / f"{title}.md", markdown(table) + footnotes(name, params))
-        print(markdown(table))
+    table = build(name, params)
+    entry = params.tables[name]
+    path = REPORTS / entry.study / TABLES / entry.kind
+    notes = "".join(f"\n- {note}" for note in (*table.notes, table.provenance))
+    caption = f"{entry.title}. {' '.join(table.notes)}"
+    write_whole(path.with_suffix(".csv"), table.data.to_csv(index=False, lineterminator="\n"))
+    write_whole(path.with_suffix(".md"), markdown(table.cells) + notes + "\n")
+    write_whole(path.with_suffix(".tex"), latex(table.cells, caption, f"tab:{name}", [table.provenance]))
+    print(markdown(table.cells))
 
 
 if __name__ == "__main__":

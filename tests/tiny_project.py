@@ -67,13 +67,37 @@ def tiny_params() -> dict:
             }
         },
         "figures": {"squares": {"study": "toy", "runs": list(VARIANTS)}},
-        "studies": {
-            "toy": {
-                "title": "Toy",
-                "decoders": [*VARIANTS, "toy-tuned"],
-                "benchmarks": ["toy-fc"],
+        "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
+        "studies": {"toy": {"title": "Toy", "tables": ["decoders", "benchmarks", "topologies", "robustness"]}},
+        "tables": {
+            "toy-decoders": {
+                "study": "toy",
+                "kind": "decoders",
+                "title": "Decoders",
+                "runs": [*VARIANTS, "toy-tuned"],
+            },
+            "toy-benchmarks": {
+                "study": "toy",
+                "kind": "benchmarks",
+                "title": "Benchmarks",
+                "runs": ["toy-fc"],
+                "ensembles": [],
                 "published": [{"model": "Others", "dataset": "squares", "accuracy": 99.0, "source": "Somebody 2000"}],
-            }
+            },
+            "toy-topologies": {
+                "study": "toy",
+                "kind": "topologies",
+                "title": "Topologies",
+                "base": "toy-deconv_bn",
+                "runs": ["toy-fc_bn", "toy-deconv"],
+            },
+            "toy-robustness": {
+                "study": "toy",
+                "kind": "robustness",
+                "title": "Robustness",
+                "runs": ["toy-fc"],
+                "degrees": [0, 180],
+            },
         },
         "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},
     }

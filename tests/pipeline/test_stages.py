@@ -20,7 +20,8 @@ ORDER = [
     ("tune", ["toy"]),
     ("retrain", ["toy"]),
     ("evaluate", ["toy-tuned"]),
-    ("tables", ["toy"]),
+    ("robustness", ["toy-fc"]),
+    *[("tables", [table]) for table in tiny_params()["tables"]],
     ("figures", ["squares"]),
     ("report", ["toy"]),
 ]
@@ -96,6 +97,18 @@ def test_the_confusion_counts_add_up_to_the_test_images_and_the_accuracy(there: 
         hits = rows.loc[rows["actual"] == rows["predicted"], "count"].sum()
         assert rows["count"].sum() == metrics["test_images"] == 12
         assert 100 * hits / 12 == pytest.approx(metrics["seeds"][str(seed)]["accuracy"])
+
+
+def test_images_rotated_by_nothing_are_scored_like_the_test_images(there: Path) -> None:
+    rotated = pd.read_csv(there / REPORTS / "metrics/toy-fc-robustness.csv")
+    metrics = json.loads((there / REPORTS / "metrics/toy-fc.json").read_text())
+    assert rotated[["seed", "degrees"]].to_numpy().tolist() == [[s, d] for s in (0, 1) for d in (0, 90, 180, 270)]
+    upright = rotated.loc[rotated["degrees"] == 0, "accuracy"].tolist()
+    assert upright == [scores["accuracy"] for scores in metrics["seeds"].values()]
+    assert metrics["ensemble"]["size"] == 2
+    assert metrics["ensemble"]["accuracy"] * 12 / 100 == pytest.approx(
+        round(metrics["ensemble"]["accuracy"] * 12 / 100)
+    )
 
 
 def test_the_tuned_run_is_trained_with_the_best_values(there: Path) -> None:

@@ -1,0 +1,388 @@
+"""Tables: their kinds on metrics made by hand, and as Markdown and LaTeX that hold whatever a cell says."""
+
+import importlib
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from tiny_project import ROOT, TINY, tiny_params, write_params
+
+from pipeline.config import Params, load_params
+from pipeline.report import page
+from pipeline.stage import run_stage
+from pipeline.table_config import KINDS
+from pipeline.tables import BUILDERS, build
+from pipeline.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
+
+FOLDER = Path("reports/toy")
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def write_metrics(name: str, accuracies: list[float], ensemble: float | None = None, **settings: Any) -> None:
+    """Write what `evaluate` says about a run."""
+    metrics: dict[str, Any] = {
+        "run": name,
+        "model": "FC",
+        "dataset": "squares",
+        "note": "made & 100 % by hand",
+        "test_images": 1200,
+        "parameters": 12345,
+        "decoder_parameters": 345,
+        "epochs": 2,
+        "settings": TINY | settings,
+        "seeds": {str(seed): {"accuracy": accuracy} for seed, accuracy in enumerate(accuracies)},
+        "hardware": "a slide rule",
+        "python": "3",
+        "torch": "2",
+        "rloss_mean": 20.0,
+        "mloss_mean": 0.005,
+        "accuracy_mean": float(np.mean(accuracies)),
+    }
+    if len(accuracies) > 1:
+        metrics |= {"rloss_std": 1.0, "mloss_std": 0.001, "accuracy_std": float(np.std(accuracies, ddof=1))}
+    if ensemble is not None:
+        metrics["ensemble"] = {"size": len(accuracies), "accuracy": ensemble}
+    path = FOLDER / "metrics" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(metrics))
+
+
+def write_rotations(name: str, accuracies: dict[int, tuple[float, ...]]) -> None:
+    rows = [
+        {"seed": seed, "degrees": degrees, "accuracy": accuracy}
+        for degrees, of_seeds in accuracies.items()
+        for seed, accuracy in enumerate(of_seeds)
+    ]
+    pd.DataFrame(rows).to_csv(FOLDER / "metrics" / f"{name}-robustness.csv", index=False)
+
+
+def with_entry(kind: str, **changes: Any) -> Params:
+    """Return the tiny project's parameters with changes to a table."""
+    values = tiny_params()
+    values["tables"][f"toy-{kind}"] |= changes
+    write_params(Path(), values)
+    return load_params()
+
+
+@pytest.fixture
+def scored(project: Path) -> Path:
+    """The tiny project with metrics made by hand in place of trained runs."""
+    write_metrics("toy-fc", [97.0, 99.0], ensemble=99.25)
+    write_metrics("toy-fc_bn", [98.0, 99.0], batch_norm=True)
+    write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
+    write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
+    write_metrics("toy-tuned", [97.0, 97.0])
+    write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
+    return project
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_every_kind_is_written_as_csv_markdown_and_latex_with_its_notes(kind: str, scored: Path) -> None:
+    importlib.import_module("pipeline.tables").main([f"toy-{kind}"])
+    table = build(f"toy-{kind}", load_params())
+    csv = pd.read_csv(FOLDER / f"tables/{kind}.csv")
+    pd.testing.assert_frame_equal(csv, table.data, check_dtype=False)
+    text = (FOLDER / f"tables/{kind}.md").read_text()
+    assert read_markdown(text) == table.cells
+    for note in ("1,200 of squares", "made & 100 % by hand", "a slide rule"):
+        assert note in text
+    caption, cells = parse_latex((FOLDER / f"tables/{kind}.tex").read_text())
+    assert cells == table.cells
+    assert caption.startswith(tiny_params()["tables"][f"toy-{kind}"]["title"])
+    assert "n seeds (0, 1)" in caption
+    assert "Data: squares: made & 100 % by hand." in caption
+
+
+def test_each_kind_of_table_has_a_model_a_builder_and_an_entry_in_the_tiny_project() -> None:
+    assert set(KINDS) == set(BUILDERS) == set(tiny_params()["studies"]["toy"]["tables"])
+
+
+def test_the_columns_of_each_kind_are_the_promised_ones_with_the_difference_last(scored: Path) -> None:
+    promised = {
+        "decoders": "run, model, parameters, decoder_parameters, epochs, seeds, rloss_mean, rloss_std, mloss_mean, "
+        "mloss_std, accuracy_mean, accuracy_std, published_rloss, published_mloss, published_accuracy, difference",
+        "benchmarks": "run, model, dataset, epochs, seeds, accuracy_mean, accuracy_std, published_accuracy, source, "
+        "difference",
+        "topologies": "factor, value, run, parameters, epochs, seeds, accuracy_mean, accuracy_std, rloss_mean, "
+        "rloss_std, mloss_mean, mloss_std, difference",
+        "robustness": "run, model, dataset, epochs, seeds, degrees, accuracy_mean, accuracy_std",
+    }
+    assert {kind: ", ".join(build(f"toy-{kind}", load_params()).data.columns) for kind in BUILDERS} == promised
+
+
+@pytest.mark.parametrize("kind", ["decoders", "benchmarks"])
+def test_the_difference_is_ours_minus_the_published_accuracy_where_there_are_both(kind: str, scored: Path) -> None:
+    table = build(f"toy-{kind}", load_params())
+    data = table.data.set_index("model" if kind == "benchmarks" else "run")
+    ours = data.loc["FC" if kind == "benchmarks" else "toy-fc"]
+    assert ours["difference"] == pytest.approx(98.0 - 98.0)
+    assert data["difference"].notna().sum() == 1
+    assert "+0.00" in table.cells[1]
+
+
+def test_a_loss_in_accuracy_is_shown_with_a_minus_sign(scored: Path) -> None:
+    write_metrics("toy-fc", [97.0, 97.5])
+    cells = build("toy-decoders", load_params()).cells
+    assert cells[1][cells[0].index("Difference (points)")] == "−0.75"
+
+
+def test_a_setting_without_published_values_has_no_empty_columns(scored: Path) -> None:
+    params = with_entry("decoders", runs=["toy-deconv"])
+    assert not [title for title in build("toy-decoders", params).cells[0] if "published" in title or "Diff" in title]
+
+
+def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(scored: Path) -> None:
+    assert "ensemble" not in str(build("toy-benchmarks", load_params()))
+    table = build("toy-benchmarks", with_entry("benchmarks", ensembles=["toy-fc"]))
+    assert table.data["model"].tolist() == ["FC", "FC (ensemble of 2)", "Others"]
+    single, ensemble = table.data.iloc[0], table.data.iloc[1]
+    assert (single["accuracy_mean"], single["seeds"]) == (98.0, 2)
+    assert (ensemble["accuracy_mean"], ensemble["seeds"]) == (99.25, 1)
+    assert ensemble[["accuracy_std", "published_accuracy", "difference"]].isna().all()
+    assert table.cells[2][table.cells[0].index("Accuracy (%)")] == "99.25"
+    assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
+
+
+def test_an_ensemble_needs_two_seeds(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"]["ensembles"] = ["toy-deconv"]
+    write_params(Path(), values)
+    with pytest.raises(ValueError, match="toy-deconv: got metrics without an ensemble, expected those of at least two"):
+        build("toy-benchmarks", load_params())
+    write_params(Path(), values | {"seeds": [0]})
+    with pytest.raises(ValueError, match=r"tables\.toy-benchmarks\.ensembles: got one seed, expected at least 2"):
+        load_params()
+
+
+def test_topologies_group_runs_by_their_one_setting_with_the_base_in_each_group(scored: Path) -> None:
+    data = build("toy-topologies", load_params()).data
+    assert data[["factor", "value", "run"]].to_numpy().tolist() == [
+        ["decoder", "deconv", "toy-deconv_bn"],
+        ["decoder", "fc", "toy-fc_bn"],
+        ["batch_norm", "true", "toy-deconv_bn"],
+        ["batch_norm", "false", "toy-deconv"],
+    ]
+    assert data["difference"].tolist() == pytest.approx([0, 98.5 - 99.25, 0, 96.5 - 99.25])
+
+
+def test_numbers_of_a_setting_ascend_with_the_base_among_them(scored: Path) -> None:
+    values = tiny_params()
+    values["runs"] |= {f"toy-{n}": values["runs"]["toy-fc"] | {"routing_iterations": n} for n in (10, 1, 3)}
+    runs = ["toy-10", "toy-1", "toy-fc_bn", "toy-3"]
+    values["tables"]["toy-topologies"] |= {"base": "toy-fc", "runs": runs}
+    write_params(Path(), values)
+    for n in (10, 1, 3):
+        write_metrics(f"toy-{n}", [90.0 + n], routing_iterations=n)
+    table = build("toy-topologies", load_params())
+    assert table.data["value"].tolist() == ["1", "2", "3", "10", "false", "true"]
+    assert table.data["run"].tolist() == ["toy-1", "toy-fc", "toy-3", "toy-10", "toy-fc", "toy-fc_bn"]
+    assert any("(0, 1 / 0)" in note for note in table.notes)
+
+
+def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored: Path) -> None:
+    write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv", lr=0.5)
+    with pytest.raises(ValueError, match="toy-deconv: got batch_norm, lr other than in the base, expected one setting"):
+        build("toy-topologies", load_params())
+
+
+def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(scored: Path) -> None:
+    table = build("toy-robustness", load_params())
+    assert table.data["degrees"].tolist() == [0, 90, 180, 270]
+    assert table.data["accuracy_mean"].tolist() == [98.0, 15.0, 45.0, 15.0]
+    assert table.data["accuracy_std"].tolist() == pytest.approx([2**0.5, 50**0.5, 50**0.5, 0.0])
+    assert table.cells[0] == ["Run", "Model", "Data", "0°", "180°", "n", "Epochs"]
+    assert table.cells[1] == ["toy-fc", "FC", "squares", "98.00 ± 1.41", "45.00 ± 7.07", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("tables/toy-decoders/kind", "digests", "tables.toy-decoders.kind: got 'digests', expected one of decoders, "),
+        ("tables/toy-decoders/kind", None, "tables.toy-decoders.kind: missing"),
+        ("tables/toy-decoders/kind", "topologies", "tables.toy-decoders.base: missing"),
+        ("tables/toy-decoders/runs", None, "tables.toy-decoders.runs: missing"),
+        ("tables/toy-decoders/run", [], "tables.toy-decoders.run: unknown key, did you mean 'runs'?"),
+        ("tables/toy-decoders/base", "x", "tables.toy-decoders.base: unknown key, this kind takes kind, runs, study"),
+        ("tables/toy-decoders/study", "other", "tables.toy-decoders: got 'toy-decoders', expected one of other-"),
+        ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-de"),
+        ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-de"),
+        (
+            "tables/toy-topologies/runs",
+            ["toy-fc"],
+            "tables.toy-topologies.runs: toy-fc: got decoder, batch_norm other than in the base, expected one setting",
+        ),
+        (
+            "tables/toy-topologies/runs",
+            ["toy-deconv_bn"],
+            "tables.toy-topologies.runs: toy-deconv_bn: got nothing other than in the base, expected one setting",
+        ),
+        ("tables/toy-robustness/runs", ["toy-deconv"], "tables.toy-robustness.runs: got 'toy-deconv', expected one of"),
+        ("tables/toy-robustness/degrees", [0, 45], "tables.toy-robustness.degrees: got 45, expected one of 0, 90, 180"),
+        ("tables/toy-robustness/degrees/0", 360, "tables.toy-robustness.degrees.0: got 360, expected less than 360"),
+        ("studies/toy/tables", ["decoders"], "tables.toy-benchmarks: got 'toy-benchmarks', expected one of toy-deco"),
+        ("studies/toy/tables/0", "others", "studies.toy.tables: got 'toy-others', expected one of toy-benchmarks"),
+        ("robustness/toy-fc/step", 50, "robustness.toy-fc.step: got 50, expected a divisor of 360"),
+        ("robustness/toy-fc/study", "other", "robustness.toy-fc.study: got 'other', expected one of toy"),
+        ("robustness/toy-fc/dataset", "x", "robustness.toy-fc.dataset: got 'x', expected one of squares"),
+        ("robustness/x", {"study": "toy", "dataset": "squares", "step": 90}, "robustness.x: got 'x', expected one of"),
+    ],
+)
+def test_a_fault_in_a_table_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
+    values = tiny_params()
+    *parents, last = path.split("/")
+    place: Any = values
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+    write_params(project, values)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["robustness", "toy-deconv"], "run: got 'toy-deconv', expected one of toy-fc"),
+        (["robustness", "toy-fc"], "dvc repro train@toy-fc"),
+        (["tables", "toy-robustness"], "dvc repro robustness@toy-fc"),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_makes_it(
+    project: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_metrics("toy-fc", [97.0, 99.0])
+    with pytest.raises(SystemExit) as ended:
+        run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_page_shows_the_tables_of_its_study_and_each_note_once(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = tiny_params()
+    values["studies"]["toy"]["tables"] = ["robustness", "benchmarks"]
+    values["tables"] = {name: values["tables"][name] for name in ("toy-robustness", "toy-benchmarks")}
+    values |= {"figures": {}, "tune": {}}
+    write_params(scored, values)
+    for name in values["tables"]:
+        importlib.import_module("pipeline.tables").main([name])
+    text = page("toy", load_params())
+    assert re.findall("<h2>Table: (.*)</h2>", text) == ["robustness", "benchmarks"]
+    assert "What came out" not in text
+    assert text.count("a slide rule") == 1
+    assert text.count("made &amp; 100 % by hand") == 1
+
+
+def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
+    stage = STAGES["tables"]
+    assert stage["foreach"] == "${tables}"
+    written = [next(iter(out)) for out in stage["do"]["outs"]]
+    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
+    tables = load_params(ROOT / "params.yaml").tables
+    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)
+
+
+def test_the_topologies_in_git_are_those_of_the_plan() -> None:
+    params = load_params(ROOT / "params.yaml")
+    table = params.tables["paper-topologies"]
+    runs = [params.runs[name] for name in (table.base, *table.runs)]
+    assert {run.epochs for run in runs} == {10}
+    assert {run.dataset for run in runs} == {"mnist"}
+    assert {run.routing_iterations for run in runs} == {1, 2, 3, 5}
+    assert {run.primary_types for run in runs} == {8, 16, 32, 64}
+    assert {run.class_dim for run in runs} == {8, 16, 32}
+    assert {run.decoder for run in runs} == {"fc", "none"}
+    assert {run.reconstruction for run in runs} == {"l1", "l2"}
+    assert {run.leaky_routing for run in runs} == {True, False}
+    assert {run.alpha_schedule for run in runs} == {"constant", "tanh", "tanh_delayed"}
+
+
+# Everything that means something to TeX or to Markdown, and what the tables themselves use.
+HOSTILE = st.text(alphabet=[*LATEX, "-", "'", "a", "é", " ", "1", ",", "%", "|", "\\"], max_size=12).map(str.strip)
+
+
+def rectangles(height: int = 4, width: int = 4) -> st.SearchStrategy[Cells]:
+    return st.integers(1, width).flatmap(
+        lambda columns: st.lists(st.lists(HOSTILE, min_size=columns, max_size=columns), min_size=2, max_size=height)
+    )
+
+
+@given(cells=rectangles(), caption=HOSTILE)
+def test_latex_holds_whatever_the_cells_say(cells: Cells, caption: str) -> None:
+    read_caption, read_cells = parse_latex(latex(cells, caption, "tab:x", ["a\nb"]))
+    plain = partial(re.sub, r"\s+", " ")
+    assert plain(read_caption) == plain(caption.replace('"', "''"))
+    assert [[plain(cell) for cell in row] for row in read_cells] == [
+        [plain(cell.replace('"', "''")) for cell in row] for row in cells
+    ]
+
+
+@given(cells=rectangles())
+def test_markdown_holds_whatever_the_cells_say(cells: Cells) -> None:
+    assert read_markdown(markdown(cells)) == [[cell.replace("\n", " ") for cell in row] for row in cells]
+
+
+def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
+    cells = [
+        ["Run", "n", "Acc", "Diff", "Source"],
+        ["a-b", "3", "1,234 ± 0.5", "−0.02", "x 1"],
+        ["c", "", "1", "+1", ""],
+    ]
+    text = latex(cells, "", "tab:x")
+    assert r"\begin{tabular}{lrrrl}" in text
+    assert r"a-b & 3 & 1,234 $\pm$ 0.5 & $-$0.02 & x 1 \\" in text
+
+
+def test_dashes_are_not_joined() -> None:
+    assert escape("a--b---c-d") == "a-{}-b-{}-{}-c-d"
+
+
+def parse_latex(text: str) -> tuple[str, Cells]:
+    """Return the caption and the cells of a table, read as strictly as TeX: anything unknown or unbalanced fails."""
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("% ")]
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert lines[:2] == [r"\begin{table}", r"\centering\footnotesize"]
+    assert lines[3].startswith(r"\label{tab:")
+    assert lines[-3:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    opened = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[4])
+    assert opened
+    assert (lines[5], lines[7]) == (r"\toprule", r"\midrule")
+    rows = [lines[6], *lines[8:-3]]
+    for row in rows:
+        assert row.endswith(r" \\") or row == r"\\"
+        assert not row.startswith(("[", "*"))
+    cells = [[read_text(cell) for cell in split_cells(row.removesuffix(r"\\").strip(" "))] for row in rows]
+    assert {len(row) for row in cells} == {len(opened[1])}
+    caption = re.fullmatch(r"\\caption\{(.*)\}", lines[2])
+    assert caption
+    return read_text(caption[1]), cells
+
+
+def split_cells(row: str) -> list[str]:
+    return [cell.strip(" ") for cell in re.split(r"(?<!\\)&", row)]
+
+
+def read_text(source: str) -> str:
+    """Undo `escape`, token by token. Fails for a character that would mean something to TeX."""
+    tokens = {written: character for character, written in LATEX.items() if character not in '"\n'}
+    tokens |= {"-{}": "-"}
+    text = ""
+    while source:
+        token = max((token for token in tokens if source.startswith(token)), key=len, default="")
+        if token:
+            text, source = text + tokens[token], source[len(token) :]
+        else:
+            assert source[0] not in '\\{}&%$#_^~<>|`"[]*±×−°', source
+            text, source = text + source[0], source[1:]
+    return text
