@@ -82,7 +82,7 @@ class _FourierConvolution(torch.autograd.Function):
             weights = _transform(part.of_weights, part.of(weight), room.weights)
             sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
         side = (inputs.shape[2] - weight.shape[2]) // stride + 1
-        outputs = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
+        outputs: Tensor = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
         return outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
     @staticmethod
