@@ -12,10 +12,12 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.data.catalogue import OFFICIAL
 from capsnet.decoders import DECODERS
+from capsnet.layers import PADDINGS
 from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import ModelConfig
+from capsnet.model import INITIALISATIONS, ModelConfig
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
 from pipeline.config import FORMATS, Run, load_params
 from pipeline.readme import with_tables
@@ -25,10 +27,16 @@ from pipeline.tables import BUILDERS, markdown
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
-RESULT_FREE = {
-    f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")
-}
+RESULT_FREE = {f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")}
 DATA_STAGES = {"download", "prepare"}
+# Image size, channels and classes of the data sets in params.yaml that runs are trained on.
+SHAPES = {
+    "digits": (28, 1, 10),
+    "mnist": (28, 1, 10),
+    "cifar10": (32, 3, 10),
+    "smallnorb": (48, 2, 5),
+    "smallnorb-mono": (48, 1, 5),
+}
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
 
 
@@ -115,7 +123,7 @@ def test_the_parameters_in_git_are_valid_and_spell_out_every_setting() -> None:
 @pytest.mark.parametrize("name", load_params(ROOT / "params.yaml").runs)
 def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
     run = load_params(ROOT / "params.yaml").runs[name]
-    assert run.model(28, 1, 10).decoder == run.decoder
+    assert run.model(*SHAPES[run.dataset]).decoder == run.decoder
     assert run.training().alpha == run.alpha
 
 
@@ -124,6 +132,9 @@ def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
         "decoder": DECODERS,
         "alpha_schedule": ALPHA_SCHEDULES,
         "reconstruction": RECONSTRUCTION_LOSSES,
+        "padding": PADDINGS,
+        "initialisation": INITIALISATIONS,
+        "brightness_change": BRIGHTNESS_CHANGES,
     }
     for name, offered in choices.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name

@@ -26,12 +26,15 @@ def paper() -> ModelConfig:
         image_size=28,
         channels=1,
         classes=10,
+        standardise=False,
+        padding="valid",
         conv_channels=256,
         conv_kernel=9,
         primary_types=32,
         primary_dim=8,
         primary_kernel=9,
         primary_stride=2,
+        primary_scale=1.0,
         class_dim=16,
         routing_iterations=3,
         routing_bias=False,
@@ -40,6 +43,7 @@ def paper() -> ModelConfig:
         decoder_hidden=(512, 1024),
         decoder_channels=32,
         batch_norm=False,
+        initialisation="torch",
     )
 
 
