@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
+from tiny_project import SHAPES
 
 from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.data.catalogue import OFFICIAL
@@ -29,14 +30,6 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 # They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
 RESULT_FREE = {f"pipeline/{name}.py" for name in ("__init__", "config", "distributed", "scratch", "stage", "tracking")}
 DATA_STAGES = {"download", "prepare"}
-# Image size, channels and classes of the data sets in params.yaml that runs are trained on.
-SHAPES = {
-    "digits": (28, 1, 10),
-    "mnist": (28, 1, 10),
-    "cifar10": (32, 3, 10),
-    "smallnorb": (48, 2, 5),
-    "smallnorb-mono": (48, 1, 5),
-}
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
 
 

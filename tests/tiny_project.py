@@ -50,6 +50,14 @@ TINY = {
     "threads": 1,
     "checkpoint_every": 1,
 }
+# Image size, channels and classes of the data sets in params.yaml that runs are trained on.
+SHAPES = {
+    "digits": (28, 1, 10),
+    "mnist": (28, 1, 10),
+    "cifar10": (32, 3, 10),
+    "smallnorb": (48, 2, 5),
+    "smallnorb-mono": (48, 1, 5),
+}
 VARIANTS = {
     "toy-fc": {},
     "toy-fc_bn": {"batch_norm": True},
