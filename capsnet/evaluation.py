@@ -1,6 +1,6 @@
 """Scores of a network on a set of images.
 
-Axes: N images, C channels, H W height and width, J classes.
+Axes: N images, C channels, H W height and width, S side of what the network sees, J classes.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,19 @@ class Scores(NamedTuple):
         return [100 * hit / total if total else None for hit, total in zip(hits, totals, strict=True)]
 
 
+def seen(model: CapsNet, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N C S S"]:
+    """Return what `model` sees of images: values from 0 to 1, and of images larger than its own the centre.
+
+    Raises ValueError for images smaller than its own.
+    """
+    size = model.config.image_size
+    margins = [length - size for length in images.shape[2:]]
+    if min(margins) < 0:
+        raise ValueError(f"images: got {tuple(images.shape[2:])} pixels, expected at least {size} in height and width")
+    top, left = (margin // 2 for margin in margins)
+    return images[:, :, top : top + size, left : left + size] / 255
+
+
 @torch.no_grad()
 def evaluate(
     model: CapsNet,
@@ -42,8 +55,8 @@ def evaluate(
 ) -> Scores:
     """Score `model` on images and labels that lie on its device; the model's training mode is left as it was.
 
-    `rloss` is what the score of that name means. `batch_size` bounds the memory; the scores do not depend on it beyond
-    rounding.
+    Of images larger than the network's it sees the centre. `rloss` is what the score of that name means. `batch_size`
+    bounds the memory; the scores do not depend on it beyond rounding.
     """
     was_training = model.training
     model.eval()
@@ -52,7 +65,7 @@ def evaluate(
     sums = torch.zeros(2, dtype=torch.float64, device=images.device)
     lengths = []
     for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        pixels = batch / 255
+        pixels = seen(model, batch)
         output = model(pixels)
         confusion += torch.bincount(truth * classes + output.lengths.argmax(1), minlength=classes * classes)
         lengths.append(output.lengths)

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, H W height and width, I primary capsules, J classes, D pose size of a class capsule.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,22 +12,25 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from capsnet.decoders import DECODERS, deconv_geometry
-from capsnet.layers import ClassCapsules, PrimaryCapsules
+from capsnet.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the architecture; raises ValueError for a network that cannot be built."""
+    """Everything that decides architecture and initial weights; raises ValueError if it cannot be built."""
 
     image_size: int  # height and width in pixels, 20 to 64
     channels: int  # of the image, 1 to 4
     classes: int  # J, 2 to 1000
+    standardise: bool  # each image, before the first convolution
+    padding: str  # a key of PADDINGS, for both convolutions
     conv_channels: int
     conv_kernel: int
     primary_types: int
     primary_dim: int  # K
     primary_kernel: int
     primary_stride: int
+    primary_scale: float  # of the primary capsules' convolution, before its bias
     class_dim: int  # D
     routing_iterations: int
     routing_bias: bool
@@ -35,14 +39,16 @@ class ModelConfig:
     decoder_hidden: tuple[int, ...]  # widths of the fc decoder's hidden layers
     decoder_channels: int  # channels of the deconv decoder's first layer
     batch_norm: bool  # in encoder and decoder
+    initialisation: str  # a key of INITIALISATIONS
 
     def __post_init__(self) -> None:
         for name, low, high in (("image_size", 20, 64), ("channels", 1, 4), ("classes", 2, 1000)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: got {value}, expected {low} to {high}")
-        if self.decoder not in DECODERS:
-            raise ValueError(f"decoder: got {self.decoder!r}, expected one of {', '.join(DECODERS)}")
+        for name, choices in (("decoder", DECODERS), ("padding", PADDINGS), ("initialisation", INITIALISATIONS)):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(choices)}")
         if self.routing_iterations < 1:
             raise ValueError(f"routing_iterations: got {self.routing_iterations}, expected at least 1")
         if self.primary_grid < 1:
@@ -55,8 +61,9 @@ class ModelConfig:
 
     @property
     def primary_grid(self) -> int:
-        """Side of the grid of primary capsules: 6 for 28-pixel images and 9x9 kernels."""
-        return (self.image_size - self.conv_kernel + 1 - self.primary_kernel) // self.primary_stride + 1
+        """Side of the grid of primary capsules: 6 for 28-pixel images and 9x9 kernels without padding."""
+        size = convolved_size(self.image_size, self.conv_kernel, 1, self.padding)
+        return convolved_size(size, self.primary_kernel, self.primary_stride, self.padding)
 
     @property
     def num_primary(self) -> int:
@@ -82,10 +89,10 @@ class CapsNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.prepare: Callable[[Tensor], Tensor] = standardise if config.standardise else nn.Identity()
         self.encoder = nn.Sequential(
-            nn.Conv2d(config.channels, config.conv_channels, config.conv_kernel),
+            nn.Conv2d(config.channels, config.conv_channels, config.conv_kernel, padding=config.padding),
             nn.BatchNorm2d(config.conv_channels) if config.batch_norm else nn.Identity(),
-            nn.ReLU(inplace=True),
             PrimaryCapsules(
                 config.conv_channels,
                 config.primary_types,
@@ -93,6 +100,9 @@ class CapsNet(nn.Module):
                 config.primary_kernel,
                 config.primary_stride,
                 config.batch_norm,
+                rectify=True,
+                padding=config.padding,
+                scale=config.primary_scale,
             ),
         )
         self.class_capsules = ClassCapsules(
@@ -114,6 +124,7 @@ class CapsNet(nn.Module):
             base=config.decoder_channels,
             batch_norm=config.batch_norm,
         )
+        INITIALISATIONS[config.initialisation](self)
 
     def forward(
         self,
@@ -129,7 +140,7 @@ class CapsNet(nn.Module):
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if images.shape[1:] != expected:
             raise ValueError(f"images: got {tuple(images.shape[1:])}, expected {expected} (channels, height, width)")
-        capsules, coupling = self.class_capsules(self.encoder(images), with_coupling)
+        capsules, coupling = self.class_capsules(self.encoder(self.prepare(images)), with_coupling)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
         chosen = lengths.argmax(1) if labels is None else labels
         reconstruction = self.decoder(mask(capsules, chosen).flatten(1)).to(images.dtype) if self.decoder else None
@@ -140,3 +151,39 @@ def mask(capsules: Float[Tensor, "B J D"], chosen: Int[Tensor, " B"]) -> Float[T
     """Zero all capsules but the chosen one of each image (Sabour et al. 2017, section 4.1)."""
     kept = chosen.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
     return capsules * kept.unsqueeze(2)
+
+
+def standardise(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Give each image mean 0 and standard deviation 1 over all its channels and pixels.
+
+    The deviation is taken to be at least 1 / sqrt(C H W) of one of 255 grey levels, as by TensorFlow's
+    per_image_standardization of images from 0 to 255 in the authors' code; a constant image becomes zero.
+    """
+    axes = (1, 2, 3)
+    least = 1 / (255**2 * images[0].numel())
+    variance = images.var(axes, correction=0, keepdim=True).clamp(min=least)
+    return (images - images.mean(axes, keepdim=True)) * variance.rsqrt()
+
+
+def as_torch_does(model: CapsNet) -> None:
+    """Leave the initial weights as torch and the layers draw them."""
+
+
+def as_sabour_does(model: CapsNet) -> None:
+    """Draw all weights anew: normal, cut off at two standard deviations of 0.1 (0.05 in the first convolution).
+
+    Biases are 0.1. The authors' code (models/layers/variables.py and capsule_model.py); it has no batch normalisation,
+    which stays as it was.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            continue
+        deviation = 0.05 if module is model.encoder[0] else 0.1
+        for name, parameter in module.named_parameters(recurse=False):
+            if name == "bias":
+                nn.init.constant_(parameter, 0.1)
+            else:
+                nn.init.trunc_normal_(parameter, std=deviation, a=-2 * deviation, b=2 * deviation)
+
+
+INITIALISATIONS: dict[str, Callable[[CapsNet], None]] = {"torch": as_torch_does, "sabour": as_sabour_does}

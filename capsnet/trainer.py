@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Generator, Tensor
 
-from capsnet.data.augment import draw_shifts, shift
+from capsnet.data.augment import Augmentation
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.model import CapsNet, ModelConfig
 from capsnet.processes import Processes
@@ -49,9 +49,9 @@ def initialise(config: ModelConfig, seed: int) -> CapsNet:
 class Trainer:
     """Owns everything that the steps of one seed read and write, all of it on the device of `images`.
 
-    A step takes nothing from Python and gives nothing back: batches, shifts and learning rates of an epoch are laid out
-    on the device before its first step, and sums are read after its last. On a GPU a step is therefore recorded once
-    for each size of batch, as a CUDA graph, and replayed on a stream of the seed's own, beside other seeds.
+    A step takes nothing from Python and gives nothing back: batches, augmentation and learning rates of an epoch are
+    laid out on the device before its first step, and sums are read after its last. On a GPU a step is therefore
+    recorded once for each size of batch, as a CUDA graph, and replayed on a stream of the seed's own, beside others.
     """
 
     def __init__(
@@ -62,15 +62,17 @@ class Trainer:
         members: Int64[Tensor, " N"],
         seed: int,
         *,
+        augmentation: Augmentation,
+        margin_weight: float,
         reconstruction: str,
-        max_shift: int,
         precision: str,
         processes: Processes,
     ) -> None:
         """Take images and labels of which `members` are trained on."""
         device = images.device
         self.images, self.labels, self.members = images, labels, members
-        self.seed, self.max_shift, self.processes = seed, max_shift, processes
+        self.seed, self.augmentation, self.processes = seed, augmentation, processes
+        self.margin_weight = margin_weight
         self.reconstruction_loss = RECONSTRUCTION_LOSSES[reconstruction]
         self.precision = PRECISIONS[precision]
         self.model = initialise(model_config, seed).to(device)
@@ -87,7 +89,7 @@ class Trainer:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         self.order = torch.empty_like(members)
-        self.shifts = torch.zeros(2, len(members), dtype=torch.int64, device=device)
+        self.drawn = self._draw(0)
         self.alpha = torch.zeros((), device=device)
         self.rates = torch.empty(0, device=device)
         self.first = torch.zeros((), dtype=torch.int64, device=device)  # of the batch, among the images of the epoch
@@ -119,14 +121,13 @@ class Trainer:
     def epoch(self, epoch: int, sizes: list[int], rates: list[float], alpha: float) -> Iterator[int]:
         """Train one epoch with batches of these sizes, a learning rate each; yield the size after each step.
 
-        Order and shifts depend on seed and epoch alone. Nothing is read from the device.
+        Order and augmentation depend on seed and epoch alone. Nothing is read from the device.
         """
         number, device = len(self.members), self.images.device
         order = torch.randperm(number, generator=stream(self.seed, "order", epoch, device=device), device=device)
         self.order.copy_(self.members[order])
-        if self.max_shift:
-            augmentation = stream(self.seed, "augmentation", epoch, device=device)
-            self.shifts.copy_(draw_shifts(number, self.max_shift, augmentation))
+        for kept, drawn in zip(self.drawn, self._draw(epoch), strict=True):
+            kept.copy_(drawn)
         if len(self.rates) != len(rates):
             self.rates = torch.empty(len(rates), device=device)
             self.recorded.clear()
@@ -143,6 +144,14 @@ class Trainer:
             yield size
         if self.stream is not None:
             torch.cuda.current_stream(device).wait_stream(self.stream)
+
+    def _draw(self, epoch: int) -> list[Tensor]:
+        """Draw what changes each image of an epoch."""
+        number, device = len(self.members), self.images.device
+        return [
+            change.draw(number, generator=stream(self.seed, change.stream, epoch, device=device))
+            for change in self.augmentation.changes
+        ]
 
     def means(self) -> Means:
         """Read what the epoch gave: the one time that Python waits for the device."""
@@ -180,10 +189,8 @@ class Trainer:
         """Train on the next `size` images of the epoch, or on this process's share of them."""
         places = self.processes.shared(self.first + torch.arange(size, device=self.images.device))
         chosen = self.order[places]
-        labels, images = self.labels[chosen], self.images[chosen]
-        if self.max_shift:
-            images = shift(images, self.shifts[:, places])
-        pixels = images / 255
+        labels = self.labels[chosen]
+        pixels = self.augmentation(self.images[chosen], [drawn[..., places] for drawn in self.drawn])
         self.lr.copy_(self.rates.take(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         # Without its cache: a weight is cast once a step anyway, and a recording must not keep another step's cast.
@@ -195,7 +202,7 @@ class Trainer:
         rloss = torch.zeros_like(mloss)
         if output.reconstruction is not None:
             rloss = self.reconstruction_loss(pixels, output.reconstruction)
-        loss = (mloss + self.alpha * rloss).sum() / size
+        loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size
         (loss * self.processes.number).backward()
         self.optimizer.step()
         hits = output.lengths.detach().argmax(1) == labels

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from capsnet.checkpoint import load_state, save_state
+from capsnet.data.augment import augmentation
 from capsnet.evaluation import evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import CapsNet, ModelConfig
@@ -44,10 +45,15 @@ class TrainingConfig:
     lr_decay: float  # factor per `lr_decay_steps` steps, applied continuously; 1 for none
     lr_decay_steps: int
     lr_floor: float  # the learning rate never falls below
+    margin_weight: float  # of the margin loss, a sum over classes and a mean over images
     alpha: float  # weight of the reconstruction loss, on the sum over pixels
     alpha_schedule: str  # a key of ALPHA_SCHEDULES
     reconstruction: str  # a key of RECONSTRUCTION_LOSSES
     max_shift: int  # pixels by which a training image is shifted at most, in x and in y
+    flip: bool  # exchange left and right in half of the training images, drawn anew each epoch
+    brightness: float  # largest change of a training image's brightness, in grey levels of 255; 0 for none
+    brightness_change: str  # a key of BRIGHTNESS_CHANGES
+    contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
     validation: float  # fraction of the training images held out for validation; 0 for none
     precision: str  # a key of trainer.PRECISIONS: of convolutions and decoder; capsules and losses are in float32
 
@@ -108,6 +114,7 @@ def train_side_by_side(
 ) -> list[Trained]:
     """Train on the device where `images` and `labels` lie, and return the networks of the final epoch.
 
+    Of images larger than the network's, training sees squares cut out at random, validation the centre.
     A GPU interleaves the steps of all courses, a CPU trains an epoch of one after the other; each gives what it would
     give alone. A state is written to a course's `checkpoint` every `checkpoint_every` epochs and after the last one;
     training continues from its `resume`, to the very bytes that an unbroken training would have given. Its
@@ -180,8 +187,17 @@ def _start(
         labels,
         training,
         course.seed,
+        augmentation=augmentation(
+            images.shape[2],
+            model_config.image_size,
+            max_shift=config.max_shift,
+            flip=config.flip,
+            brightness=config.brightness,
+            brightness_change=config.brightness_change,
+            contrast=config.contrast,
+        ),
+        margin_weight=config.margin_weight,
         reconstruction=config.reconstruction,
-        max_shift=config.max_shift,
         precision=config.precision,
         processes=processes,
     )
@@ -245,7 +261,7 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Ro
         "epoch": epoch,
         "lr": learning_rate(config, epoch * steps - 1),
         "alpha": alpha,
-        "train_loss": means.mloss + alpha * means.rloss,
+        "train_loss": config.margin_weight * means.mloss + alpha * means.rloss,
         "train_rloss": means.rloss if trainer.model.decoder else None,
         "train_mloss": means.mloss,
         "train_accuracy": means.accuracy,
@@ -260,7 +276,7 @@ def _validate(trainer: Trainer, held_out: Int64[Tensor, " V"], config: TrainingC
     rloss = RECONSTRUCTION_LOSSES[config.reconstruction]
     scores = evaluate(trainer.model, trainer.images[held_out], trainer.labels[held_out], rloss=rloss)
     return {
-        "val_loss": scores.mloss + alpha * (scores.rloss or 0.0),
+        "val_loss": config.margin_weight * scores.mloss + alpha * (scores.rloss or 0.0),
         "val_rloss": scores.rloss,
         "val_mloss": scores.mloss,
         "val_accuracy": scores.accuracy,

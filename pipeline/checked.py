@@ -13,6 +13,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 # YAML knows lists only.
 Widths = Annotated[tuple[Count, ...], Strict(False)]
 Range = Annotated[tuple[Positive, Positive], Strict(False)]
+Factors = Annotated[tuple[NotNegative, NotNegative], Strict(False)]
+Seeds = Annotated[tuple[Seed, ...], Strict(False)]
 Names = Annotated[tuple[Name, ...], Strict(False)]
 
 

@@ -9,7 +9,20 @@ from pydantic import BaseModel, Field, Strict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from pipeline.checked import Checked, Count, Name, Names, NotNegative, Positive, Range, Seed, Share, Widths
+from pipeline.checked import (
+    Checked,
+    Count,
+    Factors,
+    Name,
+    Names,
+    NotNegative,
+    Positive,
+    Range,
+    Seed,
+    Seeds,
+    Share,
+    Widths,
+)
 from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
@@ -88,12 +101,21 @@ class Run(Checked):
 
     study: Name = Field(description="study whose tables the run belongs to")
     dataset: Name = Field(description="a key of `datasets`")
+    seeds: Seeds = Field(description="seeds of this run; [] for those of the project")
+    crop: Annotated[int, Field(ge=0)] = Field(
+        description="pixels that the network sees: a random square of a training image, the centre of others; 0 for all"
+    )
+    standardise: bool = Field(description="the network gives each image mean 0 and standard deviation 1")
+    padding: Literal["valid", "same"] = Field(
+        description="of both convolutions: valid for none; same: zeros for an output of ceil(size / stride) pixels"
+    )
     conv_channels: Count = Field(description="channels of the first convolution")
     conv_kernel: Count = Field(description="kernel size of the first convolution, in pixels")
     primary_types: Count = Field(description="types of primary capsules: channels of their convolution / primary_dim")
     primary_dim: Count = Field(description="pose size of a primary capsule")
     primary_kernel: Count = Field(description="kernel size of the primary capsules' convolution, in pixels")
     primary_stride: Count = Field(description="stride of the primary capsules' convolution, in pixels")
+    primary_scale: Positive = Field(description="factor on the primary capsules' convolution, before its bias")
     class_dim: Count = Field(description="pose size of a class capsule")
     routing_iterations: Count = Field(description="iterations of dynamic routing")
     routing_bias: bool = Field(description="add a learned bias to each class capsule before squash")
@@ -104,18 +126,34 @@ class Run(Checked):
         description="channels of the deconv decoder's first layer; they double up to 4 times it"
     )
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
+    initialisation: Literal["torch", "sabour"] = Field(
+        description="torch, or sabour: truncated normal 0.1 (first convolution 0.05), biases 0.1"
+    )
     epochs: Count = Field(description="epochs; the last one is the result")
     batch_size: Count = Field(description="images a step")
     lr: Positive = Field(description="Adam's learning rate")
     lr_decay: Positive = Field(description="factor on lr per lr_decay_steps steps, applied continuously; 1 for none")
     lr_decay_steps: Count = Field(description="see lr_decay")
     lr_floor: NotNegative = Field(description="lr never falls below this")
+    margin_weight: Positive = Field(
+        description="weight of the margin loss, on the sum over classes; halved and averaged over 10 of them: 0.05"
+    )
     alpha: NotNegative = Field(description="weight of the reconstruction loss, on the sum over pixels")
     alpha_schedule: Literal["constant", "tanh_delayed", "tanh"] = Field(
         description="constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: alpha tanh(epoch / 16)"
     )
     reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
     max_shift: Annotated[int, Field(ge=0)] = Field(description="pixels by which a training image is shifted at most")
+    flip: bool = Field(description="exchange left and right in half of the training images")
+    brightness: Annotated[float, Field(ge=0, le=255)] = Field(
+        description="largest change of a training image's brightness, in grey levels of 255; 0 for none"
+    )
+    brightness_change: Literal["add", "scale"] = Field(
+        description="add up to brightness / 255, or scale by a factor from 1 - brightness / 255 to 1 + brightness / 255"
+    )
+    contrast: Factors = Field(
+        description="lowest and highest factor on a training image's contrast; [1.0, 1.0] for none"
+    )
     validation: Share = Field(description="share of the training images held out for validation; 0 for none")
     precision: Literal["float32", "bfloat16"] = Field(
         description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
@@ -130,6 +168,12 @@ class Run(Checked):
             raise ValueError("batch_size: got 1, expected at least 2 with batch_norm")
         return self
 
+    @model_validator(mode="after")
+    def _contrast_rises(self) -> Self:
+        if self.contrast[0] > self.contrast[1]:
+            raise ValueError(f"contrast: got {list(self.contrast)}, expected the lowest factor first")
+        return self
+
     @property
     def label(self) -> str:
         """The run's decoder in the words of the published tables, FC w/ BN, and its precision if that is reduced."""
@@ -141,7 +185,9 @@ class Run(Checked):
         """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
         from capsnet.model import ModelConfig
 
-        values: dict[str, Any] = {"image_size": image_size, "channels": channels, "classes": classes}
+        if self.crop > image_size:
+            raise ValueError(f"crop: got {self.crop}, expected at most {image_size}, the pixels of {self.dataset}")
+        values: dict[str, Any] = {"image_size": self.crop or image_size, "channels": channels, "classes": classes}
         values |= {field.name: getattr(self, field.name) for field in fields(ModelConfig) if field.name not in values}
         return ModelConfig(**values)
 
@@ -203,7 +249,7 @@ class Tracking(Checked):
 class Params(Checked):
     """All of params.yaml; `presets` are only there to be taken over by runs."""
 
-    seeds: Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1)]
+    seeds: Annotated[Seeds, Field(min_length=1)]
     tracking: Tracking
     datasets: dict[Name, Dataset]
     presets: dict[str, Any]
@@ -271,6 +317,10 @@ class Params(Checked):
     def base_of(self, name: str) -> Run:
         """Return a run, or the one that a tuned run was before its search."""
         return self.runs[self.tune[name.removesuffix(TUNED)].run if name not in self.runs else name]
+
+    def seeds_of(self, run: Run) -> tuple[int, ...]:
+        """Return the seeds of a run: its own, or those of the project."""
+        return run.seeds or self.seeds
 
     def study_of(self, name: str) -> str:
         """Return the study of a run, or of a tuned run. Raises ValueError for an unknown name."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from capsnet.files import whole_file
 from pipeline.config import Params, find, load_params
-from pipeline.data import Prepared, read_prepared
+from pipeline.data import read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import FIGURES, MODELS, REPORTS, model_files
 from pipeline.stage import name_argument, run_stage
@@ -21,6 +21,7 @@ from pipeline.tracking import find_trained
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 # Okabe and Ito 2008: told apart with any colour vision; line styles repeat the message in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -111,18 +112,21 @@ def first_model(run: str) -> Path:
     return next(iter(model_files(MODELS / run).values()))
 
 
-def reconstruct(run: str, label: str, images: np.ndarray, data: Prepared) -> Shown:
-    """Reconstruct images (N, C, H, W) in [0, 1] with the first seed of a run."""
+def reconstruct(run: str, label: str, images: "Tensor") -> tuple[np.ndarray, Shown]:
+    """Return what the first seed of a run sees of uint8 images (N, C, H, W), and its reconstructions."""
     import torch
 
     from capsnet.checkpoint import load
+    from capsnet.evaluation import seen
 
-    model = load(first_model(run)).to(data.images.device)
+    model = load(first_model(run)).to(images.device)
     with torch.no_grad():
-        output = model(torch.from_numpy(images).to(data.images.device))
+        pixels = seen(model, images)
+        output = model(pixels)
     if output.reconstruction is None:
         raise ValueError(f"figures: run {run} has no decoder: nothing to draw")
-    return Shown(label, output.reconstruction.cpu().numpy(), output.lengths.argmax(1).tolist())
+    shown = Shown(label, output.reconstruction.cpu().numpy(), output.lengths.argmax(1).tolist())
+    return pixels.cpu().numpy(), shown
 
 
 def draw(name: str, params: Params) -> dict[str, "Figure"]:
@@ -134,12 +138,11 @@ def draw(name: str, params: Params) -> dict[str, "Figure"]:
     test = read_prepared(first.dataset, "test", hardware.device)
     labels = test.labels.cpu().numpy()
     chosen = first_of_each_class(labels)
-    originals = test.images.cpu().numpy()[chosen].astype(np.float32) / 255
-    rows = [reconstruct(name, run.label, originals, test) for name, run in runs.items()]
+    seen, rows = zip(*(reconstruct(name, run.label, test.images[chosen]) for name, run in runs.items()), strict=True)
     histories = {run.label: pd.read_csv(MODELS / name / "history.csv") for name, run in runs.items()}
     figures = {
         "curves": draw_curves(histories),
-        "reconstructions": draw_reconstructions(originals, labels[chosen].tolist(), rows),
+        "reconstructions": draw_reconstructions(seen[0], labels[chosen].tolist(), rows),
     }
     if test.manifest.note:
         for figure in figures.values():

@@ -13,10 +13,10 @@ NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
 class Published(Checked):
-    """Published values beside a run of ours; `accuracy` in percent."""
+    """Published values beside a run of ours, those that there are; `accuracy` in percent."""
 
-    rloss: float
-    mloss: float
+    rloss: float | None = None
+    mloss: float | None = None
     accuracy: float
     source: str
 

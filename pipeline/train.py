@@ -36,6 +36,7 @@ class Job(NamedTuple):
 
     name: str
     run: Run
+    seeds: tuple[int, ...]
     params: Params
     data: Prepared
     model: "ModelConfig"
@@ -64,15 +65,16 @@ def train_run(
         hardware = configure_torch(run.device, run.threads)
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
-        key = fingerprint(run.model_dump(), params.seeds, data.source.digest, resume and md5(resume))
+        seeds = params.seeds_of(run)
+        key = fingerprint(run.model_dump(), seeds, data.source.digest, resume and md5(resume))
         tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
-        job = Job(name, run, params, data, model, tags, out, resume, group)
+        job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
         with scratch(stage, name, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
             finished = folder / "out"
             rows = _train_seeds(job, folder, finished, parent)
             if group.leads:
                 if keep_states:
-                    for seed in params.seeds:
+                    for seed in seeds:
                         shutil.copyfile(folder / state_name(seed), finished / state_name(seed))
                 write_whole(finished / "history.csv", csv_text(rows))
                 write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
@@ -97,10 +99,10 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
 
     rows: list[dict[str, object]] = []
     with ExitStack() as open_runs:
-        children = [open_runs.enter_context(_tracked(job, seed, parent)) for seed in job.params.seeds]
+        children = [open_runs.enter_context(_tracked(job, seed, parent)) for seed in job.seeds]
         courses = [
             _course(job, seed, folder / state_name(seed), child, open_runs)
-            for seed, child in zip(job.params.seeds, children, strict=True)
+            for seed, child in zip(job.seeds, children, strict=True)
         ]
         trained = train_side_by_side(
             job.model,
@@ -172,9 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="DIR", type=Path, help="write here instead of models/RUN")
     made.add_argument("--resume", metavar="PATH", type=Path, help="go on from a training state; epochs may have grown")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), help="short for --set device=...")
-    made.add_argument(
-        "--seeds", metavar="SEED", type=int, nargs="+", help="these seeds instead of those of params.yaml"
-    )
+    made.add_argument("--seeds", metavar="SEED", type=int, nargs="+", help="short for --set seeds=[SEED, ...]")
     return made
 
 
@@ -183,19 +183,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     params = load_params()
     settings = arguments.set + ([f"device={arguments.device}"] if arguments.device else [])
+    settings += [f"seeds={arguments.seeds}"] if arguments.seeds else []
     run = override(find(arguments.run, params.runs, "run"), settings, f"runs.{arguments.run} with --set")
-    if arguments.out is None and (settings or arguments.resume or arguments.seeds):
+    if arguments.out is None and (settings or arguments.resume):
         raise ValueError(
             "--out: missing; models/ holds what params.yaml says, so other settings need a folder of their own"
         )
-    if arguments.seeds:
-        params = params.model_copy(update={"seeds": tuple(arguments.seeds)})
-    if arguments.resume and len(params.seeds) != 1:
-        raise ValueError(f"--resume: a training state is of one seed; name it with --seeds, got {params.seeds}")
+    seeds = params.seeds_of(run)
+    if arguments.resume and len(seeds) != 1:
+        raise ValueError(f"--resume: a training state is of one seed; name it with --seeds, got {seeds}")
     out = arguments.out or MODELS / arguments.run
     train_run(arguments.run, run, params, out, resume=arguments.resume, keep_states=arguments.out is not None)
     if leads():
-        print(f"{out}: {len(params.seeds)} seeds of {arguments.run}")
+        print(f"{out}: {len(seeds)} seeds of {arguments.run}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Search(NamedTuple):
     name: str
     entry: Tune
     run: Run
+    seed: int
     params: Params
     data: Prepared
     model: "ModelConfig"
@@ -57,7 +58,7 @@ def run_search(search: Search, storage: optuna.storages.BaseStorage | str, paren
     while (done := len(study.get_trials(states=FINISHED))) < search.entry.trials:
         if done == 0:  # the first trial is the run as it is: the others have to beat it
             study.enqueue_trial({"alpha": search.run.alpha, "lr": search.run.lr}, skip_if_exists=True)
-        study.sampler = optuna.samplers.TPESampler(seed=search.params.seeds[0] + done)
+        study.sampler = optuna.samplers.TPESampler(seed=search.seed + done)
         _run_trial(search, study, done, parent)
     study.set_user_attr("finished", True)
     trials: list[FrozenTrial] = study.get_trials(states=FINISHED)
@@ -83,7 +84,7 @@ def _run_trial(search: Search, study: optuna.Study, number: int, parent: Tracked
     trial = study.ask()
     alpha = trial.suggest_float("alpha", *search.entry.alpha, log=True)
     lr = trial.suggest_float("lr", *search.entry.lr, log=True)
-    seed = search.params.seeds[0]
+    seed = search.seed
     config = replace(
         search.run.training(), alpha=alpha, lr=lr, epochs=search.entry.epochs, validation=search.entry.validation
     )
@@ -191,10 +192,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = params.runs[entry.run]
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "train", hardware.device)
-    key = fingerprint(entry.model_dump(), run.model_dump(), params.seeds[0], data.source.digest)
+    seed = params.seeds_of(run)[0]
+    key = fingerprint(entry.model_dump(), run.model_dump(), seed, data.source.digest)
     folder = REPORTS / entry.study / TUNING / name
     tags = {"stage": "tune", "run": name, "output": folder.resolve(), "fingerprint": key, "device": hardware.words}
-    search = Search(name, entry, run, params, data, run.model(*data.shape), tags)
+    search = Search(name, entry, run, seed, params, data, run.model(*data.shape), tags)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with (
         scratch("tune", name, key) as working,

@@ -11,11 +11,14 @@ from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
+from tiny_project import SHAPES
 
+from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.data.catalogue import OFFICIAL
 from capsnet.decoders import DECODERS
+from capsnet.layers import PADDINGS
 from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import ModelConfig
+from capsnet.model import INITIALISATIONS, ModelConfig
 from capsnet.trainer import PRECISIONS
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
 from pipeline.config import FORMATS, Run, load_params
@@ -115,7 +118,7 @@ def test_the_parameters_in_git_are_valid_and_spell_out_every_setting() -> None:
 @pytest.mark.parametrize("name", load_params(ROOT / "params.yaml").runs)
 def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
     run = load_params(ROOT / "params.yaml").runs[name]
-    assert run.model(28, 1, 10).decoder == run.decoder
+    assert run.model(*SHAPES[run.dataset]).decoder == run.decoder
     assert run.training().alpha == run.alpha
 
 
@@ -125,6 +128,9 @@ def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
         "alpha_schedule": ALPHA_SCHEDULES,
         "reconstruction": RECONSTRUCTION_LOSSES,
         "precision": PRECISIONS,
+        "padding": PADDINGS,
+        "initialisation": INITIALISATIONS,
+        "brightness_change": BRIGHTNESS_CHANGES,
     }
     for name, offered in choices.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name

@@ -26,12 +26,15 @@ def paper() -> ModelConfig:
         image_size=28,
         channels=1,
         classes=10,
+        standardise=False,
+        padding="valid",
         conv_channels=256,
         conv_kernel=9,
         primary_types=32,
         primary_dim=8,
         primary_kernel=9,
         primary_stride=2,
+        primary_scale=1.0,
         class_dim=16,
         routing_iterations=3,
         routing_bias=False,
@@ -40,6 +43,7 @@ def paper() -> ModelConfig:
         decoder_hidden=(512, 1024),
         decoder_channels=32,
         batch_norm=False,
+        initialisation="torch",
     )
 
 
@@ -141,7 +145,7 @@ def test_output_has_the_announced_shapes(
 def test_encoder_is_convolution_batch_norm_relu_primary_capsules(tiny_model: ModelConfig) -> None:
     model = network(replace(tiny_model, batch_norm=True))
     images = pictures(tiny_model, 3)
-    conv, norm, _, primary = model.encoder
+    conv, norm, primary = model.encoder
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(primary.norm, nn.BatchNorm2d)
     norm.running_mean.fill_(0.1)
@@ -249,7 +253,7 @@ def test_prediction_of_an_image_does_not_depend_on_batch_mates(
 def test_black_image_gives_finite_values_and_gradients(tiny_model: ModelConfig, decoder: str) -> None:
     model = network(replace(tiny_model, decoder=decoder)).float()
     with torch.no_grad():
-        for layer in (model.encoder[0], model.encoder[3].conv):
+        for layer in (model.encoder[0], model.encoder[2].conv):
             layer.bias.zero_()
     output = model(torch.zeros(1, 1, 20, 20), torch.tensor([1]))
     (output.lengths.sum() + output.reconstruction.sum()).backward()

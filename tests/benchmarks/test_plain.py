@@ -25,7 +25,7 @@ def as_plain(layer: str, weight: Tensor) -> Tensor:
 
 def plain_names(model: CapsNet) -> dict[str, Tensor]:
     """Our parameters under the names of the plain networks."""
-    renamed = (("encoder.0.", "conv."), ("encoder.3.conv.", "primary."))
+    renamed = (("encoder.0.", "conv."), ("encoder.2.conv.", "primary."))
     tensors = dict(model.named_parameters())
     for ours, plain in renamed:
         tensors = {name.replace(ours, plain): tensor for name, tensor in tensors.items()}
@@ -38,7 +38,7 @@ def ours(tiny_model: ModelConfig) -> CapsNet:
     config = replace(tiny_model, channels=2, routing_iterations=3)
     model = CapsNet(config)
     with torch.no_grad():  # capsules of a length at which routing has something to decide
-        model.encoder[3].conv.weight.mul_(5)
+        model.encoder[2].conv.weight.mul_(5)
         model.class_capsules.weight.mul_(20)
     return model
 
