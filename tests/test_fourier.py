@@ -198,7 +198,9 @@ def test_conv2d_takes_the_one_with_the_advantage_and_adds_the_bias(
 ) -> None:
     taken = []
     monkeypatch.setattr(fourier, "WORTH_IT", 0.0 if chosen else 1e9)
-    monkeypatch.setattr(fourier, "fourier_conv2d", lambda *arguments: taken.append(1) or fourier_conv2d(*arguments))
+    monkeypatch.setattr(
+        fourier, "fourier_conv2d", lambda *given, **named: taken.append(1) or fourier_conv2d(*given, **named)
+    )
     inputs, weight = images_and_kernels(3, 5, 4, 12, 5)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
     outputs = conv2d(inputs, weight, bias, 2)
@@ -207,6 +209,33 @@ def test_conv2d_takes_the_one_with_the_advantage_and_adds_the_bias(
     assert bias.grad is not None
     torch.testing.assert_close(bias.grad, 2 * outputs.detach().sum((0, 2, 3)))
     assert bool(taken) == chosen
+
+
+@pytest.mark.parametrize("chosen", [True, False], ids=["Fourier", "direct"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("channels", "kernel"), [(5, 5), (BLOCK + 1, 3), (3, 2)])
+def test_a_rectified_convolution_is_that_of_the_images_relu(
+    channels: int, kernel: int, stride: int, chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images are kept as they were, though the memory of their ReLU becomes that of the gradient."""
+    monkeypatch.setattr(fourier, "_advantage", lambda *shapes: 2 * WORTH_IT if chosen else 0.0)
+    inputs, weight = images_and_kernels(3, channels, 4, 11, kernel)
+    inputs[0, 0] = 0.0
+    before = inputs.clone()
+    got = there_and_back(lambda *given: conv2d(*given[:2], None, given[2], rectify=True), inputs, weight, stride)
+    expected = there_and_back(lambda images, *others: directly(images.relu(), *others), inputs, weight, stride)
+    for one, other in zip(got, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert got.inputs[0, 0].eq(0).all()
+    assert torch.equal(inputs, before)
+
+
+def test_the_gradient_of_a_rectified_convolution_is_refused_the_second_time() -> None:
+    inputs, weight = (each.requires_grad_() for each in images_and_kernels(2, 3, 4, 9, 3))
+    outputs = fourier_conv2d(inputs, weight, rectify=True)
+    outputs.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="asked for twice"):
+        outputs.sum().backward()
 
 
 @pytest.mark.parametrize("with_bias", [False, True], ids=["no bias", "bias"])
