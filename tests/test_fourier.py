@@ -270,28 +270,3 @@ def test_a_kernel_larger_than_the_image_is_refused_as_torch_refuses_it() -> None
     with pytest.raises(RuntimeError) as ours:
         conv2d(inputs, weight)
     assert str(ours.value) == str(theirs.value)
-
-
-@pytest.mark.parametrize(("channels", "outputs", "size", "kernel", "stride"), [(3, 4, 20, 9, 2), (70, 2, 11, 3, 1)])
-def test_a_rectified_convolution_is_that_of_the_relu_in_values_and_gradients(
-    channels: int, outputs: int, size: int, kernel: int, stride: int
-) -> None:
-    generator = torch.Generator().manual_seed(5)
-    images, weight = (
-        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-        for shape in ((2, channels, size, size), (outputs, channels, kernel, kernel))
-    )
-    expected = functional.conv2d(images.relu(), weight, stride=stride)
-    got = fourier_conv2d(images, weight, stride, rectify=True)
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
-    grad = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
-    before = images.detach().clone()
-    for ours, theirs in zip(
-        torch.autograd.grad(got, (images, weight), grad, retain_graph=True),
-        torch.autograd.grad(expected, (images, weight), grad),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    assert torch.equal(images, before)
-    with pytest.raises(RuntimeError, match="asked for twice"):
-        torch.autograd.grad(got, (images, weight), grad)

@@ -8,8 +8,8 @@ stride 1. In the frequency domain each of these is a product, but for the channe
 phase's pixels and W = V w of its weights, Y[r] = X[r] W[r] is a matrix product over the channels, and y = A Y after the
 sum over the phases. Of two conjugate frequencies one is enough, and a complex product takes three real ones: U, V and A
 are constant real matrices. For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times
-for each pair of channels, this 4 x 148 = 592 times. The rounding error is no larger in float32, and twice as large in
-bfloat16.
+for each pair of channels, this 4 x 148 = 592 times. Rounding errors are of the size of torch's own in float32, and
+twice that in bfloat16.
 """
 
 import functools
@@ -37,7 +37,7 @@ def conv2d(
     """Convolve square images as `torch.nn.functional.conv2d` does, on a CPU in the Fourier domain where that is faster.
 
     With `rectify` it is the images' ReLU that is convolved. Under autocast the products are in its type and so is the
-    result, which has the channels last.
+    result.
     """
     if not (inputs.device.type == "cpu" and _advantage(inputs.shape, weight.shape, stride) >= WORTH_IT):
         return functional.conv2d(inputs.relu() if rectify else inputs, weight, bias, stride)
