@@ -8,9 +8,11 @@ import pytest
 import torch
 from trainings import Data, assert_same_training, killed_after
 
+from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.decoders import DECODERS
+from capsnet.layers import PADDINGS
 from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import ModelConfig
+from capsnet.model import INITIALISATIONS, ModelConfig
 from capsnet.trainer import PRECISIONS
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig, learning_rate, train
 
@@ -89,6 +91,9 @@ def another(name: str, value: Any) -> Any:
         "alpha_schedule": ALPHA_SCHEDULES,
         "reconstruction": RECONSTRUCTION_LOSSES,
         "precision": PRECISIONS,
+        "padding": PADDINGS,
+        "initialisation": INITIALISATIONS,
+        "brightness_change": BRIGHTNESS_CHANGES,
     }
     if name in choices:
         return next(key for key in choices[name] if key != value)
@@ -98,6 +103,8 @@ def another(name: str, value: Any) -> Any:
         return value + 0.25
     if isinstance(value, bool):
         return not value
+    if name == "contrast":
+        return (0.5, 1.5)
     return (*value, 5) if isinstance(value, tuple) else value + 1
 
 

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import Data, assert_same_training, trainer_of
 
 from capsnet import trainer
+from capsnet.data import augment
 from capsnet.data.augment import draw_shifts, shift
 from capsnet.decoders import DECODERS
 from capsnet.model import CapsNet, ModelConfig, Output
@@ -72,7 +73,7 @@ def test_shifting_draws_from_a_stream_of_its_own(
         assert not torch.equal(shift(images, shifts), images)
         return images
 
-    monkeypatch.setattr(trainer, "shift", undone)
+    monkeypatch.setattr(augment, "shift", undone)
     assert_same_training(tmp_path, train(tiny_model, shifting, *tiny_data, seed=0), still)
 
 
@@ -85,7 +86,7 @@ def test_shifts_of_each_epoch_come_from_another_stream_than_the_order(
         seeds.append(generator.initial_seed())
         return draw_shifts(number, pixels, generator)
 
-    monkeypatch.setattr(trainer, "draw_shifts", recording)
+    monkeypatch.setattr(augment, "draw_shifts", recording)
     train(tiny_model, replace(tiny_training, max_shift=2), *tiny_data, seed=0)
     assert len(seeds) == len(set(seeds)) == tiny_training.epochs
     assert not set(seeds) & {stream(0, "order", epoch).initial_seed() for epoch in (1, 2)}
@@ -130,7 +131,7 @@ def test_order_and_shifts_of_an_epoch_do_not_depend_on_the_size_of_the_batches(
         seed = trainer_of(tiny_model, tiny_data)
         for epoch in (1, 2):
             assert list(seed.epoch(epoch, sizes, [0.001] * len(sizes), 0.0005)) == sizes
-        drawn.append((seed.order, seed.shifts))
+        drawn.append((seed.order, *seed.drawn))
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[0][1], drawn[1][1])
 

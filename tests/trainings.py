@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from capsnet.checkpoint import save_model
+from capsnet.data.augment import augmentation
 from capsnet.model import ModelConfig
 from capsnet.processes import Processes
 from capsnet.trainer import Trainer
@@ -28,8 +29,17 @@ def trainer_of(
         labels,
         members,
         seed,
+        augmentation=augmentation(
+            images.shape[2],
+            model_config.image_size,
+            max_shift=max_shift,
+            flip=False,
+            brightness=0.0,
+            brightness_change="add",
+            contrast=(1.0, 1.0),
+        ),
+        margin_weight=1.0,
         reconstruction="l2",
-        max_shift=max_shift,
         precision=precision,
         processes=Processes(),
     )

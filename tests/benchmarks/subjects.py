@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from capsnet.data.augment import augmentation
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.model import mask
 from capsnet.processes import Processes
@@ -83,8 +84,17 @@ def _our_step(job: Job, device: torch.device) -> Subject:
         labels,
         torch.arange(len(images), device=device),
         0,
+        augmentation=augmentation(
+            images.shape[2],
+            config.image_size,
+            max_shift=run.max_shift,
+            flip=run.flip,
+            brightness=run.brightness,
+            brightness_change=run.brightness_change,
+            contrast=run.contrast,
+        ),
+        margin_weight=run.margin_weight,
         reconstruction=run.reconstruction,
-        max_shift=run.max_shift,
         precision=job["implementation"],
         processes=Processes(),
     )
