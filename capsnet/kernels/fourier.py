@@ -1,14 +1,15 @@
 """Convolution with a large kernel in the Fourier domain: the primary capsules' one is 94 % of the network's arithmetic.
 
 Axes: B batch, C input channels, N output channels, H input pixels, S kernel pixels and O output pixels along a side,
-R products of a transformed pixel with a transformed weight.
+F real numbers of a transform, R products of a transformed pixel with a transformed weight.
 
 A convolution of stride s is a sum over s x s phases (every s-th row and column of image and kernel) of convolutions of
 stride 1. In the frequency domain each of these is a product, but for the channels: with the transforms X = U x of the
 phase's pixels and W = V w of its weights, Y[r] = X[r] W[r] is a matrix product over the channels, and y = A Y after the
-sum over the phases. Of two conjugate frequencies one is enough, and a complex product takes three real ones: U, V and A
-are constant real matrices. For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times
-for each pair of channels, this 4 x 148 = 592 times. Rounding errors are of the size of torch's own in float32, and
+sum over the phases. Of two conjugate frequencies one is enough, and a complex product takes three real ones: with
+X = a + i b and the conjugate W = c + i d, Re = a c - b d and Im = (a + b)(c + d) - a c - b d. U, V and A are constant
+real matrices. For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times for each pair
+of channels, this 4 x 148 = 592 times. Rounding errors are of the size of torch's own in float32, and
 twice that in bfloat16.
 """
 
@@ -64,8 +65,8 @@ class _Part(NamedTuple):
     """A phase and a block of channels, transformed at a time, and the matrices of the phase."""
 
     where: tuple[slice, ...]  # along the axes of images and weights
-    of_pixels: Float[Tensor, "R P"]  # U
-    of_weights: Float[Tensor, "R P"]  # V
+    of_pixels: Float[Tensor, "F P"]  # U
+    of_weights: Float[Tensor, "F P"]  # V
 
     def of(self, values: Float[Tensor, "M C H H"]) -> Float[Tensor, "Y X M T"]:
         """Return this part of images or weights, with T of the channels, as a view."""
@@ -90,7 +91,7 @@ class _FourierConvolution(torch.autograd.Function):
         ctx.save_for_backward(weight, None if rectify else inputs)
         ctx.stride, ctx.dtype, ctx.rectify = stride, dtype, rectify
         parts, of_products = _parts(inputs, weight, stride)
-        room = _Room(len(of_products), inputs, weight, dtype)
+        room = _Room(_num_products(len(of_products)), inputs, weight, dtype)
         half = dtype.itemsize < 4
         sums = torch.zeros_like(room.products, dtype=torch.float32) if half else room.products.zero_()
         for part in parts:
@@ -101,7 +102,7 @@ class _FourierConvolution(torch.autograd.Function):
             else:
                 sums.baddbmm_(pixels, weights.transpose(1, 2))
         side = (inputs.shape[2] - weight.shape[2]) // stride + 1
-        outputs = _transform_back(of_products, sums).to(dtype).unflatten(0, (side, side))
+        outputs = _outputs(of_products, sums).to(dtype).unflatten(0, (side, side))
         images: Tensor = outputs.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
         return images
 
@@ -116,19 +117,19 @@ class _FourierConvolution(torch.autograd.Function):
                     "the gradient of a rectified convolution was asked for twice; the first took its memory"
                 )
         parts, of_products = _parts(inputs, weight, ctx.stride)
-        room = _Room(len(of_products), inputs, weight, ctx.dtype)
+        room = _Room(_num_products(len(of_products)), inputs, weight, ctx.dtype)
         grad_inputs = inputs if ctx.rectify else torch.empty_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
-        grad_products = _transform(of_products, grad_outputs.permute(2, 3, 0, 1), room.products.view(-1))
+        grad_products = _grad_products(of_products, grad_outputs.permute(2, 3, 0, 1), room.products)
         for part in parts:
             pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
             weights = room.weights[: math.prod(pixels.shape[::2]) * len(weight)].view(len(pixels), len(weight), -1)
             torch.bmm(grad_products.transpose(1, 2), pixels, out=weights)
             of_weight = part.of(grad_weight)
-            of_weight.copy_(_transform_back(part.of_weights, weights).view(of_weight.shape))
+            of_weight.copy_(_gradient(part.of_weights, weights).view(of_weight.shape))
             weights = _transform(part.of_weights, part.of(weight), room.weights)
             torch.bmm(grad_products, weights, out=pixels)
-            of_inputs = _transform_back(part.of_pixels, pixels).view(part.of(inputs).shape)
+            of_inputs = _gradient(part.of_pixels, pixels).view(part.of(inputs).shape)
             # Where ReLU was at zero there is no gradient; this part of the images is read for the last time here.
             part.of(grad_inputs).copy_(of_inputs.mul_(part.of(inputs) > 0) if ctx.rectify else of_inputs)
         return grad_inputs, grad_weight, None, None, None
@@ -150,20 +151,64 @@ class _Room:
 
 
 def _transform(
-    matrix: Float[Tensor, "R P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " F"]
+    matrix: Float[Tensor, "F P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " Z"]
 ) -> Float[Tensor, "R M C"]:
+    """Return a and b of each frequency, and behind them all a + b."""
     flat = values.to(room.dtype).reshape(matrix.shape[1], math.prod(values.shape[2:]))
-    out = room[: len(matrix) * flat.shape[1]].view(len(matrix), -1)
-    return torch.mm(matrix.to(room.dtype), flat, out=out).view(-1, *values.shape[2:])
+    out = room[: _num_products(len(matrix)) * flat.shape[1]].view(-1, flat.shape[1])
+    torch.mm(matrix.to(room.dtype), flat, out=out[: len(matrix)])
+    real, imaginary, both = _complex(out, len(matrix))
+    torch.add(real, imaginary, out=both)
+    return out.view(-1, *values.shape[2:])
 
 
-def _transform_back(matrix: Float[Tensor, "R P"], products: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
-    return torch.mm(matrix.t().to(products.dtype), products.flatten(1)).view(matrix.shape[1], *products.shape[1:])
+def _gradient(matrix: Float[Tensor, "F P"], transformed: Float[Tensor, "R M C"]) -> Float[Tensor, "P M C"]:
+    """Return what `_transform` makes of the gradient of its result, which is used up."""
+    flat = transformed.flatten(1)
+    real, imaginary, both = _complex(flat, len(matrix))
+    real += both
+    imaginary += both
+    return torch.mm(matrix.t().to(flat.dtype), flat[: len(matrix)]).view(-1, *transformed.shape[1:])
+
+
+def _outputs(matrix: Float[Tensor, "F OO"], products: Float[Tensor, "R B N"]) -> Float[Tensor, "OO B N"]:
+    """Return y of the products, which are used up."""
+    flat = products.flatten(1)
+    real, imaginary, both = _complex(flat, len(matrix))
+    both -= real
+    real -= imaginary
+    torch.sub(both, imaginary, out=imaginary)
+    return torch.mm(matrix.t().to(flat.dtype), flat[: len(matrix)]).view(-1, *products.shape[1:])
+
+
+def _grad_products(
+    matrix: Float[Tensor, "F OO"], grad_outputs: Float[Tensor, "Y X B N"], out: Float[Tensor, "R B N"]
+) -> Float[Tensor, "R B N"]:
+    """Return the gradient of the products of `_outputs`."""
+    flat = out.flatten(1)
+    torch.mm(matrix.to(out.dtype), grad_outputs.to(out.dtype).reshape(matrix.shape[1], -1), out=flat[: len(matrix)])
+    real, imaginary, both = _complex(flat, len(matrix))
+    both.copy_(imaginary)
+    torch.add(real, imaginary, out=imaginary).neg_()
+    real -= both
+    return out
+
+
+def _complex(products: Float[Tensor, "R Z"], frequencies: int) -> tuple[Float[Tensor, "Q Z"], ...]:
+    """Return the rows of complex frequencies: a, b and a + b, or what becomes of them; real frequencies come before."""
+    number = len(products) - frequencies
+    return (*products[frequencies - 2 * number : frequencies].split(number), products[frequencies:])
+
+
+def _num_products(frequencies: int) -> int:
+    """Return R for the F = grid^2 real numbers in the transform of a grid: 3 for two, but for its real frequencies."""
+    grid = math.isqrt(frequencies)
+    return frequencies + (frequencies - (1 if grid % 2 else 4)) // 2
 
 
 def _parts(
     inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int
-) -> tuple[list[_Part], Float[Tensor, "R OO"]]:
+) -> tuple[list[_Part], Float[Tensor, "F OO"]]:
     """Return the parts whose convolutions add up to the whole one, and A transposed."""
     phases, of_products = _matrices(inputs.shape[2], weight.shape[2], stride)
     parts = [
@@ -192,7 +237,7 @@ def _advantage(images: torch.Size, weight: torch.Size, stride: int) -> float:
 @functools.lru_cache(maxsize=16)
 def _matrices(
     size: int, kernel: int, stride: int
-) -> tuple[list[tuple[tuple[int, int], Tensor, Tensor]], Float[Tensor, "R OO"]]:
+) -> tuple[list[tuple[tuple[int, int], Tensor, Tensor]], Float[Tensor, "F OO"]]:
     """Return where each phase starts with its U and V, and A transposed, in float64."""
     grid, side = math.ceil(size / stride), (size - kernel) // stride + 1
     of_pixels, of_weights, of_products = _transforms(grid, math.ceil(kernel / stride), side)
@@ -203,37 +248,34 @@ def _matrices(
     return phases, of_products.flatten(1)
 
 
-def _corner(matrix: Float[Tensor, "R Y X"], rows: int, columns: int) -> Float[Tensor, "R P"]:
+def _corner(matrix: Float[Tensor, "F Y X"], rows: int, columns: int) -> Float[Tensor, "F P"]:
     """Drop the columns of pixels that a phase does not have: they would be zero."""
     return matrix[:, :rows, :columns].flatten(1)
 
 
 def _transforms(
     grid: int, kernel: int, side: int
-) -> tuple[Float[Tensor, "R H H"], Float[Tensor, "R S S"], Float[Tensor, "R O O"]]:
+) -> tuple[Float[Tensor, "F H H"], Float[Tensor, "F S S"], Float[Tensor, "F O O"]]:
     """Return U, V and A transposed for the correlation of grid x grid pixels with kernel x kernel weights.
 
-    With X = a + i b and the conjugate W = c + i d of a frequency, the outputs need Re = a c - b d and Im = a d + b c:
-    from a c, b d and (a + b)(c + d), where a frequency that is its own conjugate needs a c alone.
+    A row each for the real frequencies, then for the real parts and then for the imaginary parts of the others.
     """
-    of_pixels, of_weights, of_products = [], [], []
+    share = 1 / grid**2
+    alone: list[tuple[Tensor, ...]] = []
+    real: list[tuple[Tensor, ...]] = []
+    imaginary: list[tuple[Tensor, ...]] = []
     for frequency in _pairs(grid):
         mirrored = tuple(-f % grid for f in frequency)
         if mirrored < frequency:
             continue
         pixels, weights, outputs = (2 * math.pi / grid * _waves(frequency, length) for length in (grid, kernel, side))
-        share = 1 / grid**2
         if mirrored == frequency:
-            of_pixels += [pixels.cos()]
-            of_weights += [weights.cos()]
-            of_products += [share * outputs.cos()]
+            alone.append((pixels.cos(), weights.cos(), share * outputs.cos()))
         else:
-            a, b, c, d = pixels.cos(), -pixels.sin(), weights.cos(), weights.sin()
-            real, imaginary = 2 * share * outputs.cos(), -2 * share * outputs.sin()
-            of_pixels += [a, b, a + b]
-            of_weights += [c, d, c + d]
-            of_products += [real - imaginary, -real - imaginary, imaginary]
-    return torch.stack(of_pixels), torch.stack(of_weights), torch.stack(of_products)
+            real.append((pixels.cos(), weights.cos(), 2 * share * outputs.cos()))
+            imaginary.append((-pixels.sin(), weights.sin(), -2 * share * outputs.sin()))
+    of_pixels, of_weights, of_products = (torch.stack(rows) for rows in zip(*alone, *real, *imaginary, strict=True))
+    return of_pixels, of_weights, of_products
 
 
 def _pairs(number: int) -> Iterator[tuple[int, int]]:
