@@ -197,7 +197,8 @@ def _grad_products(
 def _complex(products: Float[Tensor, "R Z"], frequencies: int) -> tuple[Float[Tensor, "Q Z"], ...]:
     """Return the rows of complex frequencies: a, b and a + b, or what becomes of them; real frequencies come before."""
     number = len(products) - frequencies
-    return (*products[frequencies - 2 * number : frequencies].split(number), products[frequencies:])
+    middle = frequencies - number
+    return products[middle - number : middle], products[middle:frequencies], products[frequencies:]
 
 
 def _num_products(frequencies: int) -> int:
@@ -226,11 +227,9 @@ def _advantage(images: torch.Size, weight: torch.Size, stride: int) -> float:
     side = (size - kernel) // stride + 1
     if side < 1 or kernel < stride:
         return 0.0
-    grid = math.ceil(size / stride)
-    own_conjugates = 1 if grid % 2 else 4
-    products = 3 * (grid**2 - own_conjugates) // 2 + own_conjugates
+    frequencies = math.ceil(size / stride) ** 2
     transforms = size**2 * batch * channels + kernel**2 * channels * outputs + side**2 * batch * outputs
-    fourier = products * (stride**2 * batch * channels * outputs + transforms)
+    fourier = _num_products(frequencies) * stride**2 * batch * channels * outputs + frequencies * transforms
     return side**2 * kernel**2 * batch * channels * outputs / fourier
 
 
