@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, Strict, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -18,11 +18,11 @@ from pipeline.checked import (
     NotNegative,
     Positive,
     Range,
-    Seed,
     Seeds,
     Share,
     Widths,
 )
+from pipeline.data_config import FORMATS, Dataset
 from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
@@ -34,60 +34,6 @@ TUNED = "-tuned"
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
-
-
-class Source(Checked):
-    """Where a data set comes from: the folder or file that `pipeline.prepare` reads in the way of its `format`."""
-
-    raw: str
-
-
-class Official(Source):
-    """Official files, or a copy in their place, and nothing to choose."""
-
-    format: Literal["digits", "mnist", "fashion", "cifar10"]
-
-
-class SmallNORB(Source):
-    """Stereo pairs as two channels of one image, or as two images of one channel, left before right."""
-
-    format: Literal["smallnorb"]
-    views: Literal["stereo", "mono"]
-
-
-class AffNIST(Source):
-    """MNIST, from its own folder, moved about and warped at random."""
-
-    format: Literal["affnist"]
-    seed: Seed
-
-
-class Own(Source):
-    """The user's own images; `duplicates` says what happens if a test image is a training image too."""
-
-    duplicates: Literal["refuse", "allow"] = "refuse"
-
-
-class OwnArrays(Own):
-    """An .npz file."""
-
-    format: Literal["npz"]
-
-
-class Folder(Own):
-    """A folder of class folders of pictures, brought to `size` pixels, grey or in colour."""
-
-    format: Literal["folder"]
-    size: Count
-    channels: Literal[1, 3]
-
-
-Dataset = Annotated[Official | SmallNORB | AffNIST | OwnArrays | Folder, Field(discriminator="format")]
-FORMATS: dict[str, type[Source]] = {
-    format: entry
-    for entry in (Official, SmallNORB, AffNIST, OwnArrays, Folder)
-    for format in get_args(entry.model_fields["format"].annotation)
-}
 
 # Where params.yaml offers several models, and the key that chooses.
 CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {

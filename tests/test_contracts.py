@@ -21,7 +21,8 @@ from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import INITIALISATIONS, ModelConfig
 from capsnet.trainer import PRECISIONS
 from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
-from pipeline.config import FORMATS, Run, load_params
+from pipeline.config import Run, load_params
+from pipeline.data_config import FORMATS
 from pipeline.readme import with_tables
 from pipeline.tables import build
 
@@ -29,7 +30,8 @@ ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 # They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
 RESULT_FREE = {
-    f"pipeline/{name}.py" for name in ("__init__", "checked", "config", "distributed", "scratch", "stage", "tracking")
+    f"pipeline/{name}.py"
+    for name in ("__init__", "checked", "config", "data_config", "distributed", "scratch", "stage", "tracking")
 }
 DATA_STAGES = {"download", "prepare"}
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}
