@@ -23,7 +23,7 @@ verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	dvc repro report@paper
 
-test: $(VENV)/.built  ## the test suite, a minute on two cores
+test: $(VENV)/.built  ## the test suite, two minutes on two cores
 	python -m pytest -q -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
