@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
+from pipeline.tracking import first_line
+
 
 class Group(NamedTuple):
     """This process among those that train together; the one that leads writes and records."""
@@ -56,9 +58,7 @@ def process_group(device: str) -> Iterator[Group]:
     except RuntimeError as error:
         if not _is_of_the_group(error):
             raise
-        raise ValueError(
-            f"{ended}; the same command goes on from the last checkpoint ({_first_line(error)})"
-        ) from error
+        raise ValueError(f"{ended} ({first_line(error)})") from error
     finally:
         signal.signal(signal.SIGTERM, earlier)
         if distributed.is_initialized():
@@ -76,7 +76,3 @@ def _is_of_the_group(error: RuntimeError) -> bool:
     """Tell a lost connection from other errors: torch has no class of its own for what gloo raises."""
     text = str(error).lower()
     return any(word in text for word in ("gloo", "nccl", "connection", "tcpstore", "socket"))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

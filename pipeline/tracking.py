@@ -85,7 +85,7 @@ class TrackedRun:
     def silence(self, error: Exception) -> None:
         """Warn, and record nothing more in this run."""
         self.silent = True
-        print(f"warning: MLflow: {_first_line(error)}; this run is no longer recorded, its files are", file=sys.stderr)
+        print(f"warning: MLflow: {first_line(error)}; this run is no longer recorded, its files are", file=sys.stderr)
 
     def _safely(self, call: Callable[[], object]) -> None:
         if self.silent:
@@ -119,7 +119,7 @@ def tracked(
         run = _open(experiment, name, tags, settings or {}, parent, data, resume)
     except Exception as error:  # whatever the store, the network or the disk may raise
         if parent is None:
-            raise ValueError(f"MLflow: {store()} cannot be used: {_first_line(error)}") from error
+            raise ValueError(f"MLflow: {store()} cannot be used: {first_line(error)}") from error
         run = TrackedRun(parent.client, parent.id)
         run.silence(error)
     try:
@@ -172,7 +172,7 @@ def find_trained(experiment: str, model: Path) -> Trained | None:
         client = _client()
         found = _search(client, _experiment(client, experiment), {"kind": "seed", "model": md5(model)})
     except Exception as error:  # whatever the store or the network may raise
-        print(f"warning: MLflow: {store()} cannot be used: {_first_line(error)}", file=sys.stderr)
+        print(f"warning: MLflow: {store()} cannot be used: {first_line(error)}", file=sys.stderr)
         return None
     if not found:
         print(f"{model}: no MLflow run trained this very file (it came from a cache, perhaps)")
@@ -296,7 +296,8 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says in short: its first line, or its kind if it says nothing."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 

@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from choices import CHOICES
 from ruamel.yaml import YAML
 from tiny_project import SHAPES
 
-from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.data.catalogue import OFFICIAL
-from capsnet.decoders import DECODERS
-from capsnet.layers import PADDINGS
-from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import INITIALISATIONS, ModelConfig
-from capsnet.trainer import PRECISIONS
-from capsnet.training import ALPHA_SCHEDULES, TrainingConfig
+from capsnet.model import ModelConfig
+from capsnet.training import TrainingConfig
 from pipeline.config import Run, load_params
 from pipeline.data_config import FORMATS
 from pipeline.readme import with_tables
@@ -125,16 +121,7 @@ def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
 
 
 def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
-    choices = {
-        "decoder": DECODERS,
-        "alpha_schedule": ALPHA_SCHEDULES,
-        "reconstruction": RECONSTRUCTION_LOSSES,
-        "precision": PRECISIONS,
-        "padding": PADDINGS,
-        "initialisation": INITIALISATIONS,
-        "brightness_change": BRIGHTNESS_CHANGES,
-    }
-    for name, offered in choices.items():
+    for name, offered in CHOICES.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name
 
 

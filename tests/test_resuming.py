@@ -6,15 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from choices import CHOICES
 from trainings import Data, assert_same_training, killed_after
 
-from capsnet.data.augment import BRIGHTNESS_CHANGES
 from capsnet.decoders import DECODERS
-from capsnet.layers import PADDINGS
-from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import INITIALISATIONS, ModelConfig
-from capsnet.trainer import PRECISIONS
-from capsnet.training import ALPHA_SCHEDULES, TrainingConfig, learning_rate, train
+from capsnet.model import ModelConfig
+from capsnet.training import TrainingConfig, learning_rate, train
 
 DECODER = pytest.mark.parametrize("decoder", DECODERS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
@@ -86,17 +83,8 @@ def test_a_finished_training_resumed_is_what_it_was(
 
 def another(name: str, value: Any) -> Any:
     """Return a value of a setting other than `value`, with which the network can be built."""
-    choices = {
-        "decoder": DECODERS,
-        "alpha_schedule": ALPHA_SCHEDULES,
-        "reconstruction": RECONSTRUCTION_LOSSES,
-        "precision": PRECISIONS,
-        "padding": PADDINGS,
-        "initialisation": INITIALISATIONS,
-        "brightness_change": BRIGHTNESS_CHANGES,
-    }
-    if name in choices:
-        return next(key for key in choices[name] if key != value)
+    if name in CHOICES:
+        return next(key for key in CHOICES[name] if key != value)
     if name == "epochs":
         return value - 1
     if name == "validation":

@@ -1,0 +1,22 @@
+"""The settings that name an entry of one of the library's dicts, and those dicts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from capsnet.data.augment import BRIGHTNESS_CHANGES
+from capsnet.decoders import DECODERS
+from capsnet.layers import PADDINGS
+from capsnet.losses import RECONSTRUCTION_LOSSES
+from capsnet.model import INITIALISATIONS
+from capsnet.trainer import PRECISIONS
+from capsnet.training import ALPHA_SCHEDULES
+
+CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "decoder": DECODERS,
+    "alpha_schedule": ALPHA_SCHEDULES,
+    "reconstruction": RECONSTRUCTION_LOSSES,
+    "precision": PRECISIONS,
+    "padding": PADDINGS,
+    "initialisation": INITIALISATIONS,
+    "brightness_change": BRIGHTNESS_CHANGES,
+}
