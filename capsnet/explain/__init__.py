@@ -1,0 +1,1 @@
+"""What capsules see: reconstructions of moved capsules, coupling maps, pictures turned round."""

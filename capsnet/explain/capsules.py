@@ -1,0 +1,28 @@
+"""A class capsule looked at from outside: moved along a dimension, and decoded alone.
+
+Axes: B batch, C channels, H W height and width, J classes, D pose size.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from capsnet.model import CapsNet, mask
+
+
+def move(
+    capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B"], offsets: Float[Tensor, "B D"]
+) -> Float[Tensor, "B J D"]:
+    """Add `offsets` to the capsule of `classes` of each image, as Sabour et al. 2017, figure 4, do to one dimension."""
+    chosen = classes.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
+    return capsules + chosen.unsqueeze(2) * offsets.unsqueeze(1)
+
+
+def reconstruct(
+    model: CapsNet, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B"]
+) -> Float[Tensor, "B C H W"]:
+    """Decode the capsule of `classes` of each image, all others zeroed. Raises ValueError without a decoder."""
+    if model.decoder is None:
+        raise ValueError("reconstruct: got a network without a decoder, expected one with")
+    images: Tensor = model.decoder(mask(capsules, classes).flatten(1))
+    return images
