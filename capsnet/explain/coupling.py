@@ -18,4 +18,4 @@ def coupling_maps(coupling: Float[Tensor, "B I J"], classes: Int[Tensor, " B"], 
     if types * side**2 != number:
         raise ValueError(f"types: got {types}, which do not cut {number} capsules into squares")
     places = torch.arange(len(coupling), device=coupling.device)
-    return coupling[places, :, classes].unflatten(1, (types, side, side))
+    return coupling[places, :, classes].reshape(-1, types, side, side)
