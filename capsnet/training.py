@@ -172,21 +172,22 @@ def batch_sizes(number: int, size: int) -> list[int]:
     return sizes
 
 
-def _start(
-    course: Course,
+def trainer_of(
     model_config: ModelConfig,
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
+    members: Int64[Tensor, " T"],
+    seed: int,
     processes: Processes,
-) -> _Progress:
-    training, validation = _split(labels, config.validation, course.seed)
-    trainer = Trainer(
+) -> Trainer:
+    """Return the trainer of one seed, on the device of `images`, of which it trains on `members`."""
+    return Trainer(
         model_config,
         images,
         labels,
-        training,
-        course.seed,
+        members,
+        seed,
         augmentation=augmentation(
             images.shape[2],
             model_config.image_size,
@@ -201,6 +202,18 @@ def _start(
         precision=config.precision,
         processes=processes,
     )
+
+
+def _start(
+    course: Course,
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    images: UInt8[Tensor, "N C H W"],
+    labels: Int64[Tensor, " N"],
+    processes: Processes,
+) -> _Progress:
+    training, validation = _split(labels, config.validation, course.seed)
+    trainer = trainer_of(model_config, config, images, labels, training, course.seed, processes)
     belongs_to = {**asdict(model_config), **asdict(config), "seed": course.seed}
     history: list[Row] = []
     if course.resume is not None:

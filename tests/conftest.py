@@ -114,6 +114,12 @@ def tiny_data() -> "tuple[Tensor, Tensor]":
 
 
 @pytest.fixture
+def shifted(tiny_training: "TrainingConfig") -> "TrainingConfig":
+    """Every image is drawn anew each epoch."""
+    return replace(tiny_training, max_shift=2)
+
+
+@pytest.fixture
 def eventful(tiny_training: "TrainingConfig") -> "TrainingConfig":
     """Everything that happens over a training: decay, annealing, shifts, a validation split, a left-over image."""
     return replace(

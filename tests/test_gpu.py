@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from routings import assert_close, implementations, oracle, random_capsules, routed
-from trainings import Data, assert_same_training, trainer_of
+from trainings import Data, assert_same_training, trainer_on
 
 from capsnet.model import ModelConfig
 from capsnet.trainer import PRECISIONS, Trainer, stream
@@ -91,11 +91,11 @@ def test_routing_gives_equal_bytes_twice_on_the_gpu(implementation: str, device:
 @PRECISION
 @pytest.mark.parametrize("leaky", [False, True], ids=["all", "leaky"])
 def test_replayed_steps_are_the_steps_themselves(
-    precision: str, leaky: bool, normalised: ModelConfig, there: Data
+    precision: str, leaky: bool, normalised: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
     """Batch normalisation, decoder and optimiser included; what was recorded is not left in the first step's state."""
     config = replace(normalised, leaky_routing=leaky)
-    replayed, eager = (trainer_of(config, there, precision=precision) for _ in range(2))
+    replayed, eager = (trainer_on(there, config, replace(shifted, precision=precision)) for _ in range(2))
     eager.stream = None
     for seed in (replayed, eager):
         epochs(seed, 1, 2)
@@ -106,9 +106,9 @@ def test_replayed_steps_are_the_steps_themselves(
 
 
 def test_a_step_is_recorded_once_for_each_size_and_anew_when_the_number_of_steps_changes(
-    tiny_model: ModelConfig, there: Data
+    tiny_model: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
-    replayed, eager = (trainer_of(tiny_model, there) for _ in range(2))
+    replayed, eager = (trainer_on(there, tiny_model, shifted) for _ in range(2))
     eager.stream = None
     epochs(replayed, 1)
     first = dict(replayed.recorded)
@@ -121,8 +121,10 @@ def test_a_step_is_recorded_once_for_each_size_and_anew_when_the_number_of_steps
     assert_equal_states(replayed, eager, 1e-6)
 
 
-def test_a_state_taken_over_reaches_the_recorded_steps(tiny_model: ModelConfig, there: Data) -> None:
-    trained, late = trainer_of(tiny_model, there), trainer_of(tiny_model, there)
+def test_a_state_taken_over_reaches_the_recorded_steps(
+    tiny_model: ModelConfig, there: Data, shifted: TrainingConfig
+) -> None:
+    trained, late = trainer_on(there, tiny_model, shifted), trainer_on(there, tiny_model, shifted)
     epochs(trained, 1)
     epochs(late, 1, 2)
     late.restore({name: tensor.cpu() for name, tensor in trained.tensors().items()})
@@ -133,9 +135,9 @@ def test_a_state_taken_over_reaches_the_recorded_steps(tiny_model: ModelConfig, 
 
 @PRECISION
 def test_python_never_waits_for_the_gpu_between_recorded_steps(
-    precision: str, normalised: ModelConfig, there: Data
+    precision: str, normalised: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
-    seed = trainer_of(normalised, there, precision=precision)
+    seed = trainer_on(there, normalised, replace(shifted, precision=precision))
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)
     next(steps)  # what belongs to an epoch is copied to the device before its first step
@@ -148,9 +150,11 @@ def test_python_never_waits_for_the_gpu_between_recorded_steps(
 
 
 @PRECISION
-def test_a_step_that_is_not_recorded_does_not_wait_either(precision: str, normalised: ModelConfig, there: Data) -> None:
+def test_a_step_that_is_not_recorded_does_not_wait_either(
+    precision: str, normalised: ModelConfig, there: Data, shifted: TrainingConfig
+) -> None:
     """Whatever a step waits for could not be recorded, or would be read once and for all."""
-    seed = trainer_of(normalised, there, precision=precision)
+    seed = trainer_on(there, normalised, replace(shifted, precision=precision))
     seed.stream = None
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)

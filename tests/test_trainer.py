@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from trainings import Data, assert_same_training, trainer_of
+from trainings import Data, assert_same_training, trainer_on
 
 from capsnet import trainer
 from capsnet.data import augment
@@ -126,11 +126,11 @@ def test_initial_weights_depend_on_the_seed_alone(tiny_model: ModelConfig) -> No
 
 
 def test_order_and_shifts_of_an_epoch_do_not_depend_on_the_size_of_the_batches(
-    tiny_model: ModelConfig, tiny_data: Data
+    tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     drawn = []
     for sizes in ([8, 8, 8, 8], [5, 20, 7]):
-        seed = trainer_of(tiny_model, tiny_data)
+        seed = trainer_on(tiny_data, tiny_model, shifted)
         for epoch in (1, 2):
             assert list(seed.epoch(epoch, sizes, [0.001] * len(sizes), 0.0005)) == sizes
         drawn.append((seed.order, *seed.drawn))
@@ -142,11 +142,11 @@ def test_order_and_shifts_of_an_epoch_do_not_depend_on_the_size_of_the_batches(
 @BATCH_NORM
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_steps_of_an_epoch_read_nothing_from_the_device(
-    decoder: str, batch_norm: bool, precision: str, tiny_model: ModelConfig, tiny_data: Data
+    decoder: str, batch_norm: bool, precision: str, tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     """That is why a GPU can replay them: what Python would decide by a number is not recorded."""
     config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm, leaky_routing=True, routing_bias=True)
-    seed = trainer_of(config, tiny_data, precision=precision)
+    seed = trainer_on(tiny_data, config, replace(shifted, precision=precision))
     with NothingIsRead():
         for epoch in (1, 2):
             assert list(seed.epoch(epoch, [16, 9, 7], [0.001, 0.002, 0.003], 0.0005)) == [16, 9, 7]
@@ -155,9 +155,11 @@ def test_the_steps_of_an_epoch_read_nothing_from_the_device(
     assert seed.means().bad_step == -1
 
 
-def test_a_step_takes_its_own_learning_rate_and_images(tiny_model: ModelConfig, tiny_data: Data) -> None:
+def test_a_step_takes_its_own_learning_rate_and_images(
+    tiny_model: ModelConfig, tiny_data: Data, tiny_training: TrainingConfig
+) -> None:
     """With a rate of 0 the weights stand still, so that the sums are those of the initial network."""
-    seed = trainer_of(tiny_model, tiny_data, max_shift=0)
+    seed = trainer_on(tiny_data, tiny_model, tiny_training)
     before = {name: tensor.clone() for name, tensor in seed.model.state_dict().items()}
     steps = seed.epoch(1, [20, 12], [0.0, 0.01], 0.0005)
     next(steps)
@@ -170,8 +172,8 @@ def test_a_step_takes_its_own_learning_rate_and_images(tiny_model: ModelConfig, 
     assert not all(torch.equal(tensor, before[name]) for name, tensor in seed.model.state_dict().items())
 
 
-def test_a_state_is_taken_over_to_the_bit(tiny_model: ModelConfig, tiny_data: Data) -> None:
-    one, other = trainer_of(tiny_model, tiny_data), trainer_of(tiny_model, tiny_data, seed=1)
+def test_a_state_is_taken_over_to_the_bit(tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig) -> None:
+    one, other = trainer_on(tiny_data, tiny_model, shifted), trainer_on(tiny_data, tiny_model, shifted, seed=1)
     for seed in (one, other):
         list(seed.epoch(1, [16, 16], [0.001, 0.001], 0.0005))
     other.restore({name: tensor.clone() for name, tensor in one.tensors().items()})
@@ -183,7 +185,12 @@ def test_a_state_is_taken_over_to_the_bit(tiny_model: ModelConfig, tiny_data: Da
 @PRECISION
 @BATCH_NORM
 def test_weights_capsules_and_losses_are_in_float32_in_every_precision(
-    precision: str, batch_norm: bool, tiny_model: ModelConfig, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    batch_norm: bool,
+    tiny_model: ModelConfig,
+    tiny_data: Data,
+    monkeypatch: pytest.MonkeyPatch,
+    shifted: TrainingConfig,
 ) -> None:
     outputs: list[Output] = []
     products: list[torch.dtype] = []
@@ -194,7 +201,7 @@ def test_weights_capsules_and_losses_are_in_float32_in_every_precision(
         return outputs[-1]
 
     monkeypatch.setattr(CapsNet, "forward", recording)
-    seed = trainer_of(replace(tiny_model, batch_norm=batch_norm), tiny_data, precision=precision)
+    seed = trainer_on(tiny_data, replace(tiny_model, batch_norm=batch_norm), replace(shifted, precision=precision))
     seed.model.encoder[0].register_forward_hook(lambda module, inputs, output: products.append(output.dtype))
     list(seed.epoch(1, [16, 16], [0.001, 0.001], 0.0005))
     assert products == [PRECISIONS[precision]] * 2

@@ -8,41 +8,19 @@ import torch
 from torch import Tensor
 
 from capsnet.checkpoint import save_model
-from capsnet.data.augment import augmentation
 from capsnet.model import ModelConfig
 from capsnet.processes import Processes
 from capsnet.trainer import Trainer
-from capsnet.training import Trained
+from capsnet.training import Trained, TrainingConfig, trainer_of
 
 Data = tuple[Tensor, Tensor]
 
 
-def trainer_of(
-    model_config: ModelConfig, data: Data, *, seed: int = 0, max_shift: int = 2, precision: str = "float32"
-) -> Trainer:
+def trainer_on(data: Data, model_config: ModelConfig, config: TrainingConfig, seed: int = 0) -> Trainer:
     """Return a trainer of all images, on their device."""
     images, labels = data
     members = torch.arange(len(labels), device=labels.device)
-    return Trainer(
-        model_config,
-        images,
-        labels,
-        members,
-        seed,
-        augmentation=augmentation(
-            images.shape[2],
-            model_config.image_size,
-            max_shift=max_shift,
-            flip=False,
-            brightness=0.0,
-            brightness_change="add",
-            contrast=(1.0, 1.0),
-        ),
-        margin_weight=1.0,
-        reconstruction="l2",
-        precision=precision,
-        processes=Processes(),
-    )
+    return trainer_of(model_config, config, images, labels, members, seed, Processes())
 
 
 def killed_after(last: int) -> Callable[[int, Mapping[str, float]], None]:

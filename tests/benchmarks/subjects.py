@@ -6,18 +6,18 @@ Axes: B batch, I lower capsules, J upper capsules, K and D their pose sizes.
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from capsnet.data.augment import augmentation
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.model import mask
 from capsnet.processes import Processes
 from capsnet.routing import dynamic_routing, squash
-from capsnet.trainer import Trainer
+from capsnet.training import trainer_of
 from tests.benchmarks.cases import PARTS, PLAIN, SIZES, Job, model_config, run_settings
 from tests.benchmarks.plain import LAYERS, PlainNetwork
 
@@ -78,26 +78,9 @@ def _our_step(job: Job, device: torch.device) -> Subject:
     config, run = model_config(job["case"]), run_settings()
     batch, steps = job["batch"], job["steps"]
     images, labels = _random_images(batch * steps, job["case"], device)
-    trainer = Trainer(
-        config,
-        images,
-        labels,
-        torch.arange(len(images), device=device),
-        0,
-        augmentation=augmentation(
-            images.shape[2],
-            config.image_size,
-            max_shift=run.max_shift,
-            flip=run.flip,
-            brightness=run.brightness,
-            brightness_change=run.brightness_change,
-            contrast=run.contrast,
-        ),
-        margin_weight=run.margin_weight,
-        reconstruction=run.reconstruction,
-        precision=job["implementation"],
-        processes=Processes(),
-    )
+    members = torch.arange(len(images), device=device)
+    settings = replace(run.training(), precision=job["implementation"])
+    trainer = trainer_of(config, settings, images, labels, members, 0, Processes())
     epochs = itertools.count(1)
 
     def train() -> None:
