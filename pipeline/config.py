@@ -35,6 +35,8 @@ TUNED = "-tuned"
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
+Picture = Literal["curves", "reconstructions"]  # the keys of pipeline.figures.PICTURES
+
 # Where params.yaml offers several models, and the key that chooses.
 CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
     "datasets": ("format", {**FORMATS}),
@@ -158,9 +160,18 @@ class Tune(Checked):
 
 
 class Figures(Checked):
-    """The runs whose pictures stand side by side: the four decoders."""
+    """The pictures of one run's view of a data set, whose name is the key, in the order of the page."""
 
     study: Name
+    run: Name
+    pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
+
+
+class Compare(Checked):
+    """Runs on one data set whose pictures stand beside each other: the four decoders."""
+
+    study: Name
+    dataset: Name
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
 
 
@@ -202,6 +213,7 @@ class Params(Checked):
     runs: dict[Name, Run]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
+    compare: dict[Name, Compare]
     robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
     tables: dict[Name, Table]
@@ -217,8 +229,15 @@ class Params(Checked):
             _require(search.study, [self.runs[search.run].study], f"tune.{name}.study")
             _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
-            for run_name in figures.runs:
-                _require(run_name, self.runs, f"figures.{name}.runs")
+            _require(figures.run, self.runs, f"figures.{name}.run")
+            _require(name, [self.runs[figures.run].dataset], f"figures.{name}")
+            _require(figures.study, [self.runs[figures.run].study], f"figures.{name}.study")
+        for name, compare in self.compare.items():
+            _require(name, [key for key in self.compare if key not in self.figures], f"compare.{name}")
+            for run_name in compare.runs:
+                _require(run_name, self.runs, f"compare.{name}.runs")
+                _require(compare.dataset, [self.runs[run_name].dataset], f"compare.{name}.dataset")
+                _require(compare.study, [self.runs[run_name].study], f"compare.{name}.study")
         for name, rotations in self.robustness.items():
             _require(name, self.studies_of_runs, f"robustness.{name}")
             _require(rotations.study, [self.studies_of_runs[name]], f"robustness.{name}.study")

@@ -4,6 +4,7 @@ python -m pipeline.report digits
 """
 
 import base64
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,12 @@ import pandas as pd
 
 from capsnet.files import write_whole
 from pipeline.config import Params, Run, find, load_params, read_yaml
+from pipeline.drawing.drawing import INDEX
 from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
 from pipeline.stage import name_argument, run_stage
 from pipeline.typeset import read_markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
-# What each kind of figure shows; <dataset>-<kind>.png.
-CAPTIONS = {
-    "curves": "Learning curves on {dataset}: the mean over the seeds, and the range from the lowest to the highest.",
-    "reconstructions": "The first test image of each class of {dataset}, and what the first seed of each run makes of "
-    "it; a wrong class is framed and named.",
-}
 PLOTS = {
     "history": "Validation accuracy of each trial, and the best so far.",
     "parallel": "Each line is a trial: its alpha, its learning rate and what came of them.",
@@ -79,6 +75,18 @@ def searches(study: str, params: Params) -> list[dict[str, Any]]:
     return found
 
 
+def figures(study: str, params: Params) -> list[dict[str, Any]]:
+    """Return the sets of pictures of a study, comparisons first, each with what its stage says about them."""
+    compared = [name for name, entry in params.compare.items() if entry.study == study]
+    sets = []
+    for name in [*compared, *(name for name, entry in params.figures.items() if entry.study == study)]:
+        folder = REPORTS / study / FIGURES / name
+        told = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        drawn = [{**figure, "image": picture(folder / f"{figure['name']}.png")} for figure in told["figures"]]
+        sets.append({**told, "name": name, "figures": drawn})
+    return sets
+
+
 def picture(path: Path) -> str:
     """Return a PNG as a data URL. Raises FileNotFoundError if a stage before this one did not draw it."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
@@ -89,12 +97,6 @@ def page(study: str, params: Params) -> str:
     folder = REPORTS / study
     kinds = params.studies[study].tables
     texts = {kind: (folder / TABLES / f"{kind}.md").read_text(encoding="utf-8") for kind in kinds}
-    figures = [
-        (picture(folder / FIGURES / f"{dataset}-{kind}.png"), caption.format(dataset=dataset))
-        for dataset, entry in params.figures.items()
-        if entry.study == study
-        for kind, caption in CAPTIONS.items()
-    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -105,7 +107,7 @@ def page(study: str, params: Params) -> str:
         findings=findings(pd.read_csv(folder / TABLES / "decoders.csv")) if "decoders" in kinds else [],
         tables={kind: read_markdown(text) for kind, text in texts.items()},
         notes=list(dict.fromkeys(note for text in texts.values() for note in notes(text))),
-        figures=figures,
+        figures=figures(study, params),
         searches=searches(study, params),
         names=names,
         settings=settings,

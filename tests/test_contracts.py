@@ -17,8 +17,9 @@ from tiny_project import SHAPES
 from capsnet.data.catalogue import OFFICIAL
 from capsnet.model import ModelConfig
 from capsnet.training import TrainingConfig
-from pipeline.config import Run, load_params
+from pipeline.config import Picture, Run, load_params
 from pipeline.data_config import FORMATS
+from pipeline.figures import PICTURES
 from pipeline.readme import with_tables
 from pipeline.tables import build
 
@@ -123,6 +124,10 @@ def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
 def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
     for name, offered in CHOICES.items():
         assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name
+
+
+def test_the_pictures_that_the_parameters_offer_are_those_that_can_be_drawn() -> None:
+    assert get_args(Picture) == tuple(PICTURES)
 
 
 def test_every_data_set_with_official_files_is_downloaded_and_has_a_format_and_an_entry() -> None:

@@ -16,7 +16,7 @@ import torch
 from tiny_project import SHAPES, tiny_params, write_params
 from torch import Tensor
 
-from capsnet.checkpoint import load, save_model
+from capsnet.checkpoint import load
 from capsnet.data.augment import (
     add_brightness,
     change_contrast,
@@ -35,6 +35,7 @@ from capsnet.model import CapsNet, ModelConfig
 from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
 from pipeline.config import Run, load_params, override, validate
+from pipeline.drawing.reconstructions import reconstruct
 from pipeline.tables import build
 from pipeline.typeset import markdown
 
@@ -355,15 +356,11 @@ def test_a_protocol_gives_the_same_bytes_when_its_stage_runs_again_or_resumes(
         assert len({Path(folder, file).read_bytes() for folder in ("one", "two", "resumed")}) == 1, file
 
 
-def test_figures_show_what_a_network_with_a_crop_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.figures import reconstruct
-
-    monkeypatch.chdir(tmp_path)
+def test_figures_show_what_a_network_with_a_crop_sees() -> None:
     run = narrow("smallnorb-sabour")
     shape = SHAPES[run.dataset]
-    save_model(Path("models/shown/seed-0.safetensors"), CapsNet(run.model(*shape)), {})
     images, _ = tensors(shape, 3)
-    before, after = reconstruct("shown", "label", images)
+    before, after = reconstruct(CapsNet(run.model(*shape)).eval(), "label", images)
     assert np.array_equal(before, (images[:, :, 8:40, 8:40] / 255).numpy())
     assert after.images.shape == before.shape
 

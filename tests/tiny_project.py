@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
+from pipeline.figures import PICTURES
+
 ROOT = Path(__file__).parents[1]
 TINY = {
     "study": "toy",
@@ -85,7 +87,8 @@ def tiny_params() -> dict:
                 "lr": [0.001, 0.1],
             }
         },
-        "figures": {"squares": {"study": "toy", "runs": list(VARIANTS)}},
+        "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
+        "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
         "studies": {"toy": {"title": "Toy", "tables": ["decoders", "benchmarks", "topologies", "robustness"]}},
         "tables": {

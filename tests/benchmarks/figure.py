@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capsnet.files import whole_file
-from pipeline.figures import COLOURS
+from pipeline.drawing.style import COLOURS
 from pipeline.outputs import FIGURES
 from tests.benchmarks.cases import STEP_LABELS, TITLES
 

@@ -22,6 +22,7 @@ ORDER = [
     ("evaluate", ["toy-tuned"]),
     ("robustness", ["toy-fc"]),
     *[("tables", [table]) for table in tiny_params()["tables"]],
+    ("compare", ["toy-decoders"]),
     ("figures", ["squares"]),
     ("report", ["toy"]),
 ]
@@ -167,8 +168,19 @@ def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> Non
     tags = dict(store.execute("select key, value from tags where run_uuid = ?", [run]))
     assert {"device", "seed", "version.torch", "fingerprint"} <= tags.keys()
     ((parent,),) = store.execute("select artifact_uri from runs where name = 'toy-fc'").fetchall()
-    figures = {path.name for path in (Path(parent.removeprefix("file://")) / "figures").iterdir()}
-    assert figures == {"squares-curves.png", "squares-reconstructions.png"}
+    figures = Path(parent.removeprefix("file://")) / "figures/toy-decoders"
+    assert {path.name for path in figures.iterdir()} == {"curves.png", "reconstructions.png"}
+
+
+@pytest.mark.parametrize("name", ["toy-decoders", "squares"])
+def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_note(name: str, there: Path) -> None:
+    folder = there / REPORTS / "figures" / name
+    told = json.loads((folder / "figures.json").read_text())
+    assert told["note"] == "made for a test"
+    for figure in told["figures"]:
+        assert (folder / f"{figure['name']}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{figure['name']}.pdf").read_bytes().startswith(b"%PDF")
+        assert figure["caption"].endswith(".")
 
 
 def test_tensorboard_has_event_files_for_each_seed(there: Path) -> None:

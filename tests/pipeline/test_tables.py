@@ -273,7 +273,7 @@ def test_a_page_shows_the_tables_of_its_study_and_each_note_once(scored: Path, m
     values = tiny_params()
     values["studies"]["toy"]["tables"] = ["robustness", "benchmarks"]
     values["tables"] = {name: values["tables"][name] for name in ("toy-robustness", "toy-benchmarks")}
-    values |= {"figures": {}, "tune": {}}
+    values |= {"figures": {}, "compare": {}, "tune": {}}
     write_params(scored, values)
     for name in values["tables"]:
         importlib.import_module("pipeline.tables").main([name])

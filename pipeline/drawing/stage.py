@@ -1,0 +1,36 @@
+"""What the stages that draw have in common: reading what is to be seen, and writing what came out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config import Params
+from pipeline.data import read_prepared
+from pipeline.device import configure_torch
+from pipeline.drawing.drawing import Drawing, save
+from pipeline.drawing.subject import Subject
+from pipeline.outputs import FIGURES, REPORTS
+from pipeline.tracking import find_trained
+
+
+def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
+    """Return what is to be seen of runs on one data set, on the device of the first."""
+    first = params.runs[runs[0]]
+    hardware = configure_torch(first.device, first.threads)
+    test = read_prepared(first.dataset, "test", hardware.device)
+    return [Subject(run, params.runs[run].label, test) for run in runs]
+
+
+def publish(drawings: Sequence[Drawing], name: str, study: str, seen: Sequence[Subject], params: Params) -> Path:
+    """Write drawings into reports/<study>/figures/<name>/, attach them to the runs in MLflow, return the folder."""
+    manifest = seen[0].test.manifest
+    folder = REPORTS / study / FIGURES / name
+    facts = {"dataset": manifest.dataset, "note": manifest.note, "runs": [subject.run for subject in seen]}
+    if manifest.note:
+        for drawing in drawings:
+            drawing.figure.supxlabel(f"{manifest.dataset}: {manifest.note}", fontsize=6)
+    paths = save(drawings, folder, facts)
+    for subject in seen:
+        trained = find_trained(params.tracking.experiment, next(iter(subject.models.values())))
+        if trained is not None and trained.parent is not None:
+            trained.parent.attach(*paths, folder=f"figures/{name}")
+    return folder

@@ -1,0 +1,31 @@
+"""What all pictures have in common."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito 2008: told apart with any colour vision; line styles repeat the message in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442", "#000000")
+STYLES = ("-", "--", "-.", ":")
+WRONG = "#D55E00"
+COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column, and of both
+
+
+def displayable(image: np.ndarray) -> np.ndarray:
+    """Return an image (C, H, W) as matplotlib wants it: three channels in colour, of one, two or four the first."""
+    return np.moveaxis(image, 0, -1) if len(image) == 3 else image[0]
+
+
+def plain_axes(axes: "Axes") -> None:
+    """Take away the frame's upper and right side, and lay a light grid behind the data."""
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def first_of_each_class(labels: np.ndarray, at_most: int = 10) -> list[int]:
+    """Return the index of the first image of each class: a choice that nobody made by eye."""
+    return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:at_most]]
