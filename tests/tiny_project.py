@@ -90,7 +90,13 @@ def tiny_params() -> dict:
         "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
-        "studies": {"toy": {"title": "Toy", "tables": ["decoders", "benchmarks", "topologies", "robustness"]}},
+        "studies": {
+            "toy": {
+                "title": "Toy",
+                "about": "Squares.",
+                "tables": ["decoders", "benchmarks", "topologies", "robustness"],
+            }
+        },
         "tables": {
             "toy-decoders": {
                 "study": "toy",
