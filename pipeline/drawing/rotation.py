@@ -46,9 +46,13 @@ def rotation(subject: Subject) -> Drawing:
     )
     figure = draw_strip(images, reconstructions, lengths, truth, names)
     frames = list(animate(images, reconstructions, lengths, truth, names))
+    errors = ((images - reconstructions) ** 2).sum((1, 2, 3))
+    furthest = int(errors.argmax())
     caption = (
         f"The first test image of class {names[truth]}, turned counter-clockwise, and what the first seed of "
-        f"{subject.label}, trained on upright images, makes of it. {describe(lengths, truth, names)}"
+        f"{subject.label}, trained on upright images, makes of it. {describe(lengths, truth, names)} The squared "
+        f"error of the reconstruction is {errors[0]:.0f} upright and at most {errors[furthest]:.0f}, at "
+        f"{DEGREES[furthest]}°."
     )
     return Drawing("rotation", "A test image turned round", caption, figure, numbers, frames)
 
@@ -99,7 +103,8 @@ def draw_strip(
 
 def _colours(lengths: np.ndarray, truth: int) -> dict[int, str]:
     """Give the true class and those that win somewhere a colour each, as far as there are colours."""
-    return dict(zip(dict.fromkeys([truth, *lengths.argmax(1).tolist()]), COLOURS, strict=False))
+    on_white = [*COLOURS[:6], *COLOURS[7:]]  # all but yellow
+    return dict(zip(dict.fromkeys([truth, *lengths.argmax(1).tolist()]), on_white, strict=False))
 
 
 def _draw_tiles(axes: "Axes", images: np.ndarray) -> None:
