@@ -35,7 +35,16 @@ TUNED = "-tuned"
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
-Picture = Literal["curves", "reconstructions"]  # the keys of pipeline.figures.PICTURES
+# The keys of pipeline.figures.PICTURES.
+Picture = Literal[
+    "curves",
+    "reconstructions",
+    "rotation",
+    "rotation-classes",
+    "rotation-accuracy",
+    "perturbation",
+    "perturbation-classes",
+]
 
 # Where params.yaml offers several models, and the key that chooses.
 CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
