@@ -6,8 +6,14 @@ python -m pipeline.figures digits
 from collections.abc import Callable, Sequence
 
 from pipeline.config import find, load_params
+from pipeline.drawing.attributes import attributes
+from pipeline.drawing.calibration import calibration
+from pipeline.drawing.confusion import confusion
+from pipeline.drawing.coupling import coupling
 from pipeline.drawing.curves import curves
 from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.embedding import embedding
+from pipeline.drawing.primary import primary
 from pipeline.drawing.reconstructions import reconstructions
 from pipeline.drawing.stage import publish, subjects
 from pipeline.drawing.subject import Subject
@@ -16,6 +22,12 @@ from pipeline.stage import name_argument, run_stage
 PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
     "reconstructions": lambda subject: reconstructions([subject]),
+    "confusion": confusion,
+    "calibration": calibration,
+    "embedding": embedding,
+    "attributes": attributes,
+    "coupling": coupling,
+    "primary": primary,
 }
 
 
