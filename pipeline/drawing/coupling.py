@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLOURMAP = "PuOr_r"
 CONTRAST = 0.25  # a pixel that differs from its image's median by more belongs to the figure
-ACROSS = 10  # maps in a line
+ACROSS = 8  # maps of single types in a line
 FRAME = "#E69F00"
 
 
@@ -40,7 +40,7 @@ def coupling(subject: Subject) -> Drawing:
     """Draw the coupling to the winning class for an image of each class, and of the first test image type by type."""
     model = subject.model
     even = 1 / (model.config.classes + model.config.leaky_routing)
-    chosen = [0, *first_of_each_class(subject.labels, ACROSS)]
+    chosen = [0, *first_of_each_class(subject.labels)]
     shown = look(model, subject.test.images[chosen])
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
     numbers = pd.concat(parts, ignore_index=True)
@@ -114,7 +114,7 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
     widest = float(np.abs(maps).max())
     frame, norm = frame_of(model), Normalize(-widest, widest)
     lines = -(-types // ACROSS)
-    figure = Figure(figsize=(PAGE, 0.75 * (2 + lines) + 0.3), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.8 * (2 + lines) + 0.3), layout="constrained")
     (above,), (below,) = figure.subfigures(2, 1, height_ratios=(2, lines), squeeze=False)
     grid = above.subplots(2, len(names) - 1, squeeze=False)
     for column, image, mean, name in zip(grid.T, images[1:], means[1:], names[1:], strict=True):
