@@ -26,6 +26,7 @@ from pipeline.data_config import FORMATS, Dataset
 from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
+    from capsnet.explain.primary import PrimaryTraining
     from capsnet.model import ModelConfig
     from capsnet.training import TrainingConfig
 
@@ -35,8 +36,7 @@ TUNED = "-tuned"
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
-# The keys of pipeline.figures.PICTURES.
-Picture = Literal[
+Picture = Literal[  # the keys of pipeline.figures.PICTURES
     "curves",
     "reconstructions",
     "rotation",
@@ -44,6 +44,12 @@ Picture = Literal[
     "rotation-accuracy",
     "perturbation",
     "perturbation-classes",
+    "confusion",
+    "calibration",
+    "embedding",
+    "attributes",
+    "coupling",
+    "primary",
 ]
 
 # Where params.yaml offers several models, and the key that chooses.
@@ -176,6 +182,23 @@ class Figures(Checked):
     pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
 
 
+class Primary(Checked):
+    """A decoder on the primary capsules of the network behind the pictures of a data set, whose name is the key."""
+
+    run: Name
+    hidden: Widths
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    subsets: bool
+
+    def training(self) -> "PrimaryTraining":
+        """Return what decides the training."""
+        from capsnet.explain.primary import PrimaryTraining
+
+        return PrimaryTraining(**{field.name: getattr(self, field.name) for field in fields(PrimaryTraining)})
+
+
 class Compare(Checked):
     """Runs on one data set whose pictures stand beside each other: the four decoders."""
 
@@ -223,6 +246,7 @@ class Params(Checked):
     runs: dict[Name, Run]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
+    primary: dict[Name, Primary]
     compare: dict[Name, Compare]
     robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
@@ -242,6 +266,10 @@ class Params(Checked):
             _require(figures.run, self.runs, f"figures.{name}.run")
             _require(name, [self.runs[figures.run].dataset], f"figures.{name}")
             _require(figures.study, [self.runs[figures.run].study], f"figures.{name}.study")
+            _require(name, self.primary, "primary, for figures of the same name")
+        for name, primary in self.primary.items():
+            _require(name, self.figures, f"primary.{name}")
+            _require(primary.run, [self.figures[name].run], f"primary.{name}.run")
         for name, compare in self.compare.items():
             _require(name, [key for key in self.compare if key not in self.figures], f"compare.{name}")
             for run_name in compare.runs:

@@ -6,10 +6,16 @@ python -m pipeline.figures digits
 from collections.abc import Callable, Sequence
 
 from pipeline.config import find, load_params
+from pipeline.drawing.attributes import attributes
+from pipeline.drawing.calibration import calibration
+from pipeline.drawing.confusion import confusion
+from pipeline.drawing.coupling import coupling
 from pipeline.drawing.curves import curves
 from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.embedding import embedding
 from pipeline.drawing.perturbation import perturbation
 from pipeline.drawing.perturbation_classes import perturbation_classes
+from pipeline.drawing.primary import primary
 from pipeline.drawing.reconstructions import reconstructions
 from pipeline.drawing.rotation import rotation
 from pipeline.drawing.rotation_accuracy import rotation_accuracy
@@ -26,6 +32,12 @@ PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "rotation-accuracy": rotation_accuracy,
     "perturbation": perturbation,
     "perturbation-classes": perturbation_classes,
+    "confusion": confusion,
+    "calibration": calibration,
+    "embedding": embedding,
+    "attributes": attributes,
+    "coupling": coupling,
+    "primary": primary,
 }
 
 

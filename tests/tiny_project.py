@@ -88,6 +88,16 @@ def tiny_params() -> dict:
             }
         },
         "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
+        "primary": {
+            "squares": {
+                "run": "toy-deconv_bn",
+                "hidden": [8],
+                "epochs": 2,
+                "batch_size": 16,
+                "lr": 0.01,
+                "subsets": True,
+            }
+        },
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
         "studies": {
@@ -141,6 +151,13 @@ def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def photographed(count: int, split: str) -> dict[str, np.ndarray]:
+    """What SmallNORB knows of its images."""
+    numbers = np.arange(count)
+    known = {"azimuth": 2 * (7 * numbers % 18), "elevation": 5 * numbers % 9, "lighting": numbers % 6}
+    return {f"{split}_{name}": values for name, values in known.items()}
+
+
 def write_params(folder: Path, params: dict) -> None:
     with (folder / "params.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(params, file)
@@ -155,6 +172,8 @@ def make_project(folder: Path) -> Path:
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
+        **photographed(48, "train"),
+        **photographed(12, "test"),
         note=np.array("made for a test"),
     )
     write_params(folder, tiny_params())

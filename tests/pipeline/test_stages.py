@@ -24,6 +24,7 @@ ORDER = [
     ("evaluate", ["toy-tuned"]),
     ("robustness", ["toy-fc"]),
     *[("tables", [table]) for table in tiny_params()["tables"]],
+    ("primary", ["squares"]),
     ("compare", ["toy-decoders"]),
     ("figures", ["squares"]),
     ("report", ["toy"]),
@@ -182,6 +183,32 @@ def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> Non
     assert {path.name for path in figures.iterdir()} == {"curves.png", "reconstructions.png"}
 
 
+def test_the_picture_of_mistakes_has_the_counts_of_evaluate(there: Path) -> None:
+    drawn = pd.read_csv(there / REPORTS / "figures/squares/confusion.csv")
+    scored = pd.read_csv(there / REPORTS / "metrics/toy-deconv_bn-confusion.csv")
+    assert drawn["count"].sum() == scored["count"].sum() == 2 * 12
+    right = scored.loc[scored["actual"] == scored["predicted"], "count"].sum()
+    assert drawn.loc[drawn["actual"] == drawn["predicted"], "count"].sum() == right
+
+
+def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -> None:
+    store = sqlite3.connect(there / "mlflow.db")
+    ((loss,),) = store.execute(
+        "select value from latest_metrics join runs using (run_uuid) where name = 'squares-primary'"
+    ).fetchall()
+    history = pd.read_csv(there / "models/squares-primary/history.csv")
+    assert loss == pytest.approx(history["train_rloss"].iloc[-1])
+
+
+def test_a_data_set_without_attributes_has_no_picture_of_them(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import data, figures
+
+    read = data.read_split
+    monkeypatch.setattr(data, "read_split", lambda *arguments: read(*arguments)._replace(attributes={}))
+    with pytest.raises(ValueError, match="squares: got none, expected azimuth, elevation, lighting of each image"):
+        figures.main(["squares"])
+
+
 @pytest.mark.parametrize("name", ["toy-decoders", "squares"])
 def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_note(name: str, there: Path) -> None:
     folder = there / REPORTS / "figures" / name
@@ -216,9 +243,10 @@ def test_the_same_project_gives_the_same_bytes_again(
         ("train", ["toy-deconv_bn"]),
         ("evaluate", ["toy-deconv_bn"]),
         ("tune", ["toy"]),
+        ("primary", ["squares"]),
     ]:
         run_stage(name, arguments)
-    for folder in ("data", "models/toy-deconv_bn", "reports/toy/tuning"):
+    for folder in ("data", "models/toy-deconv_bn", "models/squares-primary", "reports/toy/tuning"):
         assert contents(tmp_path / folder) == contents(there / folder), folder
     again = (tmp_path / REPORTS / "metrics/toy-deconv_bn.json").read_bytes()
     assert again == (there / REPORTS / "metrics/toy-deconv_bn.json").read_bytes()
@@ -232,8 +260,11 @@ def test_training_and_tuning_never_read_the_test_split(
         training_only = {name: arrays[name] for name in arrays if not name.startswith("test")}
     np.savez("data/squares.npz", **training_only)
     run_stage("train", ["toy-fc"])
+    run_stage("train", ["toy-deconv_bn"])
+    run_stage("primary", ["squares"])
     run_stage("tune", ["toy"])
     assert contents(prepared / "models/toy-fc") == contents(there / "models/toy-fc")
+    assert contents(prepared / "models/squares-primary") == contents(there / "models/squares-primary")
     assert contents(prepared / "reports/toy/tuning") == contents(there / "reports/toy/tuning")
 
 
