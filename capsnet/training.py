@@ -54,6 +54,7 @@ class TrainingConfig:
     brightness: float  # largest change of a training image's brightness, in grey levels of 255; 0 for none
     brightness_change: str  # a key of BRIGHTNESS_CHANGES
     contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
+    clip_pixels: bool  # cut off at 0 and 1 after these two; a decoder's target always is
     validation: float  # fraction of the training images held out for validation; 0 for none
     precision: str  # a key of trainer.PRECISIONS: of convolutions and decoder; capsules and losses are in float32
 
@@ -196,6 +197,7 @@ def trainer_of(
             brightness=config.brightness,
             brightness_change=config.brightness_change,
             contrast=config.contrast,
+            clip_pixels=config.clip_pixels,
         ),
         margin_weight=config.margin_weight,
         reconstruction=config.reconstruction,

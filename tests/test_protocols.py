@@ -19,6 +19,7 @@ from torch import Tensor
 from capsnet.checkpoint import load
 from capsnet.data.augment import (
     add_brightness,
+    augmentation,
     change_contrast,
     cut,
     draw_between,
@@ -31,7 +32,7 @@ from capsnet.data.augment import (
 from capsnet.evaluation import evaluate, seen
 from capsnet.files import write_whole
 from capsnet.losses import margin_loss, reconstruction_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet, ModelConfig, standardise
 from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
 from pipeline.config import Run, load_params, override, validate
@@ -132,6 +133,44 @@ def test_sabour_s_margin_loss_is_halved_and_averaged_over_the_classes_and_its_pr
     assert (run.initialisation, run.routing_bias) == ("sabour", True)
 
 
+def jittered(run: Run, images: Tensor) -> Tensor:
+    """Return the first crop of images under the brightness and contrast of a run, at random."""
+    side = run.crop or images.shape[2]
+    made = augmentation(
+        side,
+        side,
+        max_shift=0,
+        flip=False,
+        brightness=run.brightness,
+        brightness_change=run.brightness_change,
+        contrast=run.contrast,
+        clip_pixels=run.clip_pixels,
+    )
+    drawn = [change.draw(len(images), generator=stream(0, change.stream)) for change in made.changes]
+    return made(images[:, :, :side, :side], drawn)
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS if not name.startswith("mnist")])
+def test_the_reference_study_s_jitter_is_cut_off_at_0_and_1_and_sabour_s_is_not(name: str) -> None:
+    run = PARAMS.runs[name]
+    images, _ = tensors(SHAPES[run.dataset], 40)
+    pixels = jittered(run, images)
+    assert torch.equal(pixels, pixels.clamp(0, 1)) == name.endswith("-baseline")
+    unclipped = jittered(run.model_copy(update={"clip_pixels": False}), images)
+    assert torch.equal(pixels.clamp(0, 1), unclipped.clamp(0, 1))
+
+
+@pytest.mark.parametrize("name", ["smallnorb-sabour", "cifar10-sabour"])
+def test_a_network_of_sabour_s_undoes_the_brightness_of_its_jitter(name: str) -> None:
+    run = PARAMS.runs[name]
+    images, _ = tensors(SHAPES[run.dataset], 40)
+    brightened = jittered(run.model_copy(update={"contrast": (1.0, 1.0)}), images)
+    plain = jittered(run.model_copy(update={"contrast": (1.0, 1.0), "brightness": 0.0}), images)
+    assert run.standardise
+    assert not torch.equal(brightened, plain)
+    torch.testing.assert_close(standardise(brightened), standardise(plain), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "images", "steps"),
     [("mnist-sabour", 60_000, 300_000), ("smallnorb-sabour", 24_300, 300_000), ("cifar10-sabour", 50_000, 600_000)],
@@ -179,11 +218,11 @@ def test_the_weighted_margin_loss_is_the_one_of_the_authors_code_worked_by_hand(
     assert (weight * margin_loss(lengths, labels)).mean().item() == pytest.approx((first + second) / (2 * 5))
 
 
-@pytest.mark.parametrize("margin_weight", [1.0, 0.05])
+@pytest.mark.parametrize(("margin_weight", "clip_pixels"), [(1.0, True), (0.05, False)])
 def test_a_step_takes_the_augmented_crop_for_image_and_target_and_weighs_the_margin_loss(
-    margin_weight: float, tiny_model: ModelConfig, tiny_training: TrainingConfig
+    margin_weight: float, clip_pixels: bool, tiny_model: ModelConfig, tiny_training: TrainingConfig
 ) -> None:
-    """One batch an epoch, worked out here from the streams of the seed."""
+    """One batch an epoch, worked out here from the streams of the seed; the target stays within 0 and 1 either way."""
     images, labels = tensors((26, 1, 3), 12)
     config = replace(
         tiny_training,
@@ -195,6 +234,7 @@ def test_a_step_takes_the_augmented_crop_for_image_and_target_and_weighs_the_mar
         flip=True,
         brightness=63.0,
         contrast=(0.2, 1.8),
+        clip_pixels=clip_pixels,
     )
     trained = train(tiny_model, config, images, labels, 3)
 
@@ -206,10 +246,12 @@ def test_a_step_takes_the_augmented_crop_for_image_and_target_and_weighs_the_mar
         moved = cut(moved, draw_corners(12, 6, stream(3, "crop", epoch)), 20)
         pixels = flip_left_right(moved, draw_flips(12, stream(3, "flip", epoch))) / 255
         pixels = add_brightness(pixels, draw_between(12, -63 / 255, 63 / 255, stream(3, "brightness", epoch)))
-        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, stream(3, "contrast", epoch))).clamp(0, 1)
-        output = model(pixels, labels[order])
+        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, stream(3, "contrast", epoch)))
+        target = pixels.clamp(0, 1)
+        assert not torch.equal(pixels, target)
+        output = model(target if clip_pixels else pixels, labels[order])
         mloss = margin_loss(output.lengths, labels[order]).mean()
-        rloss = reconstruction_loss(pixels, output.reconstruction).mean()
+        rloss = reconstruction_loss(target, output.reconstruction).mean()
         loss = margin_weight * mloss + 0.02 * rloss
         assert row["train_mloss"] == pytest.approx(mloss.item(), rel=1e-4)
         assert row["train_rloss"] == pytest.approx(rloss.item(), rel=1e-4)
@@ -258,6 +300,7 @@ def test_a_crop_larger_than_the_images_is_refused_with_both_sizes() -> None:
         ("contrast=[1.8, 0.2]", r"contrast: got \[1.8, 0.2\], expected the lowest factor first"),
         ("contrast=[-0.5, 1.0]", "contrast.0: got -0.5"),
         ("contrast=0.5", "contrast: got 0.5"),
+        ("clip_pixels=1", "clip_pixels: got 1, expected a valid boolean"),
         ("brightness=-1", "brightness: got -1"),
         ("brightness=256", "brightness: got 256"),
         ("brightness_change=multiply", "brightness_change: got 'multiply', expected 'add' or 'scale'"),

@@ -46,6 +46,7 @@ TINY = {
     "brightness": 0.0,
     "brightness_change": "add",
     "contrast": [1.0, 1.0],
+    "clip_pixels": True,
     "validation": 0.25,
     "precision": "float32",
     "device": "cpu",
