@@ -249,8 +249,9 @@ class Params(Checked):
         for name, study in self.studies.items():
             for kind in study.tables:
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
-        for name in self.published:
-            _require(name, self.studies_of_runs, f"published.{name}")
+        ensembles = [run for table in self.tables.values() for run in getattr(table, "ensembles", ())]
+        for name, published in self.published.items():
+            _require(name, ensembles if published.ensemble else self.studies_of_runs, f"published.{name}")
         return self
 
     @model_validator(mode="after")
@@ -263,8 +264,13 @@ class Params(Checked):
             for key in ("runs", "ensembles"):
                 for run in getattr(table, key, ()):
                     _require(run, known, f"{where}.{key}")
-            if isinstance(table, Benchmarks) and table.ensembles and len(self.seeds) < 2:
-                raise ValueError(f"{where}.ensembles: got one seed, expected at least 2")
+            if isinstance(table, Benchmarks):
+                for run in table.ensembles:
+                    if len(self.seeds_of(self.base_of(run))) < 2:
+                        raise ValueError(f"{where}.ensembles: got one seed of {run}, expected at least 2")
+                for protocol, followers in table.protocols.items():
+                    for run in followers:
+                        _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")
             if isinstance(table, Topologies):
                 _require(table.base, known, f"{where}.base")
                 base = self.base_of(table.base).model_dump()

@@ -37,6 +37,7 @@ from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
 from pipeline.config import Run, load_params, override, validate
 from pipeline.drawing.reconstructions import reconstruct
+from pipeline.table_config import Benchmarks
 from pipeline.tables import build
 from pipeline.typeset import markdown
 
@@ -184,6 +185,15 @@ def test_every_run_with_a_published_accuracy_stands_in_a_table() -> None:
     shown = {run for table in PARAMS.tables.values() if table.study == "paper" for run in table.runs}
     assert {name for name in PARAMS.published if PARAMS.runs[name].study == "paper"} <= shown
     assert set(PROTOCOLS) <= PARAMS.published.keys()
+    assert [name for name, entry in PARAMS.published.items() if entry.ensemble] == ["cifar10-sabour"]
+
+
+def test_every_run_among_the_benchmarks_is_called_after_the_protocol_that_its_settings_follow() -> None:
+    table = PARAMS.tables["paper-benchmarks"]
+    assert isinstance(table, Benchmarks)
+    followed = {run: name.removesuffix(" protocol") for name, followers in table.protocols.items() for run in followers}
+    settings = {run: PARAMS.base_of(run).initialisation for run in table.runs}
+    assert followed == {run: {"torch": "reference", "sabour": "Sabour et al."}[kind] for run, kind in settings.items()}
 
 
 def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
@@ -202,6 +212,8 @@ def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
     published = [table.data["published_accuracy"].tolist() for table in (decoders, benchmarks)]
     assert published == [[99.51, 99.75]] * 2
     assert decoders.data["published_rloss"].isna().tolist() == [False, True]
+    assert benchmarks.data["model"].tolist() == ["FC", "Sabour et al. protocol, FC"]
+    assert decoders.data["model"].tolist() == ["FC", "FC"]
     assert not {"nan", "None"} & set(markdown(decoders.cells).split())
 
 

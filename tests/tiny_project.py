@@ -110,6 +110,7 @@ def tiny_params() -> dict:
                 "kind": "benchmarks",
                 "title": "Benchmarks",
                 "runs": ["toy-fc"],
+                "protocols": {},
                 "ensembles": [],
                 "published": [{"model": "Others", "dataset": "squares", "accuracy": 99.0, "source": "Somebody 2000"}],
             },

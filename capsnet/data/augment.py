@@ -84,8 +84,10 @@ def augmentation(
             contrast != (1, 1)
         ),
     }
-    chosen = (tuple(change for change, wanted in group.items() if wanted) for group in (moves, tones))
-    return Augmentation(*chosen, clip=clip_pixels)
+    chosen_moves, chosen_tones = (
+        tuple(change for change, wanted in group.items() if wanted) for group in (moves, tones)
+    )
+    return Augmentation(chosen_moves, chosen_tones, clip_pixels)
 
 
 def draw_shifts(number: int, pixels: int, generator: Generator) -> Int64[Tensor, "2 N"]:
