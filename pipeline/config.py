@@ -105,7 +105,7 @@ class Run(Checked):
     clip_pixels: bool = Field(
         description="cut a training image off at 0 and 1 after brightness and contrast; a decoder's target always is"
     )
-    validation: Share = Field(description="share of the training images held out for validation; 0 for none")
+    validation: Share = Field(description="share of the training images, or of their instances, held out; 0 for none")
     precision: Literal["float32", "bfloat16"] = Field(
         description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
     )

@@ -33,10 +33,14 @@ class Manifest(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """One split on the device, with its manifest and the name under which it is recorded."""
+    """One split on the device, with its manifest and the name under which it is recorded.
+
+    `groups` tells which images show the same thing, where the data set says so: the attribute `instance`.
+    """
 
     images: "Tensor"
     labels: "Tensor"
+    groups: "Tensor | None"
     manifest: Manifest
     source: DataSet
 
@@ -85,9 +89,11 @@ def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
     manifest = read_manifest(name)
     path = DATA / f"{name}.npz"
     arrays = read_split(path, split)
+    instance = arrays.attributes.get("instance")
     return Prepared(
         torch.from_numpy(arrays.images).to(device),
         torch.from_numpy(arrays.labels).to(device),
+        None if instance is None else torch.from_numpy(instance).to(device),
         manifest,
         DataSet(name, md5(path), str(path), manifest.note),
     )

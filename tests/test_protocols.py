@@ -3,20 +3,17 @@
 Axes: B batch, C channels, H W height and width, J classes.
 """
 
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from tiny_project import SHAPES, tiny_params, write_params
+from protocols import PARAMS, PROTOCOLS, narrow
+from tiny_project import SHAPES
 from torch import Tensor
 
-from capsnet.checkpoint import load
 from capsnet.data.augment import (
     add_brightness,
     augmentation,
@@ -35,7 +32,7 @@ from capsnet.losses import margin_loss, reconstruction_loss
 from capsnet.model import CapsNet, ModelConfig, standardise
 from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
-from pipeline.config import Run, load_params, override, validate
+from pipeline.config import Run, override
 from pipeline.drawing.reconstructions import reconstruct
 from pipeline.table_config import Benchmarks
 from pipeline.tables import build
@@ -43,31 +40,7 @@ from pipeline.typeset import markdown
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
-# One run of each protocol.
-PROTOCOLS = [
-    "mnist-baseline", "mnist-sabour", "smallnorb-baseline", "smallnorb-sabour", "cifar10-baseline", "cifar10-sabour",
-]  # fmt: skip
 PROTOCOL = pytest.mark.parametrize("name", PROTOCOLS)
-NARROW = {
-    "conv_channels": 4,
-    "primary_types": 2,
-    "primary_dim": 4,
-    "class_dim": 4,
-    "decoder_hidden": [8],
-    "decoder_channels": 2,
-    "epochs": 2,
-    "batch_size": 8,
-    "checkpoint_every": 1,
-    "device": "cpu",
-    "threads": 1,
-    "seeds": [],
-}
-
-
-def narrow(name: str, **changes: Any) -> Run:
-    """Return a run of params.yaml with a network and a training that take milliseconds."""
-    return validate(Run, {**PARAMS.runs[name].model_dump(), **NARROW, **changes}, name)
 
 
 def pictures(shape: tuple[int, int, int], number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -359,56 +332,6 @@ def test_a_protocol_lowers_the_loss_of_what_it_trains_on(name: str) -> None:
     history = train(run.model(*shape), run.training(), *tensors(shape, 32), 0).history
     losses = [row["train_loss"] or 0.0 for row in history]
     assert sum(losses[-3:]) / 3 < 0.97 * losses[0]
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with images of the real shapes and a narrow run of each protocol."""
-    folder = tmp_path_factory.mktemp("protocols")
-    params = tiny_params()
-    params["tracking"]["tensorboard"] = False
-    for name in PROTOCOLS:
-        run = narrow(name, study="toy", seeds=[4])
-        params["runs"][name] = json.loads(run.model_dump_json())
-        params["datasets"][run.dataset] = {"format": "npz", "raw": f"{run.dataset}.npz"}
-        arrays = {}
-        for split, number, seed in (("train", 24, 0), ("test", 12, 1)):
-            arrays[f"{split}_images"], arrays[f"{split}_labels"] = pictures(SHAPES[run.dataset], number, seed)
-        np.savez(folder / f"{run.dataset}.npz", **arrays)
-    write_params(folder, params)
-    return folder
-
-
-@PROTOCOL
-def test_a_protocol_goes_through_the_stages(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(project)
-    run = narrow(name)
-    for stage, argument in (("prepare", run.dataset), ("train", name), ("evaluate", name)):
-        importlib.import_module(f"pipeline.{stage}").main([argument])
-    metrics = json.loads(Path(f"reports/toy/metrics/{name}.json").read_text())
-    assert list(metrics["seeds"]) == ["4"]
-    assert metrics["test_images"] == 12
-    history = pd.read_csv(f"models/{name}/history.csv")
-    assert history[["seed", "epoch"]].to_numpy().tolist() == [[4, 1], [4, 2]]
-    assert np.isfinite(history.dropna(axis=1, how="all").to_numpy()).all()
-    assert load(f"models/{name}/seed-4.safetensors").config.image_size == (run.crop or SHAPES[run.dataset][0])
-
-
-def test_a_protocol_gives_the_same_bytes_when_its_stage_runs_again_or_resumes(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipeline import prepare
-    from pipeline import train as stage
-
-    monkeypatch.chdir(project)
-    name = "smallnorb-sabour"
-    prepare.main([PARAMS.runs[name].dataset])
-    stage.main([name, "--out", "one"])
-    stage.main([name, "--out", "two"])
-    stage.main([name, "--out", "short", "--set", "epochs=1"])
-    stage.main([name, "--out", "resumed", "--resume", "short/seed-4.state.safetensors"])
-    for file in ("seed-4.safetensors", "history.csv"):
-        assert len({Path(folder, file).read_bytes() for folder in ("one", "two", "resumed")}) == 1, file
 
 
 def test_figures_show_what_a_network_with_a_crop_sees() -> None:
