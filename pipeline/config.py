@@ -74,8 +74,9 @@ class Run(Checked):
         description="channels of the deconv decoder's first layer; they double up to 4 times it"
     )
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
-    initialisation: Literal["torch", "sabour"] = Field(
-        description="torch, or sabour: truncated normal 0.1 (first convolution 0.05), biases 0.1"
+    initialisation: Literal["torch", "reference", "sabour"] = Field(
+        description="torch; reference: Glorot's normal x 0.02 (class capsules 0.002); sabour: truncated normal 0.1 "
+        "(first convolution 0.05), biases 0.1"
     )
     epochs: Count = Field(description="epochs; the last one is the result")
     batch_size: Count = Field(description="images a step")
