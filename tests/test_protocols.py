@@ -327,11 +327,11 @@ def test_a_protocol_repeats_itself_to_the_bit_and_after_a_resumption(name: str, 
 @PROTOCOL
 def test_a_protocol_lowers_the_loss_of_what_it_trains_on(name: str) -> None:
     # The authors' rate is for networks and trainings of another size.
-    run = narrow(name, epochs=12, lr=0.01)
+    run = narrow(name, epochs=8, lr=0.02)
     shape = SHAPES[run.dataset]
-    history = train(run.model(*shape), run.training(), *tensors(shape, 32), 0).history
+    history = train(run.model(*shape), run.training(), *tensors(shape, 24), 0).history
     losses = [row["train_loss"] or 0.0 for row in history]
-    assert sum(losses[-3:]) / 3 < 0.97 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.9 * losses[0]
 
 
 def test_figures_show_what_a_network_with_a_crop_sees() -> None:
