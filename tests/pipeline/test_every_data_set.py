@@ -85,13 +85,13 @@ def write_own() -> None:
 
 def write_settings() -> None:
     """Write a params.yaml with every data set, a run on each, and the paper's table of benchmarks with those runs."""
-    params = tiny_params() | {"datasets": DATA_SETS, "tune": {}, "figures": {}, "robustness": {}}
+    params = tiny_params() | {"datasets": DATA_SETS, "tune": {}, "figures": {}, "compare": {}, "robustness": {}}
     params["tracking"]["tensorboard"] = False
     params["runs"] = {name: json.loads(run.model_dump_json()) for name, run in RUNS.items()}
     table = json.loads(PARAMS.tables["paper-benchmarks"].model_dump_json())
     protocols = {name: [run for run in runs if run in RUNS] for name, runs in table["protocols"].items()}
     table |= {"study": "toy", "runs": list(RUNS), "protocols": protocols, "ensembles": ["cifar10-sabour"]}
-    params["studies"] = {"toy": {"title": "Toy", "tables": ["benchmarks"]}}
+    params["studies"]["toy"]["tables"] = ["benchmarks"]
     params["tables"] = {"toy-benchmarks": table}
     params["published"] = {run: json.loads(PARAMS.published[run].model_dump_json()) for run in PROTOCOLS}
     write_params(Path(), params)
