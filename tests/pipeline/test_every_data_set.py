@@ -159,7 +159,7 @@ def test_every_run_has_a_row_under_the_name_of_its_protocol_beside_what_is_publi
 def test_what_is_not_exact_about_a_data_set_is_said_at_every_stage_and_nothing_of_others(
     dataset: str, finished: str
 ) -> None:
-    (run,) = [name for name, run in RUNS.items() if run.dataset == dataset][:1]
+    run = next(name for name, run in RUNS.items() if run.dataset == dataset)
     note = NOTES.get(dataset, "")
     assert read_manifest(dataset).note == note
     assert json.loads(Path(f"reports/toy/metrics/{run}.json").read_text())["note"] == note
