@@ -186,4 +186,23 @@ def as_sabour_does(model: CapsNet) -> None:
                 nn.init.trunc_normal_(parameter, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
-INITIALISATIONS: dict[str, Callable[[CapsNet], None]] = {"torch": as_torch_does, "sabour": as_sabour_does}
+def as_reference_does(model: CapsNet) -> None:
+    """Draw the weights anew so small that no capsule starts out long: Glorot's normal distribution, times 0.02.
+
+    That of the class capsules is times 0.002; other biases, and batch normalisation, stay as they were. The reference
+    study's code (tools.py); its normalisation starts within 0.02 of the identity.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight, gain=0.02)
+    # Its layout decides what Glorot's fans are: one (1, I, J, D, K) tensor, and (1, 1, J, D) for the bias.
+    nn.init.xavier_normal_(model.class_capsules.weight.detach()[None], gain=0.002)
+    if model.class_capsules.bias is not None:
+        nn.init.xavier_normal_(model.class_capsules.bias.detach()[None, None], gain=0.002)
+
+
+INITIALISATIONS: dict[str, Callable[[CapsNet], None]] = {
+    "torch": as_torch_does,
+    "reference": as_reference_does,
+    "sabour": as_sabour_does,
+}

@@ -201,7 +201,7 @@ class Trainer:
         mloss = margin_loss(output.lengths, labels)
         rloss = torch.zeros_like(mloss)
         if output.reconstruction is not None:
-            rloss = self.reconstruction_loss(pixels, output.reconstruction)
+            rloss = self.reconstruction_loss(pixels.clamp(0, 1), output.reconstruction)
         loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size
         (loss * self.processes.number).backward()
         self.optimizer.step()

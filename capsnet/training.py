@@ -54,6 +54,7 @@ class TrainingConfig:
     brightness: float  # largest change of a training image's brightness, in grey levels of 255; 0 for none
     brightness_change: str  # a key of BRIGHTNESS_CHANGES
     contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
+    clip_pixels: bool  # cut off at 0 and 1 after these two; a decoder's target always is
     validation: float  # fraction of the training images held out for validation; 0 for none
     precision: str  # a key of trainer.PRECISIONS: of convolutions and decoder; capsules and losses are in float32
 
@@ -85,6 +86,11 @@ class _Progress:
     belongs_to: Mapping[str, Any]
     history: list[Row]
 
+    @property
+    def number(self) -> int:
+        """Number of images of an epoch."""
+        return len(self.trainer.members)
+
 
 def train(
     model_config: ModelConfig,
@@ -93,14 +99,17 @@ def train(
     labels: Int64[Tensor, " N"],
     seed: int,
     *,
+    groups: Int64[Tensor, " N"] | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int = 1,
     resume: Path | None = None,
     log: Log = lambda epoch, values: None,
 ) -> Trained:
     """Train one seed; see `train_side_by_side`."""
-    course = Course(seed, checkpoint, resume, log)
-    return train_side_by_side(model_config, config, images, labels, [course], checkpoint_every=checkpoint_every)[0]
+    courses = [Course(seed, checkpoint, resume, log)]
+    return train_side_by_side(
+        model_config, config, images, labels, courses, groups=groups, checkpoint_every=checkpoint_every
+    )[0]
 
 
 def train_side_by_side(
@@ -110,11 +119,13 @@ def train_side_by_side(
     labels: Int64[Tensor, " N"],
     courses: Sequence[Course],
     *,
+    groups: Int64[Tensor, " N"] | None = None,
     checkpoint_every: int = 1,
 ) -> list[Trained]:
     """Train on the device where `images` and `labels` lie, and return the networks of the final epoch.
 
-    Of images larger than the network's, training sees squares cut out at random, validation the centre.
+    Of images larger than the network's, training sees squares cut out at random, validation the centre. Images of one
+    of the `groups`, if there are any, are held out for validation together.
     A GPU interleaves the steps of all courses, a CPU trains an epoch of one after the other; each gives what it would
     give alone. A state is written to a course's `checkpoint` every `checkpoint_every` epochs and after the last one;
     training continues from its `resume`, to the very bytes that an unbroken training would have given. Its
@@ -126,12 +137,11 @@ def train_side_by_side(
     configuration, OSError if a checkpoint cannot be written.
     """
     processes = joined()
-    courses_on_the_way = [_start(course, model_config, config, images, labels, processes) for course in courses]
+    courses_on_the_way = [_start(course, model_config, config, images, labels, groups, processes) for course in courses]
     done = min(len(progress.history) for progress in courses_on_the_way)
-    number = len(courses_on_the_way[0].trainer.members)
     with tqdm(
-        total=config.epochs * number * len(courses),
-        initial=sum(len(progress.history) for progress in courses_on_the_way) * number,
+        total=config.epochs * sum(progress.number for progress in courses_on_the_way),
+        initial=sum(len(progress.history) * progress.number for progress in courses_on_the_way),
         unit="img",
         disable=None if processes.rank == 0 else True,
         leave=False,
@@ -149,7 +159,7 @@ def train_side_by_side(
                     tensors = progress.trainer.tensors()
                     save_state(course.checkpoint, tensors, progress.belongs_to, progress.history)
                 bar.set_postfix(loss=f"{row['train_loss']:.4g}", accuracy=f"{row['train_accuracy']:.2f} %")
-                course.log(epoch, {**measured(row), "images_per_second": number / elapsed})
+                course.log(epoch, {**measured(row), "images_per_second": progress.number / elapsed})
     return [Trained(progress.trainer.model, progress.history) for progress in courses_on_the_way]
 
 
@@ -196,6 +206,7 @@ def trainer_of(
             brightness=config.brightness,
             brightness_change=config.brightness_change,
             contrast=config.contrast,
+            clip_pixels=config.clip_pixels,
         ),
         margin_weight=config.margin_weight,
         reconstruction=config.reconstruction,
@@ -210,9 +221,10 @@ def _start(
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
+    groups: Int64[Tensor, " N"] | None,
     processes: Processes,
 ) -> _Progress:
-    training, validation = _split(labels, config.validation, course.seed)
+    training, validation = _split(labels, config.validation, course.seed, groups)
     trainer = trainer_of(model_config, config, images, labels, training, course.seed, processes)
     belongs_to = {**asdict(model_config), **asdict(config), "seed": course.seed}
     history: list[Row] = []
@@ -223,25 +235,32 @@ def _start(
 
 
 def _split(
-    labels: Int64[Tensor, " N"], fraction: float, seed: int
+    labels: Int64[Tensor, " N"], fraction: float, seed: int, groups: Int64[Tensor, " N"] | None
 ) -> tuple[Int64[Tensor, " T"], Int64[Tensor, " V"] | None]:
-    """Return the places of the images to train on, and of those held out."""
+    """Return the places of the images to train on, and of those held out: a share of the images, or of the groups."""
     if fraction == 0:
         return torch.arange(len(labels), device=labels.device), None
-    held_out = max(1, round(fraction * len(labels)))
-    if held_out >= len(labels):
-        raise ValueError(f"validation: got {fraction}, which leaves none of {len(labels)} images to train on")
-    order = torch.randperm(len(labels), generator=stream(seed, "validation")).to(labels.device)
-    return order[held_out:], order[:held_out]
+    names = torch.arange(len(labels), device=labels.device) if groups is None else groups.unique()
+    held_out = max(1, round(fraction * len(names)))
+    if held_out >= len(names):
+        kind = "images" if groups is None else "groups of images"
+        raise ValueError(f"validation: got {fraction}, which leaves none of {len(names)} {kind} to train on")
+    order = names[torch.randperm(len(names), generator=stream(seed, "validation")).to(names.device)]
+    if groups is None:
+        return order[held_out:], order[:held_out]
+    chosen = torch.isin(groups, order[:held_out])
+    return torch.nonzero(~chosen).flatten(), torch.nonzero(chosen).flatten()
 
 
 def _run_epoch(courses: Sequence[_Progress], config: TrainingConfig, epoch: int, bar: "tqdm[Any]") -> list[float]:
     """Run an epoch of each course; return how many seconds each took."""
-    sizes = batch_sizes(len(courses[0].trainer.members), config.batch_size)
-    first = (epoch - 1) * len(sizes)
-    rates = [learning_rate(config, step) for step in range(first, first + len(sizes))]
     alpha = ALPHA_SCHEDULES[config.alpha_schedule](config.alpha, epoch)
-    epochs = [progress.trainer.epoch(epoch, sizes, rates, alpha) for progress in courses]
+    epochs = []
+    for progress in courses:
+        sizes = batch_sizes(progress.number, config.batch_size)
+        first = (epoch - 1) * len(sizes)
+        rates = [learning_rate(config, step) for step in range(first, first + len(sizes))]
+        epochs.append(progress.trainer.epoch(epoch, sizes, rates, alpha))
     if courses[0].trainer.interleaves:
         start = time.perf_counter()
         for size in chain.from_iterable(zip_longest(*epochs, fillvalue=0)):

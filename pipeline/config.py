@@ -89,8 +89,9 @@ class Run(Checked):
         description="channels of the deconv decoder's first layer; they double up to 4 times it"
     )
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
-    initialisation: Literal["torch", "sabour"] = Field(
-        description="torch, or sabour: truncated normal 0.1 (first convolution 0.05), biases 0.1"
+    initialisation: Literal["torch", "reference", "sabour"] = Field(
+        description="torch; reference: Glorot's normal x 0.02 (class capsules 0.002); sabour: truncated normal 0.1 "
+        "(first convolution 0.05), biases 0.1"
     )
     epochs: Count = Field(description="epochs; the last one is the result")
     batch_size: Count = Field(description="images a step")
@@ -117,7 +118,10 @@ class Run(Checked):
     contrast: Factors = Field(
         description="lowest and highest factor on a training image's contrast; [1.0, 1.0] for none"
     )
-    validation: Share = Field(description="share of the training images held out for validation; 0 for none")
+    clip_pixels: bool = Field(
+        description="cut a training image off at 0 and 1 after brightness and contrast; a decoder's target always is"
+    )
+    validation: Share = Field(description="share of the training images, or of their instances, held out; 0 for none")
     precision: Literal["float32", "bfloat16"] = Field(
         description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
     )
@@ -283,8 +287,9 @@ class Params(Checked):
         for name, study in self.studies.items():
             for kind in study.tables:
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
-        for name in self.published:
-            _require(name, self.studies_of_runs, f"published.{name}")
+        ensembles = [run for table in self.tables.values() for run in getattr(table, "ensembles", ())]
+        for name, published in self.published.items():
+            _require(name, ensembles if published.ensemble else self.studies_of_runs, f"published.{name}")
         return self
 
     @model_validator(mode="after")
@@ -297,8 +302,13 @@ class Params(Checked):
             for key in ("runs", "ensembles"):
                 for run in getattr(table, key, ()):
                     _require(run, known, f"{where}.{key}")
-            if isinstance(table, Benchmarks) and table.ensembles and len(self.seeds) < 2:
-                raise ValueError(f"{where}.ensembles: got one seed, expected at least 2")
+            if isinstance(table, Benchmarks):
+                for run in table.ensembles:
+                    if len(self.seeds_of(self.base_of(run))) < 2:
+                        raise ValueError(f"{where}.ensembles: got one seed of {run}, expected at least 2")
+                for protocol, followers in table.protocols.items():
+                    for run in followers:
+                        _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")
             if isinstance(table, Topologies):
                 _require(table.base, known, f"{where}.base")
                 base = self.base_of(table.base).model_dump()

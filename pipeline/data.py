@@ -49,6 +49,14 @@ class Prepared(NamedTuple):
         """Image size, channels and classes: what the data decides about the architecture."""
         return self.manifest.image_size, self.manifest.channels, self.manifest.classes
 
+    @property
+    def groups(self) -> "Tensor | None":
+        """Which images show the same thing, where the data set says so: the attribute `instance`."""
+        import torch
+
+        instance = self.attributes.get("instance")
+        return None if instance is None else torch.from_numpy(instance).to(self.images.device)
+
 
 def write_prepared(name: str, source: str, arrays: Arrays) -> Manifest:
     """Write a data set and its manifest."""

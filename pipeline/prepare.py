@@ -55,7 +55,6 @@ def read_official(name: str, raw: Path) -> Arrays:
         class_names=arrays.class_names or dataset.CLASS_NAMES[: arrays.classes],
     )
     check(arrays, str(copy))
-    print(f"warning: {name}: {arrays.note}", file=sys.stderr)
     return arrays
 
 
@@ -77,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "DATASET", "a key of `datasets` in params.yaml", argv)
     entry = find(name, load_params().datasets, "dataset")
     arrays = read_raw(name, entry)
+    if arrays.note:
+        print(f"warning: {name}: {arrays.note}", file=sys.stderr)
     print(write_prepared(name, entry.raw, arrays))
 
 

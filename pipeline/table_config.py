@@ -13,12 +13,16 @@ NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
 class Published(Checked):
-    """Published values beside a run of ours, those that there are; `accuracy` in percent."""
+    """Published values beside a run of ours, those that there are; `accuracy` in percent.
+
+    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks.
+    """
 
     rloss: float | None = None
     mloss: float | None = None
     accuracy: float
     source: str
+    ensemble: bool = False
 
 
 class PublishedRow(Checked):
@@ -48,9 +52,13 @@ class Decoders(TableEntry):
 
 
 class Benchmarks(TableEntry):
-    """Accuracies of runs, of all seeds of some as one ensemble, and of others."""
+    """Accuracies of runs, of all seeds of some as one ensemble, and of others.
+
+    `protocols` say whose training runs follow, ahead of their decoders, where a table compares several.
+    """
 
     kind: Literal["benchmarks"]
+    protocols: dict[str, Names]
     ensembles: Names
     published: Annotated[tuple[PublishedRow, ...], Strict(False)]
 

@@ -56,22 +56,23 @@ def decoders(entry: Decoders, params: Params) -> Table:
 
 def benchmarks(entry: Benchmarks, params: Params) -> Table:
     """Compare accuracies with the published ones: our runs first, then our ensembles, then what others report."""
-    rows = read_metrics(entry.study, entry.runs)
-    together = read_metrics(entry.study, entry.ensembles)
+    scored = [_with_protocol(row, entry) for row in read_metrics(entry.study, [*entry.runs, *entry.ensembles])]
+    rows, together = scored[: len(entry.runs)], scored[len(entry.runs) :]
     ours = [{**row, **_published(row, params)} for row in rows]
+    ensembles = [{**row, **_published(row, params, ensemble=True)} for row in map(_ensemble, together)]
     others = [
         {"model": row.model, "dataset": row.dataset, "published_accuracy": row.accuracy, "source": row.source}
         for row in entry.published
     ]
-    data = pd.DataFrame([*ours, *map(_ensemble, together), *others]).reindex(columns=BENCHMARKS)
+    data = pd.DataFrame([*ours, *ensembles, *others]).reindex(columns=BENCHMARKS)
     data = data.astype({"epochs": "Int64", "seeds": "Int64"})
-    notes = protocol([*rows, *together])
+    notes = protocol(scored)
     if together:
         notes.append(
             "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules "
             "summed: it has no spread, and compares with other ensembles only."
         )
-    return Table(data, readable(data), [*notes, *_about([*rows, *together], data)], provenance([*rows, *together]))
+    return Table(data, readable(data), [*notes, *_about(scored, data)], provenance(scored))
 
 
 def topologies(entry: Topologies, params: Params) -> Table:
@@ -156,10 +157,11 @@ def read_rotations(study: str, run: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def _published(row: dict[str, Any], params: Params) -> dict[str, Any]:
-    if row["run"] not in params.published:
+def _published(row: dict[str, Any], params: Params, *, ensemble: bool = False) -> dict[str, Any]:
+    """Return what is published about the run of a row, for single networks or for an ensemble."""
+    entry = params.published.get(row["run"])
+    if entry is None or entry.ensemble != ensemble:
         return {}
-    entry = params.published[row["run"]]
     return {
         "published_rloss": entry.rloss,
         "published_mloss": entry.mloss,
@@ -167,6 +169,12 @@ def _published(row: dict[str, Any], params: Params) -> dict[str, Any]:
         "source": entry.source,
         "difference": row["accuracy_mean"] - entry.accuracy,
     }
+
+
+def _with_protocol(row: dict[str, Any], entry: Benchmarks) -> dict[str, Any]:
+    """Say in a row whose training the run follows, if the table does."""
+    names = [name for name, followers in entry.protocols.items() if row["run"] in followers]
+    return {**row, "model": ", ".join([*names, row["model"]])}
 
 
 def _ensemble(row: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +210,7 @@ def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:
 def _about(rows: Sequence[dict[str, Any]], data: pd.DataFrame) -> list[str]:
     """Say what is to be known about published values and inexact copies of data, where there are any."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
-    said = ["Published values are single runs; the reference study's are the best epoch on the test set."]
+    said = ["Published values are single results; the reference study's are the best epoch on the test set."]
     return (said if published else []) + [
         f"Data: {note}." for note in dict.fromkeys(f"{row['dataset']}: {row['note']}" for row in rows if row["note"])
     ]

@@ -110,6 +110,7 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
             job.data.images,
             job.data.labels,
             courses,
+            groups=job.data.groups,
             checkpoint_every=job.run.checkpoint_every,
         )
         for course, child, (model, history) in zip(courses, children, trained, strict=True):

@@ -115,7 +115,8 @@ def _run_trial(search: Search, study: optuna.Study, number: int, parent: Tracked
 
         value = None
         try:
-            trained = train(search.model, config, search.data.images, search.data.labels, seed, log=log)
+            data = search.data
+            trained = train(search.model, config, data.images, data.labels, seed, groups=data.groups, log=log)
             value = trained.history[-1]["val_accuracy"]
         except optuna.TrialPruned:
             child.tag({"pruned": "behind the median"})

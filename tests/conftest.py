@@ -96,6 +96,7 @@ def tiny_training() -> "TrainingConfig":
         brightness=0.0,
         brightness_change="add",
         contrast=(1.0, 1.0),
+        clip_pixels=True,
         validation=0.0,
         precision="float32",
     )

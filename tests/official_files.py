@@ -1,4 +1,4 @@
-"""Small files in the official formats, with what they hold.
+"""Small files in the official formats, with what they hold, and a server for them.
 
 Axes: N images, or stereo pairs.
 """
@@ -8,6 +8,11 @@ import hashlib
 import io
 import struct
 import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -109,3 +114,23 @@ def take_as_official(dataset: ModuleType, folder: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(
             smallnorb, "UNPACKED", {name: hashlib.md5(content).hexdigest() for name, content in unpacked.items()}
         )
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on this machine, and give its address."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server,
+    ):
+        patch.setenv("no_proxy", "127.0.0.1")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

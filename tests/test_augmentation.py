@@ -32,6 +32,7 @@ NOTHING: dict[str, Any] = {
     "brightness": 0.0,
     "brightness_change": "add",
     "contrast": (1.0, 1.0),
+    "clip_pixels": True,
 }
 EVERYTHING: dict[str, Any] = {
     "max_shift": 2,
@@ -39,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
     "brightness": 63.0,
     "brightness_change": "add",
     "contrast": (0.2, 1.8),
+    "clip_pixels": True,
 }
 
 
@@ -140,9 +142,10 @@ def test_nothing_chosen_is_only_the_division_by_255() -> None:
     assert torch.equal(made(images, []), images / 255)
 
 
-def test_shift_crop_and_flip_come_before_brightness_and_contrast_and_the_cut_at_0_and_1_last() -> None:
+@pytest.mark.parametrize("clip_pixels", [True, False])
+def test_shift_crop_and_flip_come_before_brightness_and_contrast_and_a_cut_at_0_and_1_last(clip_pixels: bool) -> None:
     images = noise(20, 2, 10, 10)
-    made = augmentation(10, 8, **EVERYTHING)
+    made = augmentation(10, 8, **EVERYTHING | {"clip_pixels": clip_pixels})
     drawn = [change.draw(20, generator=generator(seed)) for seed, change in enumerate(made.changes)]
     shifts, corners, flips, brightness, contrast = drawn
     moved = flip_left_right(cut(shift(images, shifts), corners, 8), flips) / 255
@@ -150,7 +153,7 @@ def test_shift_crop_and_flip_come_before_brightness_and_contrast_and_the_cut_at_
     assert expected.min() < 0
     assert expected.max() > 1
     augmented = made(images, drawn)
-    assert torch.equal(augmented, expected.clamp(0, 1))
+    assert torch.equal(augmented, expected.clamp(0, 1) if clip_pixels else expected)
     assert augmented.shape == (20, 2, 8, 8)
 
 

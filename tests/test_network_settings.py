@@ -190,6 +190,25 @@ def test_sabour_s_initial_weights_are_truncated_normals_and_all_biases_a_tenth(
         assert parameter.std().item() == pytest.approx(TRUNCATED * deviation, abs=error), name
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_reference_study_s_initial_weights_are_small_and_no_capsule_starts_out_long(
+    decoder: str, tiny_model: ModelConfig
+) -> None:
+    """Glorot's deviation is the square root of 2 / (inputs + outputs) of a weight, kernel included."""
+    config = replace(tiny_model, conv_channels=64, routing_bias=True, decoder=decoder, initialisation="reference")
+    model = CapsNet(config)
+    primary = model.encoder[2].conv.weight
+    assert primary.std().item() == pytest.approx(0.02 * math.sqrt(2 / (81 * (64 + 8))), rel=0.05)
+    votes = model.class_capsules.weight
+    lower, *each = votes.shape
+    assert votes.std().item() == pytest.approx(0.002 * math.sqrt(2 / (math.prod(each) * (1 + lower))), rel=0.1)
+    assert model.class_capsules.bias.abs().max() < 0.01
+    for linear in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        fans = linear.in_features + linear.out_features
+        assert linear.weight.std().item() == pytest.approx(0.02 * math.sqrt(2 / fans), rel=0.2)
+    assert model(torch.rand(4, 1, 20, 20)).lengths.max() < 1e-3
+
+
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)
 def test_batch_normalisation_starts_as_the_identity_whatever_the_initialisation(
     initialisation: str, tiny_model: ModelConfig
@@ -219,7 +238,7 @@ def test_torch_s_initial_weights_are_drawn_in_the_order_of_the_layers_and_no_num
     ("changes", "message"),
     [
         ({"padding": "SAME"}, "padding: got 'SAME', expected one of valid, same"),
-        ({"initialisation": "xavier"}, "initialisation: got 'xavier', expected one of torch, sabour"),
+        ({"initialisation": "xavier"}, "initialisation: got 'xavier', expected one of torch, reference, sabour"),
     ],
 )
 def test_an_unknown_choice_is_refused_by_name(

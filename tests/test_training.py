@@ -5,7 +5,7 @@ The golden losses are written anew by `python -m pytest tests/test_training.py -
 
 import json
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ from capsnet.evaluation import Scores, evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
 from capsnet.model import CapsNet, ModelConfig
 from capsnet.trainer import PRECISIONS, initialise
-from capsnet.training import ALPHA_SCHEDULES, TrainingConfig, learning_rate, measured, train
+from capsnet.training import (
+    ALPHA_SCHEDULES,
+    Course,
+    TrainingConfig,
+    learning_rate,
+    measured,
+    train,
+    train_side_by_side,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "cpu.json"
 DECODER = pytest.mark.parametrize("decoder", DECODERS)
@@ -168,6 +176,43 @@ def test_validation_images_are_never_trained_on(
     assert not trained_on & first
     assert trained_on | first == set(range(33))
     assert first == second
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_images_of_one_group_are_trained_on_or_held_out_together(
+    share: float,
+    tiny_model: ModelConfig,
+    tiny_training: TrainingConfig,
+    numbered: Data,
+    seen_in_training: list[list[int]],
+    validated: list[Data],
+) -> None:
+    """Five groups of 3 to 9 images with names of their own; seeds side by side may hold out different numbers."""
+    images, labels = numbered
+    sizes = torch.tensor([3, 9, 8, 7, 6])
+    groups = torch.tensor([9, 4, 7, 6, 8]).repeat_interleave(sizes)[torch.randperm(33)]
+    courses = [Course(seed) for seed in range(3)]
+    config = replace(tiny_training, validation=share, epochs=1)
+    together = train_side_by_side(tiny_model, config, images, labels, courses, groups=groups)
+    numbers = [images.shape[0] - len(held_out) for held_out, _ in validated]
+    trained_on = iter(chain(*seen_in_training))
+    kept = [set(islice(trained_on, number)) for number in numbers]
+    for seed, (seen, (held_out, _)) in enumerate(zip(kept, validated[:3], strict=True)):
+        out = set(held_out[:, 0, 0, 0].tolist())
+        assert seen | out == set(range(33))
+        assert not set(groups[list(seen)].tolist()) & set(groups[list(out)].tolist())
+        assert len(groups[list(out)].unique()) == max(1, round(share * 5))
+        alone = train(tiny_model, config, images, labels, seed, groups=groups)
+        assert alone.history == together[seed].history
+    assert len(set(map(frozenset, kept))) > 1
+
+
+def test_groups_that_leave_nothing_to_train_on_are_refused(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
+) -> None:
+    config = replace(tiny_training, validation=0.5)
+    with pytest.raises(ValueError, match=r"validation: got 0\.5, which leaves none of 1 groups of images"):
+        train(tiny_model, config, *tiny_data, seed=0, groups=torch.ones(32, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("reconstruction", RECONSTRUCTION_LOSSES)

@@ -24,7 +24,7 @@ class Split(NamedTuple):
     """Images and labels of one split; labels count from 0.
 
     `attributes` are further whole numbers an image, such as the azimuth it was photographed from: for analysis alone,
-    no training reads them.
+    but for `instance`, the thing that an image shows: images of one are never both trained on and held out.
     """
 
     images: UInt8[np.ndarray, "N C H W"]

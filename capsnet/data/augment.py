@@ -4,11 +4,10 @@ What is random is drawn for a whole epoch at once; applying it to a batch is a p
 recorded and replayed, and does not depend on how an epoch is cut into batches.
 
 In this order: bytes are shifted, cropped and flipped, then brought to values from 0 to 1, whose brightness and contrast
-change before they are cut off at 0 and 1. That is the order of the authors' code for CIFAR10. It jitters SmallNORB
-before the crop, which moves the mean that contrast turns about, and cuts nothing off: there the standardisation that
-follows undoes the brightness and, for a single channel, the contrast again. Here it cannot, and the image stays what a
-decoder can reconstruct. The reference study's jitter (torchvision's ColorJitter) scales the brightness, takes the two
-in random order, and turns contrast about the grey mean of all channels.
+change. That is the order of the authors' code for CIFAR10; it jitters SmallNORB before the crop, which moves the mean
+that contrast turns about. It lets values leave 0 to 1: the standardisation that follows undoes the brightness and, for
+a single channel, the contrast again. The reference study's jitter (torchvision's ColorJitter, of bytes) cuts them off;
+it scales the brightness, takes the two in random order, and turns contrast about the grey mean of all channels.
 
 Axes: N images of an epoch, B batch, C channels, H W height and width, S side of a crop.
 """
@@ -37,6 +36,7 @@ class Augmentation(NamedTuple):
 
     moves: tuple[Change, ...]  # of bytes
     tones: tuple[Change, ...]  # of values from 0 to 1
+    clip: bool  # cut off at 0 and 1 what the tones made darker or brighter than that
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -44,13 +44,13 @@ class Augmentation(NamedTuple):
         return self.moves + self.tones
 
     def __call__(self, images: UInt8[Tensor, "B C H W"], drawn: Sequence[Tensor]) -> Float[Tensor, "B C S S"]:
-        """Augment a batch with what each change drew for it; the result has values from 0 to 1."""
+        """Augment a batch with what each change drew for it; values are from 0 to 1, or beyond unless they are cut."""
         for change, values in zip(self.moves, drawn, strict=False):
             images = change.apply(images, values)
         pixels = images / GREY_LEVELS
         for change, values in zip(self.tones, drawn[len(self.moves) :], strict=True):
             pixels = change.apply(pixels, values)
-        return pixels.clamp(0, 1) if self.tones else pixels
+        return pixels.clamp(0, 1) if self.tones and self.clip else pixels
 
 
 def augmentation(
@@ -62,6 +62,7 @@ def augmentation(
     brightness: float,
     brightness_change: str,
     contrast: tuple[float, float],
+    clip_pixels: bool,
 ) -> Augmentation:
     """Choose what happens to images of `size` pixels, of which a network sees `crop`.
 
@@ -83,8 +84,10 @@ def augmentation(
             contrast != (1, 1)
         ),
     }
-    chosen = (tuple(change for change, wanted in group.items() if wanted) for group in (moves, tones))
-    return Augmentation(*chosen)
+    chosen_moves, chosen_tones = (
+        tuple(change for change, wanted in group.items() if wanted) for group in (moves, tones)
+    )
+    return Augmentation(chosen_moves, chosen_tones, clip_pixels)
 
 
 def draw_shifts(number: int, pixels: int, generator: Generator) -> Int64[Tensor, "2 N"]:

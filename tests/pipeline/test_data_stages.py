@@ -1,16 +1,13 @@
 """Where data comes from: the mirror first, its copies never silently, then the official servers; the user's own."""
 
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from official_files import WRITERS, gzipped, idx, matrix, take_as_official, write_smallnorb
+from official_files import WRITERS, gzipped, idx, matrix, served, take_as_official, write_smallnorb
 from PIL import Image
 from tiny_project import squares, tiny_params, write_params
 
@@ -44,23 +41,13 @@ def official_mnist(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return server
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+def web(project: Path) -> Iterator[tuple[Path, str]]:
     """A folder, and its address on a server of our own."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder = project / "web"
     folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture

@@ -105,9 +105,38 @@ def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(sc
     single, ensemble = table.data.iloc[0], table.data.iloc[1]
     assert (single["accuracy_mean"], single["seeds"]) == (98.0, 2)
     assert (ensemble["accuracy_mean"], ensemble["seeds"]) == (99.25, 1)
+    assert single["published_accuracy"] == 98.0
     assert ensemble[["accuracy_std", "published_accuracy", "difference"]].isna().all()
     assert table.cells[2][table.cells[0].index("Accuracy (%)")] == "99.25"
     assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
+
+
+def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["published"]["toy-fc"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001, all together"}
+    write_params(Path(), values)
+    importlib.import_module("pipeline.tables").main(["toy-benchmarks"])
+    csv = pd.read_csv(FOLDER / "tables/benchmarks.csv")
+    assert csv["model"].tolist() == ["FC", "FC (ensemble of 2)"]
+    assert csv.loc[0, ["published_accuracy", "source", "difference"]].isna().all()
+    assert csv.loc[1, ["published_accuracy", "source"]].tolist() == [99.0, "Somebody 2001, all together"]
+    assert csv.loc[1, "difference"] == pytest.approx(0.25)
+    _, cells = parse_latex((FOLDER / "tables/benchmarks.tex").read_text())
+    assert cells == read_markdown((FOLDER / "tables/benchmarks.md").read_text())
+    beside = [cells[0].index(title) for title in ("Accuracy (%), published", "Difference (points)", "Source")]
+    assert [cells[1][place] for place in beside] == ["", "", ""]
+    assert [cells[2][place] for place in beside] == ["99.00", "+0.25", "Somebody 2001, all together"]
+    assert build("toy-decoders", load_params()).data["published_accuracy"].isna().all()
+
+
+def test_models_are_called_after_the_protocols_of_their_table(scored: Path) -> None:
+    protocols = {"one protocol": ["toy-fc"], "another": ["toy-deconv"]}
+    runs = {"runs": ["toy-fc", "toy-fc_bn", "toy-deconv"], "ensembles": ["toy-fc"], "published": []}
+    table = build("toy-benchmarks", with_entry("benchmarks", **runs, protocols=protocols))
+    models = ["one protocol, FC", "FC", "another, FC", "one protocol, FC (ensemble of 2)"]
+    assert table.data["model"].tolist() == models
+    assert [row[1] for row in table.cells[1:]] == models
 
 
 def test_an_ensemble_needs_two_seeds(scored: Path) -> None:
@@ -117,8 +146,12 @@ def test_an_ensemble_needs_two_seeds(scored: Path) -> None:
     with pytest.raises(ValueError, match="toy-deconv: got metrics without an ensemble, expected those of at least two"):
         build("toy-benchmarks", load_params())
     write_params(Path(), values | {"seeds": [0]})
-    with pytest.raises(ValueError, match=r"tables\.toy-benchmarks\.ensembles: got one seed, expected at least 2"):
+    with pytest.raises(ValueError, match=r"toy-benchmarks\.ensembles: got one seed of toy-deconv, expected at least 2"):
         load_params()
+    values["runs"]["toy-fc"] |= {"seeds": [3, 4]}
+    values["tables"]["toy-benchmarks"]["ensembles"] = ["toy-fc"]
+    write_params(Path(), values | {"seeds": [0]})
+    assert load_params().seeds == (0,)
 
 
 def test_topologies_group_runs_by_their_one_setting_with_the_base_in_each_group(scored: Path) -> None:
@@ -172,6 +205,11 @@ def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(score
         ("tables/toy-decoders/base", "x", "tables.toy-decoders.base: unknown key, this kind takes kind, runs, study"),
         ("tables/toy-decoders/study", "other", "tables.toy-decoders: got 'toy-decoders', expected one of other-"),
         ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-de"),
+        (
+            "tables/toy-benchmarks/protocols",
+            {"A": ["x"]},
+            "tables.toy-benchmarks.protocols.A: got 'x', expected one of",
+        ),
         ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-de"),
         (
             "tables/toy-topologies/runs",
@@ -191,6 +229,8 @@ def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(score
         ("robustness/toy-fc/step", 50, "robustness.toy-fc.step: got 50, expected a divisor of 360"),
         ("robustness/toy-fc/study", "other", "robustness.toy-fc.study: got 'other', expected one of toy"),
         ("robustness/toy-fc/dataset", "x", "robustness.toy-fc.dataset: got 'x', expected one of squares"),
+        ("published/toy-fc/ensemble", True, "published.toy-fc: got 'toy-fc', expected one of "),
+        ("published/toy-fc/ensemble", 7, "published.toy-fc.ensemble: got 7, expected a valid boolean"),
         ("robustness/x", {"study": "toy", "dataset": "squares", "step": 90}, "robustness.x: got 'x', expected one of"),
     ],
 )
