@@ -1,4 +1,4 @@
-"""Draw what one run makes of a data set: reports/<study>/figures/<dataset>/.
+"""Draw what one run makes of a data set: reports/<study>/figures/<name>/.
 
 python -m pipeline.figures digits
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pipeline.config import find, load_params
 from pipeline.drawing.curves import curves
 from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.pairs import pairs
 from pipeline.drawing.reconstructions import reconstructions
 from pipeline.drawing.stage import publish, subjects
 from pipeline.drawing.subject import Subject
@@ -16,12 +17,13 @@ from pipeline.stage import name_argument, run_stage
 PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
     "reconstructions": lambda subject: reconstructions([subject]),
+    "pairs": pairs,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    name = name_argument(__doc__, "DATASET", "a key of `figures` in params.yaml", argv)
+    name = name_argument(__doc__, "NAME", "a key of `figures` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.figures, "figures")
     seen = subjects([entry.run], params)

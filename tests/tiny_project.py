@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
+from pipeline.config import OF_PAIRS
 from pipeline.figures import PICTURES
 
 ROOT = Path(__file__).parents[1]
@@ -12,6 +13,7 @@ TINY = {
     "study": "toy",
     "dataset": "squares",
     "seeds": [],
+    "task": "classify",
     "crop": 0,
     "standardise": False,
     "padding": "valid",
@@ -56,10 +58,13 @@ TINY = {
 SHAPES = {
     "digits": (28, 1, 10),
     "mnist": (28, 1, 10),
+    "affnist": (40, 1, 10),
     "cifar10": (32, 3, 10),
     "smallnorb": (48, 2, 5),
     "smallnorb-mono": (48, 1, 5),
 }
+PAIRS = {"task": "separate"}
+OF_ONE = [picture for picture in PICTURES if picture != "pairs"]
 VARIANTS = {
     "toy-fc": {},
     "toy-fc_bn": {"batch_norm": True},
@@ -73,8 +78,9 @@ def tiny_params() -> dict:
         "seeds": [0, 1],
         "tracking": {"experiment": "test", "tensorboard": True},
         "datasets": {"squares": {"format": "npz", "raw": "squares.npz"}},
+        "test_pairs": {"seed": 0, "per_image": 2},
         "presets": {"reference": TINY},
-        "runs": {name: TINY | changes for name, changes in VARIANTS.items()},
+        "runs": {name: TINY | changes for name, changes in VARIANTS.items()} | {"toy-pairs": TINY | PAIRS},
         "tune": {
             "toy": {
                 "study": "toy",
@@ -87,7 +93,10 @@ def tiny_params() -> dict:
                 "lr": [0.001, 0.1],
             }
         },
-        "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
+        "figures": {
+            "squares": {"study": "toy", "dataset": "squares", "run": "toy-deconv_bn", "pictures": OF_ONE},
+            "squares-pairs": {"study": "toy", "dataset": "squares", "run": "toy-pairs", "pictures": list(OF_PAIRS)},
+        },
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
         "studies": {"toy": {"title": "Toy", "tables": ["decoders", "benchmarks", "topologies", "robustness"]}},
@@ -117,8 +126,8 @@ def tiny_params() -> dict:
                 "study": "toy",
                 "kind": "robustness",
                 "title": "Robustness",
-                "runs": ["toy-fc"],
-                "degrees": [0, 180],
+                "runs": ["toy-fc", "toy-pairs"],
+                "degrees": [90, 180],
             },
         },
         "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pipeline.config import Pairing, load_params
 from pipeline.data import Prepared
 from pipeline.outputs import MODELS, model_files
 
@@ -31,6 +32,11 @@ class Subject(NamedTuple):
         from capsnet.checkpoint import load
 
         return load(next(iter(self.models.values()))).to(self.test.images.device)
+
+    @property
+    def test_pairs(self) -> Pairing:
+        """The pairs of test images that the run is scored on, if it separates pairs."""
+        return load_params().test_pairs
 
     @property
     def history(self) -> pd.DataFrame:
