@@ -219,7 +219,7 @@ def test_conv2d_takes_the_one_with_the_advantage_and_adds_the_bias(
 def test_a_rectified_convolution_is_that_of_the_images_relu(
     channels: int, kernel: int, stride: int, chosen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The images are kept as they were, though the memory of their ReLU becomes that of the gradient."""
+    """The images are leaves: they are kept as they were."""
     monkeypatch.setattr(fourier, "_advantage", lambda *shapes: 2 * WORTH_IT if chosen else 0.0)
     inputs, weight = images_and_kernels(3, channels, 4, 11, kernel)
     inputs[0, 0] = 0.0
@@ -232,11 +232,26 @@ def test_a_rectified_convolution_is_that_of_the_images_relu(
     assert torch.equal(inputs, before)
 
 
-def test_the_gradient_of_a_rectified_convolution_is_refused_the_second_time() -> None:
-    inputs, weight = (each.requires_grad_() for each in images_and_kernels(2, 3, 4, 9, 3))
-    outputs = fourier_conv2d(inputs, weight, rectify=True)
+def test_images_that_something_else_made_give_their_memory_to_their_gradient_once() -> None:
+    leaf, weight = (each.requires_grad_() for each in images_and_kernels(2, 3, 4, 9, 3))
+    features = leaf * 2
+    outputs = fourier_conv2d(features, weight, rectify=True)
+    gradients: list[Tensor] = []
+    features.register_hook(gradients.append)
     outputs.sum().backward(retain_graph=True)
+    assert gradients[0].data_ptr() == features.data_ptr()
+    (expected,) = torch.autograd.grad(directly((leaf * 2).relu(), weight, 1).sum(), leaf)
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad, expected, rtol=1e-12, atol=1e-12)
     with pytest.raises(RuntimeError, match="asked for twice"):
+        outputs.sum().backward()
+
+
+def test_autograd_notices_who_else_needs_the_images_after_their_memory_is_gone() -> None:
+    leaf, weight = (each.requires_grad_() for each in images_and_kernels(2, 3, 4, 9, 3))
+    features = leaf.exp()
+    outputs = fourier_conv2d(features, weight, rectify=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         outputs.sum().backward()
 
 

@@ -188,7 +188,7 @@ def test_nothing_as_large_as_the_votes_is_ever_allocated(
     assert largest_allocation("plain", tensors, leaky) >= votes
 
 
-@pytest.mark.parametrize("implementation", implementations(without=["triton"]))
+@pytest.mark.parametrize("implementation", implementations())
 @LEAKY
 def test_no_images_give_no_capsules_and_gradients_of_zero(implementation: str, leaky: bool) -> None:
     inputs, weight, bias, _ = random_capsules(0, 4, 3, 2, 5)

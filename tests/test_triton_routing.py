@@ -17,6 +17,7 @@ from torch import Tensor
 
 from capsnet.kernels import triton_routing
 from capsnet.kernels.triton_routing import backward_pass, forward_pass
+from capsnet.routing import dynamic_routing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -205,6 +206,12 @@ def test_tensors_on_the_cpu_and_a_python_without_triton_are_refused_by_name() ->
     expected = "implementation: got 'triton', expected 'auto' or another one without a CUDA device\n"
     assert output_of(REFUSAL) == expected
     assert output_of("import sys\nsys.modules['triton'] = None\n" + REFUSAL) == expected
+
+
+def test_float64_is_refused_by_name_for_the_kernels_sum_in_float32() -> None:
+    inputs, weight = torch.ones(1, 2, 4, dtype=torch.float64), torch.ones(2, 2, 4, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match="got 'triton', expected 'auto' or another one for float64"):
+        dynamic_routing(inputs.to(DEVICE), weight.to(DEVICE), implementation="triton")
 
 
 COMPILATION = """

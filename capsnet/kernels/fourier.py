@@ -37,8 +37,8 @@ def conv2d(
 ) -> Float[Tensor, "B N O O"]:
     """Convolve square images as `torch.nn.functional.conv2d` does, on a CPU in the Fourier domain where that is faster.
 
-    With `rectify` it is the images' ReLU that is convolved. Under autocast the products are in its type and so is the
-    result.
+    With `rectify` it is the images' ReLU that is convolved; see `fourier_conv2d` for what becomes of the images. Under
+    autocast the products are in its type and so is the result.
     """
     if not (inputs.device.type == "cpu" and _advantage(inputs.shape, weight.shape, stride) >= WORTH_IT):
         return functional.conv2d(inputs.relu() if rectify else inputs, weight, bias, stride)
@@ -51,8 +51,9 @@ def fourier_conv2d(
 ) -> Float[Tensor, "B N O O"]:
     """Convolve square images with square kernels in the Fourier domain, whether that is faster or not.
 
-    With `rectify` it is the images' ReLU that is convolved, and its memory becomes that of the gradient: of three
-    tensors as large as the images one is left. The backward pass can then be run once only, and says so.
+    With `rectify` it is the images' ReLU that is convolved, without a copy of them. The backward pass then writes their
+    gradient into their own memory if something else made them (leaves are left alone), so it can be run once only, and
+    says so.
     """
     autocast = torch.is_autocast_enabled(inputs.device.type)
     dtype = torch.get_autocast_dtype(inputs.device.type) if autocast else inputs.dtype
@@ -86,16 +87,14 @@ class _FourierConvolution(torch.autograd.Function):
         dtype: torch.dtype,
         rectify: bool,
     ) -> Float[Tensor, "B N O O"]:
-        if rectify:
-            inputs = ctx.rectified = inputs.relu()
-        ctx.save_for_backward(weight, None if rectify else inputs)
-        ctx.stride, ctx.dtype, ctx.rectify = stride, dtype, rectify
+        ctx.save_for_backward(weight, inputs)
+        ctx.stride, ctx.dtype, ctx.rectify, ctx.taken = stride, dtype, rectify, False
         parts, of_products = _parts(inputs, weight, stride)
         room = _Room(_num_products(len(of_products)), inputs, weight, dtype)
         half = dtype.itemsize < 4
         sums = torch.zeros_like(room.products, dtype=torch.float32) if half else room.products.zero_()
         for part in parts:
-            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
+            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels, rectify=rectify)
             weights = _transform(part.of_weights, part.of(weight), room.weights)
             if half:
                 sums += torch.bmm(pixels, weights.transpose(1, 2), out=room.products)
@@ -109,20 +108,17 @@ class _FourierConvolution(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_outputs: Float[Tensor, "B N O O"]) -> tuple[Tensor | None, ...]:
+        if ctx.taken:
+            raise RuntimeError("the gradient of a rectified convolution was asked for twice; the first took its memory")
         weight, inputs = ctx.saved_tensors
-        if ctx.rectify:
-            inputs, ctx.rectified = ctx.rectified, None
-            if inputs is None:
-                raise RuntimeError(
-                    "the gradient of a rectified convolution was asked for twice; the first took its memory"
-                )
+        ctx.taken = ctx.rectify and not inputs.is_leaf
         parts, of_products = _parts(inputs, weight, ctx.stride)
         room = _Room(_num_products(len(of_products)), inputs, weight, ctx.dtype)
-        grad_inputs = inputs if ctx.rectify else torch.empty_like(inputs, memory_format=torch.channels_last)
+        grad_inputs = inputs.detach() if ctx.taken else torch.empty_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
         grad_products = _grad_products(of_products, grad_outputs.permute(2, 3, 0, 1), room.products)
         for part in parts:
-            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels)
+            pixels = _transform(part.of_pixels, part.of(inputs), room.pixels, rectify=ctx.rectify)
             weights = room.weights[: math.prod(pixels.shape[::2]) * len(weight)].view(len(pixels), len(weight), -1)
             torch.bmm(grad_products.transpose(1, 2), pixels, out=weights)
             of_weight = part.of(grad_weight)
@@ -151,10 +147,11 @@ class _Room:
 
 
 def _transform(
-    matrix: Float[Tensor, "F P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " Z"]
+    matrix: Float[Tensor, "F P"], values: Float[Tensor, "Y X M C"], room: Float[Tensor, " Z"], *, rectify: bool = False
 ) -> Float[Tensor, "R M C"]:
-    """Return a and b of each frequency, and behind them all a + b."""
-    flat = values.to(room.dtype).reshape(matrix.shape[1], math.prod(values.shape[2:]))
+    """Return a and b of each frequency of the values or of their ReLU, and behind them all a + b."""
+    copied = values.to(room.dtype, memory_format=torch.contiguous_format, copy=True)
+    flat = (copied.relu_() if rectify else copied).view(matrix.shape[1], math.prod(values.shape[2:]))
     out = room[: _num_products(len(matrix)) * flat.shape[1]].view(-1, flat.shape[1])
     torch.mm(matrix.to(room.dtype), flat, out=out[: len(matrix)])
     real, imaginary, both = _complex(out, len(matrix))

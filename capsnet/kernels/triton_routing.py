@@ -48,9 +48,11 @@ def forward_pass(
     rest is float32. Scratch: one B x J x D per chunk of lower capsules, at most 13 MB unless one alone is more; and a
     bfloat16 weight as float32, to be widened once and not by each thread.
 
-    Raises ValueError if the tensors are not on a CUDA device.
+    Raises ValueError if the tensors are not on a CUDA device, or float64.
     """
-    _check_device(inputs)
+    _check(inputs)
+    if not len(inputs):
+        return torch.zeros_like(query)  # no kernel can be launched for nothing
     inputs, weight, query = inputs.contiguous(), weight.float().contiguous(), query.contiguous()
     num_images, num_lower, _ = inputs.shape
     tile = _tile(num_images, weight, arrays=3)
@@ -81,9 +83,11 @@ def backward_pass(
     needs no votes. Scratch: c and db of as many lower capsules at a time as 34 MB hold (one at least), their weights as
     float32 if they are bfloat16, and sums as in the forward pass.
 
-    Raises ValueError if the tensors are not on a CUDA device.
+    Raises ValueError if the tensors are not on a CUDA device, or float64.
     """
-    _check_device(inputs)
+    _check(inputs)
+    if not len(inputs):
+        return torch.zeros_like(query)
     inputs, weight, query, grad_totals = (each.contiguous() for each in (inputs, weight, query, grad_totals))
     to_inputs, to_weight = grad_inputs.contiguous(), grad_weight.contiguous()
     num_images, num_lower, _ = inputs.shape
@@ -114,7 +118,9 @@ def backward_pass(
     return grad_query
 
 
-def _check_device(inputs: Tensor) -> None:
+def _check(inputs: Tensor) -> None:
+    if inputs.dtype == torch.float64:
+        raise ValueError("implementation: got 'triton', expected 'auto' or another one for float64")
     interpreted = not isinstance(totals_kernel, triton.JITFunction)
     if inputs.device.type != "cuda" and not interpreted:
         raise ValueError(NO_DEVICE)
