@@ -23,8 +23,8 @@ verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	dvc repro report@paper
 
-test: $(VENV)/.built  ## the test suite, two minutes on two cores
-	python -m pytest -q -m "not slow and not gpu and not postgres"
+test: $(VENV)/.built  ## the test suite, a file at a time on every core
+	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	python -m pytest -q -m "slow and not gpu and not postgres"

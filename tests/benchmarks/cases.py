@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from pipeline.config import Run
 
 RUN = "mnist-fc"  # of params.yaml: network and training of the MNIST case, from which the others differ
-# The images of a case, and the number of its primary types; the last is what CIFAR10 has in Sabour et al. 2017.
-CASES: dict[str, dict[str, int]] = {
-    "mnist": {"image_size": 28, "channels": 1, "classes": 10, "primary_types": 32},
-    "smallnorb": {"image_size": 32, "channels": 2, "classes": 5, "primary_types": 32},
-    "cifar10": {"image_size": 32, "channels": 3, "classes": 10, "primary_types": 64},
+# What differs from that network. CIFAR10 as in Sabour et al. 2017: crops, padded convolutions, 64 types.
+CASES: dict[str, dict[str, Any]] = {
+    "mnist": {"image_size": 28, "channels": 1, "classes": 10},
+    "smallnorb": {"image_size": 32, "channels": 2, "classes": 5},
+    "cifar10": {"image_size": 24, "channels": 3, "classes": 10, "primary_types": 64, "padding": "same"},
 }
-TITLES = {"mnist": "MNIST 28x28x1", "smallnorb": "SmallNORB 32x32x2", "cifar10": "CIFAR10 32x32x3, 64 types"}
+TITLES = {"mnist": "MNIST 28x28x1", "smallnorb": "SmallNORB 32x32x2", "cifar10": "CIFAR10 24x24x3, 64 types, SAME"}
 STEP_LABELS = {
     "float32": "ours, float32",
     "bfloat16": "ours, bfloat16",
@@ -24,7 +24,7 @@ STEP_LABELS = {
 }
 PLAIN = ("bmm", "broadcast")
 LOWER = 1152  # I of the MNIST network; K, J and D are the same everywhere
-LOWER_SAME = 9216  # I of 24x24 CIFAR10 crops, 64 types and SAME padding (Sabour et al. 2017, section 5)
+LOWER_SAME = 9216  # I of the CIFAR10 network
 SIZES = {"dims": 8, "uppers": 10, "upper_dims": 16}
 
 PARTS = ("encoder", "routing", "decoder", "backward", "optimiser")  # of a step, in its order; decoder with losses
@@ -41,9 +41,9 @@ def run_settings() -> "Run":
 
 def model_config(case: str) -> "ModelConfig":
     """Return the network of a case."""
-    sizes = CASES[case]
-    built = run_settings().model(sizes["image_size"], sizes["channels"], sizes["classes"])
-    return replace(built, primary_types=sizes["primary_types"])
+    changes = dict(CASES[case])
+    of_data = [changes.pop(name) for name in ("image_size", "channels", "classes")]
+    return replace(run_settings().model(*of_data), **changes)
 
 
 def step_jobs(case: str, settings: Mapping[str, Any]) -> list[Job]:

@@ -41,10 +41,13 @@ def _draw_panel(axes: "Axes", rows: Sequence[Mapping[str, object]], column: str,
         bars = axes.bar(at, heights, 0.9 * width, label=label, color=COLOURS[place], hatch=HATCHES[place])
         for bar in bars:
             bar.set(edgecolor="white", linewidth=0)
-        axes.bar_label(bars, [f"{height:.0f}" for height in heights], fontsize=6, padding=2)
+        tops = heights
         if f"{column}_low" in rows[0]:
-            low, high = ([float(str(row[f"{column}_{end}"])) for row in mine.values()] for end in ("low", "high"))
-            axes.vlines(at, low, high, color="black", linewidth=0.8)
+            low, tops = ([float(str(row[f"{column}_{end}"])) for row in mine.values()] for end in ("low", "high"))
+            axes.vlines(at, low, tops, color="black", linewidth=0.8)
+        for x, top, height in zip(at, tops, heights, strict=True):
+            above = {"textcoords": "offset points", "xytext": (0, 2), "ha": "center"}
+            axes.annotate(f"{height:.0f}", (x, top), fontsize=6, **above)
     axes.set_xticks(range(len(cases)), [TITLES[case].replace(" ", "\n", 1) for case in cases])
     axes.set_ylabel(title, fontsize=8)
     axes.tick_params(labelsize=7)

@@ -65,6 +65,13 @@ class BmmCapsules(nn.Module):
         return capsules
 
 
+def zeros(size: int, kernel: int, stride: int) -> nn.Module:
+    """Return the padding that TensorFlow calls SAME: an output of ceil(size / stride), an odd zero at the end."""
+    missing = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    before, after = missing // 2, missing - missing // 2
+    return nn.ZeroPad2d((before, after, before, after))
+
+
 LAYERS: dict[str, Callable[..., nn.Module]] = {"bmm": BmmCapsules, "broadcast": BroadcastCapsules}
 
 
@@ -74,8 +81,12 @@ class PlainNetwork(nn.Module):
     def __init__(self, layer: str, config: "ModelConfig") -> None:
         super().__init__()
         self.primary_dim, self.classes = config.primary_dim, config.classes
+        same = config.padding == "same"
+        wide = config.image_size if same else config.image_size - config.conv_kernel + 1
+        self.pad = zeros(config.image_size, config.conv_kernel, 1) if same else nn.Identity()
         self.conv = nn.Conv2d(config.channels, config.conv_channels, config.conv_kernel)
         self.relu = nn.ReLU()
+        self.pad_primary = zeros(wide, config.primary_kernel, config.primary_stride) if same else nn.Identity()
         self.primary = nn.Conv2d(
             config.conv_channels,
             config.primary_types * config.primary_dim,
@@ -97,7 +108,7 @@ class PlainNetwork(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the primary capsules (B, I, K), ordered by type and place."""
-        features = self.primary(self.relu(self.conv(images)))
+        features = self.primary(self.pad_primary(self.relu(self.conv(self.pad(images)))))
         types = features.view(len(images), -1, self.primary_dim, features.shape[2] * features.shape[3])
         return squash(types.transpose(2, 3).reshape(len(images), -1, self.primary_dim))
 

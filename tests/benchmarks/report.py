@@ -102,8 +102,8 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
         "and batches that are ready-made.",
         "Parts of a step: ms in eager mode, one part waiting for the other, medians of n. Peak memory: highest rise "
         "above what the process holds after its imports, so weights, gradients and Adam's moments are in it.",
-        f"CIFAR10 in Sabour et al. 2017 pads its convolutions, which gives {LOWER_SAME} capsules; this case leaves "
-        f"that out, so 32x32 images and 64 types give 4096, and routing of {LOWER_SAME} is measured alone.",
+        f"The CIFAR10 network has the size of that in Sabour et al. 2017, {LOWER_SAME} primary capsules; decoder and "
+        "routing are those of the others.",
         f"The MNIST network is {RUN} of params.yaml. {setting.words()}",
     ]
     return _markdown(shown) + _notes(notes)

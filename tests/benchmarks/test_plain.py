@@ -32,14 +32,14 @@ def plain_names(model: CapsNet) -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.fixture
-def ours(tiny_model: ModelConfig) -> CapsNet:
+@pytest.fixture(params=["valid", "same"])
+def ours(tiny_model: ModelConfig, request: pytest.FixtureRequest) -> CapsNet:
     torch.manual_seed(0)
-    config = replace(tiny_model, channels=2, routing_iterations=3)
+    config = replace(tiny_model, channels=2, routing_iterations=3, padding=request.param)
     model = CapsNet(config)
     with torch.no_grad():  # capsules of a length at which routing has something to decide
         model.encoder[2].conv.weight.mul_(5)
-        model.class_capsules.weight.mul_(20)
+        model.class_capsules.weight.mul_(8)
     return model
 
 
