@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_trainer import NothingIsRead
 from torch import Generator, Tensor
 from trainings import Data, assert_same_training, killed_after, trainer_on
 
@@ -226,6 +227,17 @@ def test_a_step_gives_the_losses_of_a_loop_over_its_pairs(
                 torch.testing.assert_close(output.reconstruction[pair, which], one_by_one[which][pair])
     assert got["train_mloss"] == pytest.approx(mloss / 32, rel=1e-5)
     assert got["train_rloss"] == (pytest.approx(rloss / 32, rel=1e-5) if model.decoder else None)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_steps_of_an_epoch_of_pairs_read_nothing_from_the_device(
+    decoder: str, field: ModelConfig, separating: TrainingConfig, tiny_data: Data
+) -> None:
+    seed = trainer_on(tiny_data, replace(field, decoder=decoder, batch_norm=True), separating)
+    with NothingIsRead():
+        for epoch in (1, 2):
+            assert list(seed.epoch(epoch, [16, 9, 7], [0.001, 0.002, 0.003], 0.0005)) == [16, 9, 7]
+    assert seed.means().bad_step == -1
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
