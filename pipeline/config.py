@@ -205,9 +205,10 @@ class Rotations(Checked):
 
 
 class Study(Checked):
-    """What a study is called, and its tables, in the order of its page; <study>-<table> is a key of `tables`."""
+    """What a study is called and about, and its tables, in the order of its page; `tables` has <study>-<table>."""
 
     title: str
+    about: str
     tables: Names
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from capsnet.files import write_whole
-from pipeline.config import Params, find, load_params
+from pipeline.config import TUNED, Params, find, load_params
 from pipeline.outputs import METRICS, REPORTS, TABLES
 from pipeline.stage import name_argument, run_stage
 from pipeline.table_config import Benchmarks, Decoders, Robustness, Topologies, factor
-from pipeline.typeset import Cells, latex, markdown, readable, spread
+from pipeline.typeset import Cells, latex, markdown, readable, spread, word
 
 DECODERS = [
     "run", "model", "parameters", "decoder_parameters", "epochs", "seeds", "rloss_mean", "rloss_std", "mloss_mean",
@@ -89,7 +89,7 @@ def topologies(entry: Topologies, params: Params) -> Table:
     for row in rows:
         groups.setdefault(factor(row["settings"], base["settings"], row["run"]), [base]).append(row)
     data = pd.DataFrame(
-        {**row, "factor": name, "value": _word(row["settings"][name]), "difference": _difference(row, base)}
+        {**row, "factor": name, "value": word(row["settings"][name]), "difference": _difference(row, base)}
         for name, members in groups.items()
         for row in _in_order(name, members)
     ).reindex(columns=TOPOLOGIES)
@@ -166,10 +166,16 @@ def read_metrics(study: str, runs: Sequence[str]) -> list[dict[str, Any]]:
     for run in runs:
         path = REPORTS / study / METRICS / f"{run}.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; `dvc repro evaluate@{run}` makes it")
+            raise FileNotFoundError(f"{path}: no such file; `{scored_by(run)}` makes it")
         metrics = json.loads(path.read_text(encoding="utf-8"))
         rows.append({**metrics, "seeds": len(metrics["seeds"]), "seed_list": ", ".join(metrics["seeds"])})
     return rows
+
+
+def scored_by(run: str) -> str:
+    """Return the command that trains and scores a run."""
+    tuned = run.endswith(TUNED)
+    return f"dvc repro evaluate-tuned@{run.removesuffix(TUNED)}" if tuned else f"dvc repro evaluate@{run}"
 
 
 def read_rotations(study: str, run: str) -> pd.DataFrame:
@@ -211,11 +217,6 @@ def _in_order(name: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return members
     return sorted(members, key=lambda row: float(row["settings"][name]))
-
-
-def _word(value: object) -> str:
-    """Return a setting as params.yaml writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:

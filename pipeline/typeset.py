@@ -1,5 +1,6 @@
 """Tables as people read them: rows of cells, header first, as Markdown and as LaTeX."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 Cells = list[list[str]]
 
-NUMBER = re.compile(r"[+−]?[\d.,]+( ± [\d.,]+)?")
+NUMBER = re.compile(r"[+−]?[\d.,]+(e[+-]\d+)?( ± [\d.,]+)?")
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -41,6 +42,17 @@ def spread(mean: float, std: float, digits: int) -> str:
     if pd.isna(mean):
         return ""
     return f"{mean:.{digits}f}" + ("" if pd.isna(std) else f" ± {std:.{digits}f}")
+
+
+def word(value: object) -> str:
+    """Return a setting as params.yaml writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def numeric(cells: Cells) -> list[bool]:
+    """Say of each column whether it holds numbers: those stand to the right, and are sorted by value."""
+    columns = [[row[place] for row in cells[1:]] for place in range(len(cells[0]))]
+    return [all(not cell or NUMBER.fullmatch(cell) for cell in column) for column in columns]
 
 
 def readable(table: pd.DataFrame) -> Cells:
@@ -86,10 +98,7 @@ def read_markdown(text: str) -> Cells:
 def latex(cells: Cells, caption: str, label: str, comments: Sequence[str] = ()) -> str:
     """Return a floating table for a document that loads booktabs; columns of numbers stand to the right."""
     header, *body = [" & ".join(map(escape, row)) + r" \\" for row in cells]
-    columns = [[row[place] for row in cells[1:]] for place in range(len(cells[0]))]
-    alignment = "".join(
-        "r" if all(not cell or NUMBER.fullmatch(cell) for cell in column) else "l" for column in columns
-    )
+    alignment = "".join("r" if number else "l" for number in numeric(cells))
     lines = [
         *(f"% {comment}".replace("\n", " ") for comment in ("Needs \\usepackage{booktabs}.", *comments)),
         r"\begin{table}",

@@ -99,7 +99,13 @@ def tiny_params() -> dict:
         },
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
-        "studies": {"toy": {"title": "Toy", "tables": ["decoders", "benchmarks", "topologies", "robustness"]}},
+        "studies": {
+            "toy": {
+                "title": "Toy",
+                "about": "Squares.",
+                "tables": ["decoders", "benchmarks", "topologies", "robustness"],
+            }
+        },
         "tables": {
             "toy-decoders": {
                 "study": "toy",

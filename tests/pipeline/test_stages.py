@@ -3,6 +3,7 @@
 import importlib
 import json
 import sqlite3
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -57,16 +58,24 @@ def there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return finished
 
 
-def test_all_stages_leave_a_page_with_every_run_and_no_outside_address(there: Path) -> None:
-    page = (there / REPORTS / "index.html").read_text()
-    assert all(run in page for run in [*VARIANTS, "toy-tuned"])
-    assert page.count("data:image/png;base64,") >= 6
-    assert "http://" not in page
-    assert "https://" not in page
+def test_all_stages_leave_a_page_and_a_readme_with_every_run_and_picture(there: Path) -> None:
+    page, readme = (there / REPORTS / "index.html").read_text(), (there / REPORTS / "README.md").read_text()
+    assert all(run in text for run in [*VARIANTS, "toy-tuned"] for text in (page, readme))
+    pictures = [path.relative_to(there / REPORTS).as_posix() for path in (there / REPORTS).rglob("*.png")]
+    assert page.count("data:image/webp;base64,") == len(pictures) >= 6
+    assert all(f'"{picture}"' in text for picture in pictures for text in (page, readme))
+
+
+def test_the_page_links_to_the_experiment_that_has_the_runs(there: Path) -> None:
+    page = unescape((there / REPORTS / "index.html").read_text())
+    store = sqlite3.connect(there / "mlflow.db")
+    for run in [*VARIANTS, "toy-tuned"]:
+        ((experiment,),) = store.execute("select distinct experiment_id from runs where name = ?", [run]).fetchall()
+        assert f"/#/experiments/{experiment}/runs?searchFilter=attributes.run_name%20%3D%20%27{run}%27" in page
 
 
 def test_a_note_about_the_data_reaches_tables_and_page(there: Path) -> None:
-    for path in ("tables/decoders.md", "tables/benchmarks.md", "index.html"):
+    for path in ("tables/decoders.md", "tables/benchmarks.md", "index.html", "README.md"):
         assert "made for a test" in (there / REPORTS / path).read_text(), path
 
 

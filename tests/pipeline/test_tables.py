@@ -1,75 +1,26 @@
 """Tables: their kinds on metrics made by hand, and as Markdown and LaTeX that hold whatever a cell says."""
 
 import importlib
-import json
 import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_study import FOLDER, PAIRS, write_metrics, write_rotations
 from ruamel.yaml import YAML
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import Params, load_params
-from pipeline.report import page
 from pipeline.stage import run_stage
 from pipeline.table_config import KINDS
 from pipeline.tables import BUILDERS, build
 from pipeline.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
 
-FOLDER = Path("reports/toy")
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-
-
-def write_metrics(
-    name: str,
-    accuracies: list[float],
-    ensemble: float | None = None,
-    pairs: dict[str, float] | None = None,
-    **settings: Any,
-) -> None:
-    """Write what `evaluate` says about a run."""
-    metrics: dict[str, Any] = {
-        "run": name,
-        "model": "FC",
-        "dataset": "squares",
-        "note": "made & 100 % by hand",
-        "test_images": 1200,
-        "parameters": 12345,
-        "decoder_parameters": 345,
-        "epochs": 2,
-        "settings": TINY | settings,
-        "seeds": {str(seed): {"accuracy": accuracy} for seed, accuracy in enumerate(accuracies)},
-        "hardware": "a slide rule",
-        "python": "3",
-        "torch": "2",
-        "rloss_mean": 20.0,
-        "mloss_mean": 0.005,
-        "accuracy_mean": float(np.mean(accuracies)),
-    }
-    if len(accuracies) > 1:
-        metrics |= {"rloss_std": 1.0, "mloss_std": 0.001, "accuracy_std": float(np.std(accuracies, ddof=1))}
-    if ensemble is not None:
-        metrics["ensemble"] = {"size": len(accuracies), "accuracy": ensemble}
-    if pairs is not None:
-        metrics["pairs"] = pairs
-    path = FOLDER / "metrics" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(metrics))
-
-
-def write_rotations(name: str, accuracies: dict[int, tuple[float, ...]]) -> None:
-    rows = [
-        {"seed": seed, "degrees": degrees, "accuracy": accuracy}
-        for degrees, of_seeds in accuracies.items()
-        for seed, accuracy in enumerate(of_seeds)
-    ]
-    pd.DataFrame(rows).to_csv(FOLDER / "metrics" / f"{name}-robustness.csv", index=False)
 
 
 def with_entry(kind: str, **changes: Any) -> Params:
@@ -88,7 +39,7 @@ def scored(project: Path) -> Path:
     write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
     write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
     write_metrics("toy-tuned", [97.0, 97.0])
-    write_metrics("toy-pairs", [70.0, 74.0], pairs={"number": 2400, "image_accuracy_mean": 84.25}, task="separate")
+    write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
     write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
     return project
 
@@ -315,21 +266,6 @@ def test_what_is_not_there_is_named_with_what_makes_it(
         run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
-
-
-def test_a_page_shows_the_tables_of_its_study_and_each_note_once(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = tiny_params()
-    values["studies"]["toy"]["tables"] = ["robustness", "benchmarks"]
-    values["tables"] = {name: values["tables"][name] for name in ("toy-robustness", "toy-benchmarks")}
-    values |= {"figures": {}, "compare": {}, "tune": {}}
-    write_params(scored, values)
-    for name in values["tables"]:
-        importlib.import_module("pipeline.tables").main([name])
-    text = page("toy", load_params())
-    assert re.findall("<h2>Table: (.*)</h2>", text) == ["robustness", "benchmarks"]
-    assert "What came out" not in text
-    assert text.count("a slide rule") == 1
-    assert text.count("made &amp; 100 % by hand") == 1
 
 
 def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:

@@ -1,0 +1,231 @@
+"""What the page of a study says, gathered from declared files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pandas as pd
+
+from pipeline.config import Params, Tune, read_yaml
+from pipeline.drawing.drawing import INDEX
+from pipeline.embedding import Embedded, moving, still
+from pipeline.findings import FINDINGS, search_plots
+from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
+from pipeline.table_config import Topologies
+from pipeline.tables import read_metrics, scored_by
+from pipeline.typeset import Cells, read_markdown, word
+
+# Where `make ui` serves the store that the stages make. There the experiment of params.yaml is the first: MLflow's own
+# is number 0, and its pages take a number only.
+MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs?searchFilter="
+# The files of a picture by their suffix, as the page calls them.
+FILES = {".png": "PNG", ".pdf": "PDF", ".csv": "numbers (CSV)", ".gif": "in motion (GIF)"}
+
+
+class TableShown(NamedTuple):
+    """A table as people read it, with what was found in it and what must be known to read it."""
+
+    kind: str
+    title: str
+    command: str
+    cells: Cells
+    notes: list[str]
+    findings: list[str]
+
+
+class FigureShown(NamedTuple):
+    """One picture; `files` are the paths of its files from the page, by what the page calls them."""
+
+    title: str
+    caption: str
+    image: Embedded
+    motion: Embedded | None
+    files: dict[str, str]
+
+
+class SetShown(NamedTuple):
+    """The pictures of one stage, and what holds for all of them."""
+
+    name: str
+    title: str
+    command: str
+    note: str
+    runs: Sequence[str]
+    figures: list[FigureShown]
+
+
+class SearchShown(NamedTuple):
+    """What a search found."""
+
+    name: str
+    command: str
+    entry: Tune
+    best: dict[str, Any]
+    trials: Cells
+    figures: list[FigureShown]
+
+
+class RunShown(NamedTuple):
+    """A run, what makes it, and where MLflow shows it."""
+
+    name: str
+    model: str
+    command: str
+    condition: str  # for the search field of MLflow
+    link: str
+    settings: dict[str, str]
+
+
+class Page(NamedTuple):
+    """A study."""
+
+    study: str
+    title: str
+    about: str
+    experiment: str
+    tables: list[TableShown]
+    sets: list[SetShown]
+    searches: list[SearchShown]
+    runs: list[RunShown]
+    differing: Cells
+    settings: Cells
+    data: Cells
+
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """What makes each part, and what that is."""
+        return [
+            (f"dvc repro report@{self.study}", "everything on this page"),
+            *((each.command, f"table: {each.title}") for each in self.tables),
+            *((each.command, f"figures: {each.title}") for each in self.sets),
+            *((each.command, f"search: {each.name}") for each in self.searches),
+            *((f"dvc repro prepare@{name}", f"data: {name}") for name, *_ in self.data[1:]),
+        ]
+
+    @property
+    def width(self) -> int:
+        """The longest command's number of characters."""
+        return max(len(command) for command, _ in self.commands)
+
+
+def gather(study: str, params: Params) -> Page:
+    """Return what the page of a study says. Raises FileNotFoundError naming the stage that makes what is missing."""
+    entry = params.studies[study]
+    tables = [table(study, kind, params) for kind in entry.tables]
+    compared = [("compare", name, each.runs) for name, each in params.compare.items() if each.study == study]
+    figures = [("figures", name, (each.run,)) for name, each in params.figures.items() if each.study == study]
+    sets = [picture_set(study, stage, name, runs, params) for stage, name, runs in (*compared, *figures)]
+    searches = [search(study, name, each) for name, each in params.tune.items() if each.study == study]
+    metrics = read_metrics(study, shown_runs(study, sets, params))
+    runs = [run(row) for row in metrics]
+    return Page(
+        study=study,
+        title=entry.title,
+        about=entry.about,
+        experiment=params.tracking.experiment,
+        tables=tables,
+        sets=sets,
+        searches=searches,
+        runs=runs,
+        differing=differing(runs),
+        settings=all_settings(runs),
+        data=data_table(metrics),
+    )
+
+
+def shown_runs(study: str, sets: Sequence[SetShown], params: Params) -> list[str]:
+    """Return the runs behind tables and pictures, in the order of params.yaml, tuned ones last."""
+    shown = {name for each in sets for name in each.runs}
+    for kind in params.studies[study].tables:
+        entry = params.tables[f"{study}-{kind}"]
+        shown |= {*entry.runs, *getattr(entry, "ensembles", ())}
+        shown |= {entry.base} if isinstance(entry, Topologies) else set()
+    return [name for name in params.studies_of_runs if name in shown]
+
+
+def table(study: str, kind: str, params: Params) -> TableShown:
+    """Return a table of a study."""
+    name = f"{study}-{kind}"
+    command = f"dvc repro tables@{name}"
+    folder = REPORTS / study / TABLES
+    text = existing(folder / f"{kind}.md", command).read_text(encoding="utf-8")
+    # Only what is empty is nothing: a setting may be called "null".
+    path = existing(folder / f"{kind}.csv", command)
+    data = pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values="")
+    entry = params.tables[name]
+    notes = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
+    return TableShown(kind, entry.title, command, read_markdown(text), notes, FINDINGS[kind](data, entry))
+
+
+def picture_set(study: str, stage: str, name: str, runs: Sequence[str], params: Params) -> SetShown:
+    """Return the pictures that a stage drew of runs, as it lists them."""
+    command = f"dvc repro {stage}@{name}"
+    folder = REPORTS / study / FIGURES / name
+    told = json.loads(existing(folder / INDEX, command).read_text(encoding="utf-8"))
+    title = f"{', '.join(params.runs[each].label for each in runs)} on {told['dataset']}"
+    figures = [figure(folder / each["name"], each["title"], each["caption"], command) for each in told["figures"]]
+    return SetShown(name, title, command, told["note"], runs, figures)
+
+
+def figure(stem: Path, title: str, caption: str, command: str) -> FigureShown:
+    """Return a picture with all that lies beside it: reports/<study>/<stem>.png and the like."""
+    image = still(existing(Path(f"{stem}.png"), command))
+    there = {suffix: path for suffix in FILES if (path := Path(f"{stem}{suffix}")).is_file()}
+    motion = moving(there[".gif"]) if ".gif" in there else None
+    files = {FILES[suffix]: quote("/".join(path.parts[2:])) for suffix, path in there.items()}
+    return FigureShown(title, caption, image, motion, files)
+
+
+def search(study: str, name: str, entry: Tune) -> SearchShown:
+    """Return what a search found, with its plots."""
+    command = f"dvc repro tune@{name}"
+    folder = REPORTS / study / TUNING / name
+    best = read_yaml(existing(folder / "best.yaml", command))
+    trials = pd.read_csv(existing(folder / "trials.csv", command))
+    plots = search_plots(trials, best["trial"])
+    figures = [figure(folder / plot, title, caption, command) for plot, title, caption in plots]
+    cells = [list(trials.columns), *([_short(value) for value in row] for row in trials.to_numpy().tolist())]
+    return SearchShown(name, command, entry, best, cells, figures)
+
+
+def run(metrics: dict[str, Any]) -> RunShown:
+    """Return a run as it was scored."""
+    name = metrics["run"]
+    condition = f"attributes.run_name = '{name}'"
+    seeds = [int(seed) for seed in metrics["seed_list"].split(", ")]
+    settings = {key: word(value) for key, value in {**metrics["settings"], "seeds": seeds}.items() if key != "study"}
+    return RunShown(name, metrics["model"], scored_by(name), condition, MLFLOW + quote(condition), settings)
+
+
+def differing(runs: Sequence[RunShown]) -> Cells:
+    """Return the settings in which runs differ, a row a run."""
+    keys = [key for key, *values in all_settings(runs)[1:] if len(set(values)) > 1]
+    return [["Run", *keys], *([each.name, *(each.settings.get(key, "") for key in keys)] for each in runs)]
+
+
+def all_settings(runs: Sequence[RunShown]) -> Cells:
+    """Return every setting in every run, a row a setting; one that a run was scored without is empty there."""
+    keys = dict.fromkeys(key for each in runs for key in each.settings)
+    return [
+        ["Setting", *(each.name for each in runs)],
+        *([key, *(r.settings.get(key, "") for r in runs)] for key in keys),
+    ]
+
+
+def data_table(metrics: Sequence[dict[str, Any]]) -> Cells:
+    """Return the data sets that runs were scored on, with what is not exact about any."""
+    rows = dict.fromkeys((row["dataset"], f"{row['test_images']:,}", row["note"] or "none") for row in metrics)
+    return [["Data", "Test images", "Note"], *map(list, rows)]
+
+
+def existing(path: Path, command: str) -> Path:
+    """Return the path of a file. Raises FileNotFoundError naming the command that makes it if it is not there."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `{command}` makes it")
+    return path
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.4g}"

@@ -1,0 +1,42 @@
+// Sorts a table by the column whose header is pressed: up, down, and back to the order that the page came in.
+// Without this script everything is there, and stays in that order.
+"use strict";
+
+const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
+
+// What a cell is sorted by: "1,411,344" and "96.81 ± 0.64" by their first number, which may have a minus sign.
+function value(cell, numeric) {
+  const text = cell.textContent.trim();
+  return numeric ? parseFloat(text.replaceAll(",", "").replace("−", "-")) : text;
+}
+
+function compare(one, other) {
+  return typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true });
+}
+
+function sort(rows, column, numeric, order) {
+  if (order === "none") return rows;
+  const filled = (row) => row.cells[column].textContent.trim() !== "";
+  const sign = order === "ascending" ? 1 : -1;
+  const known = rows.filter(filled);
+  known.sort((a, b) => sign * compare(value(a.cells[column], numeric), value(b.cells[column], numeric)));
+  return [...known, ...rows.filter((row) => !filled(row))]; // empty cells are last in either order
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const headers = [...table.tHead.rows[0].cells];
+  for (const [column, header] of headers.entries()) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...header.childNodes);
+    header.append(button);
+    button.addEventListener("click", () => {
+      const order = NEXT[header.getAttribute("aria-sort") ?? "none"];
+      for (const each of headers) each.removeAttribute("aria-sort");
+      if (order !== "none") header.setAttribute("aria-sort", order);
+      body.append(...sort(rows, column, header.classList.contains("number"), order));
+    });
+  }
+}
