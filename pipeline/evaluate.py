@@ -59,7 +59,8 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     if run.task == "separate":
         more["pairs"] = _about_pairs(seeds, len(labels))
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    metrics = {**_facts(name, run, data, models[next(iter(models))]), **summary(seeds), **more, **environment}
+    first_model, *_ = models.values()
+    metrics = {**_facts(name, run, data, first_model), **summary(seeds), **more, **environment}
     confusion = [
         {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
         for seed, scores in seeds.items()
@@ -78,7 +79,8 @@ def _score(models: "Mapping[int, CapsNet]", data: Prepared) -> Scored:
 def _score_pairs(models: "Mapping[int, CapsNet]", data: Prepared, pairing: Pairing) -> Scored:
     from capsnet.separation import evaluate_pairs, fixed_pairs
 
-    pairs = fixed_pairs(next(iter(models.values())), data.images, data.labels, **pairing.model_dump())
+    first, *_ = models.values()
+    pairs = fixed_pairs(first, data.images, data.labels, **pairing.model_dump())
     seeds = {seed: evaluate_pairs(model, data.images, data.labels, pairs) for seed, model in models.items()}
     return Scored(seeds, data.labels[pairs.places])
 
