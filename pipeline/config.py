@@ -36,7 +36,17 @@ TUNED = "-tuned"
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
-Picture = Literal["curves", "reconstructions", "pairs"]  # the keys of pipeline.figures.PICTURES
+# The keys of pipeline.figures.PICTURES.
+Picture = Literal[
+    "curves",
+    "reconstructions",
+    "rotation",
+    "rotation-classes",
+    "rotation-accuracy",
+    "perturbation",
+    "perturbation-classes",
+    "pairs",
+]
 OF_PAIRS = ("curves", "pairs")  # those of a run whose task is to separate pairs
 
 # Where params.yaml offers several models, and the key that chooses.

@@ -9,7 +9,12 @@ from pipeline.config import find, load_params
 from pipeline.drawing.curves import curves
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.pairs import pairs
+from pipeline.drawing.perturbation import perturbation
+from pipeline.drawing.perturbation_classes import perturbation_classes
 from pipeline.drawing.reconstructions import reconstructions
+from pipeline.drawing.rotation import rotation
+from pipeline.drawing.rotation_accuracy import rotation_accuracy
+from pipeline.drawing.rotation_classes import rotation_classes
 from pipeline.drawing.stage import publish, subjects
 from pipeline.drawing.subject import Subject
 from pipeline.stage import name_argument, run_stage
@@ -17,6 +22,11 @@ from pipeline.stage import name_argument, run_stage
 PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
     "reconstructions": lambda subject: reconstructions([subject]),
+    "rotation": rotation,
+    "rotation-classes": rotation_classes,
+    "rotation-accuracy": rotation_accuracy,
+    "perturbation": perturbation,
+    "perturbation-classes": perturbation_classes,
     "pairs": pairs,
 }
 

@@ -50,7 +50,7 @@ def first_pairs(subject: Subject) -> "TakenApart":
     from capsnet.explain.pairs import TakenApart, take_apart
     from capsnet.separation import fixed_pairs
 
-    model, images, labels = subject.model, subject.test.images, subject.test.labels
+    model, images, labels = subject.model_with_decoder("pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **subject.test_pairs.model_dump())
     blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
     seen = [take_apart(model, images, labels, Pairs(*block)) for block in blocks]

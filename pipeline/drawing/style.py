@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 # Okabe and Ito 2008: told apart with any colour vision; line styles repeat the message in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F0E442", "#000000")
 STYLES = ("-", "--", "-.", ":")
-WRONG = "#D55E00"
+RIGHT, WRONG = "#0072B2", "#D55E00"
+BEHIND = "#BBBBBB"  # what is there to compare with
+GREY = "#777777"  # words that matter less
 COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column, and of both
 
 
@@ -29,3 +31,12 @@ def plain_axes(axes: "Axes") -> None:
 def first_of_each_class(labels: np.ndarray, at_most: int = 10) -> list[int]:
     """Return the index of the first image of each class: a choice that nobody made by eye."""
     return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:at_most]]
+
+
+def example(labels: np.ndarray) -> int:
+    """Return the index of the image that is shown alone: the first 2, as in the studies, if there are ten classes.
+
+    Otherwise it is the first image of the first class.
+    """
+    first = first_of_each_class(labels)
+    return first[2 if len(first) == 10 else 0]

@@ -1,7 +1,7 @@
 """What is drawn: the networks of one run and its test images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,21 @@ class Subject(NamedTuple):
     def test_pairs(self) -> Pairing:
         """The pairs of test images that the run is scored on, if it separates pairs."""
         return load_params().test_pairs
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the first seed was trained with."""
+        from capsnet.checkpoint import read_facts
+
+        settings: dict[str, Any] = read_facts(next(iter(self.models.values())))["settings"]
+        return settings
+
+    def model_with_decoder(self, picture: str) -> "CapsNet":
+        """Return `model` for a picture of reconstructions. Raises ValueError naming the run if it has no decoder."""
+        model = self.model
+        if model.decoder is None:
+            raise ValueError(f"{picture}: {self.run}: got a network without a decoder, expected one with")
+        return model
 
     @property
     def history(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 from tiny_project import VARIANTS, make_project, tiny_params, write_params
 
@@ -224,6 +225,12 @@ def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_no
         assert (folder / f"{figure['name']}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{figure['name']}.pdf").read_bytes().startswith(b"%PDF")
         assert figure["caption"].endswith(".")
+
+
+def test_a_turning_image_moves_through_every_angle_that_the_numbers_have(there: Path) -> None:
+    folder = there / REPORTS / "figures/squares"
+    with Image.open(folder / "rotation.gif") as film:
+        assert film.n_frames == pd.read_csv(folder / "rotation.csv")["degrees"].nunique() == 72
 
 
 def test_tensorboard_has_event_files_for_each_seed(there: Path) -> None:

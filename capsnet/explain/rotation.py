@@ -1,0 +1,43 @@
+"""What a network makes of pictures that are turned round.
+
+Axes: N images, A angles, C channels, H height and width, S side of what the network sees, J classes.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from capsnet.data.rotation import rotate
+from capsnet.evaluation import evaluate, seen
+from capsnet.model import CapsNet
+
+
+class Turned(NamedTuple):
+    """One image at several angles: what the network sees, and what it makes of that."""
+
+    images: Float[Tensor, "A C S S"]
+    lengths: Float[Tensor, "A J"]
+    reconstructions: Float[Tensor, "A C S S"] | None  # of the longest capsule; None without a decoder
+
+    @property
+    def predicted(self) -> list[int]:
+        """The class of the longest capsule at each angle."""
+        return [int(label) for label in self.lengths.argmax(1)]
+
+
+@torch.no_grad()
+def turn(model: CapsNet, image: UInt8[Tensor, "C H H"], angles: Sequence[int]) -> Turned:
+    """Show a network one image turned counter-clockwise by each of `angles` in degrees."""
+    images = seen(model, torch.cat([rotate(image[None], float(angle)) for angle in angles]))
+    output = model(images)
+    return Turned(images, output.lengths, output.reconstruction)
+
+
+def confusions(
+    model: CapsNet, images: UInt8[Tensor, "N C H H"], labels: Int64[Tensor, " N"], angles: Sequence[int]
+) -> Int64[Tensor, "A J J"]:
+    """Count images of class [row] that are taken for class [column], all turned by each of `angles` in degrees."""
+    return torch.stack([evaluate(model, rotate(images, float(angle)), labels).confusion for angle in angles])

@@ -1,0 +1,177 @@
+"""Every dimension of a class capsule moved, as in Sabour et al. 2017, figure 4, and what that does, measured.
+
+Axes: B images, D pose size, S steps, M measures, C channels, H W height and width.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.style import GREY, displayable, example
+from pipeline.drawing.subject import Subject
+from pipeline.drawing.words import listed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REACH, STEPS = 0.25, 11  # steps of 0.05 from -0.25 to 0.25: Sabour et al. 2017, section 5.1
+# By how much a measure has to change for a dimension to be named after it.
+NAMEABLE = 1
+SPREAD = f"{NAMEABLE} standard deviation of the test images of the class (moved about as in training)"
+TRIED = 20  # images of a class on which it is seen whether a dimension does the same to all
+
+
+class Moved(NamedTuple):
+    """What moving each dimension of its class capsule does to the first test image of a class."""
+
+    truth: int
+    images: np.ndarray  # D S C H W, values from 0 to 1
+    changes: np.ndarray  # D M, from the first step to the last
+    deviations: np.ndarray  # D M, the same in standard deviations of the class
+    agreeing: np.ndarray  # D M, share of test images of the class that change in the same direction
+
+    @property
+    def named(self) -> dict[int, int]:
+        """The measure that each dimension changes most, of dimensions that change one by `NAMEABLE`."""
+        best = np.abs(self.deviations).argmax(1)
+        return {d: int(m) for d, m in enumerate(best) if abs(self.deviations[d, m]) >= NAMEABLE}
+
+    @property
+    def strongest(self) -> list[int]:
+        """For each measure that dimensions are named after, the one that changes it most; the strongest comes first."""
+        first: dict[int, int] = {}
+        for dimension, measure in sorted(self.named.items(), key=lambda pair: -abs(self.deviations[pair])):
+            first.setdefault(measure, dimension)
+        return list(first.values())
+
+    def name(self, dimension: int) -> str:
+        """Say what a dimension does: slant +12.3°."""
+        from capsnet.explain.shape import MEASURES
+
+        if dimension not in self.named:
+            return "little"
+        best = self.named[dimension]
+        measure, unit = list(MEASURES.items())[best]
+        return f"{measure} {signed(self.changes[dimension, best], 1)}{'' if unit == '°' else ' '}{unit}"
+
+
+def perturbation(subject: Subject) -> Drawing:
+    """Draw all dimensions of the first seed's capsule of one test image, and what each does."""
+    truth = int(subject.labels[example(subject.labels)])
+    (moved,) = move_dimensions(subject, "perturbation", [truth])
+    caption = (
+        f"The class capsule of the first test image of class {subject.named(truth)}, decoded by the first seed of "
+        f"{subject.label} while one dimension at a time is moved by −{REACH} to {REACH}. " + describe(moved)
+    )
+    figure = draw_dimensions(moved)
+    return Drawing(
+        "perturbation", "Each dimension of a capsule moved", caption, figure, as_table([moved], subject.named)
+    )
+
+
+def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> list[Moved]:
+    """Move every dimension of the capsule of `classes`, for the first test image of each, and measure what it does.
+
+    Raises ValueError naming the run if it has no decoder.
+    """
+    import torch
+
+    from capsnet.evaluation import seen
+    from capsnet.explain.perturbation import changes, perturb, spread
+
+    model = subject.model_with_decoder(picture)
+    test, settings = subject.test, subject.settings
+    cut = (test.manifest.image_size - model.config.image_size) // 2
+    with torch.no_grad():
+        spreads = spread(seen(model, test.images), test.labels, test.manifest.classes, (settings["max_shift"], cut))
+    moved = []
+    for truth in classes:
+        chosen = torch.from_numpy(np.flatnonzero(subject.labels == truth)[:TRIED]).to(test.images.device)
+        with torch.no_grad():
+            capsules = model(seen(model, test.images[chosen])).capsules
+        labels = test.labels[chosen]
+        images = perturb(model, capsules[:1], labels[:1], torch.linspace(-REACH, REACH, STEPS).to(capsules))[0]
+        changed = changes(model, capsules, labels, REACH)
+        agreeing = (changed.sign() == changed[0].sign()).double().mean(0)
+        measured = (images, changed[0], changed[0] / spreads[truth], agreeing)
+        moved.append(Moved(truth, *(values.cpu().numpy() for values in measured)))
+    return moved
+
+
+def describe(moved: Moved) -> str:
+    """Say how many dimensions can be named, which are strongest, and whether that holds for other images."""
+    named, strongest = moved.named, moved.strongest
+    if not named:
+        return f"None changes any measure of the shape by {SPREAD}."
+    others = "" if len(named) == len(moved.images) else "; every other changes little"
+    effects = listed([f"{moved.name(dimension)} by dimension {dimension}" for dimension in strongest])
+    agreeing = 100 * np.mean([moved.agreeing[pair] for pair in named.items()])
+    return (
+        f"{len(named)} of {len(moved.images)} change a measure of the shape by {SPREAD} or more, and are named after "
+        f"the one that they change most{others}. Strongest: {effects}. Over the first test images of the class, at "
+        f"most {TRIED}, {agreeing:.0f} % of the named changes have the same direction."
+    )
+
+
+def as_table(classes: Sequence[Moved], named: Callable[[int], str]) -> pd.DataFrame:
+    """Return every measure of every dimension of every class, a row each."""
+    from capsnet.explain.shape import MEASURES
+
+    return pd.DataFrame(
+        {
+            "class": named(moved.truth),
+            "dimension": dimension,
+            "measure": measure,
+            "unit": unit,
+            "change": moved.changes[dimension, place],
+            "change_in_deviations": moved.deviations[dimension, place],
+            "same_direction": moved.agreeing[dimension, place],
+        }
+        for moved in classes
+        for dimension in range(len(moved.images))
+        for place, (measure, unit) in enumerate(MEASURES.items())
+    )
+
+
+def draw_dimensions(moved: Moved) -> "Figure":
+    """Draw a row a dimension and a column a step; what changes little has a grey name."""
+    from matplotlib.figure import Figure
+
+    dimensions = range(len(moved.images))
+    left, top, tile = 0.5, 0.4, 0.28
+    width, height = left + STEPS * tile + 1.4, top + len(dimensions) * tile + 0.15
+    figure = Figure(figsize=(width, height))
+    box = (left / width, 0.15 / height, STEPS * tile / width, len(dimensions) * tile / height)
+    axes = figure.add_axes(box)
+    axes.set_xlabel("moved by", fontsize=8)
+    axes.set_ylabel("dimension", fontsize=8)
+    extent = (0, STEPS, len(dimensions), 0)
+    axes.imshow(displayable(tiled(moved.images)), "gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+    offsets = np.linspace(-REACH, REACH, STEPS)
+    axes.set_xticks(np.arange(STEPS) + 0.5, [signed(offset, 2) if offset else "0" for offset in offsets], fontsize=6)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_yticks([d + 0.5 for d in dimensions], [str(d) for d in dimensions], fontsize=7)
+    for dimension in dimensions:
+        colour = "black" if dimension in moved.named else GREY
+        place = (STEPS + 0.2, dimension + 0.5)
+        axes.annotate(moved.name(dimension), place, va="center", fontsize=7, color=colour, annotation_clip=False)
+    axes.annotate("what changes most", (STEPS + 0.2, -0.3), fontsize=8, annotation_clip=False)
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def tiled(images: np.ndarray) -> np.ndarray:
+    """Lay images (rows, columns, C, H, W) out as one picture (C, rows (H + 1), columns (W + 1)) with white between."""
+    padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
+    rows, columns, channels, height, width = padded.shape
+    return padded.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+
+
+def signed(value: float, places: int) -> str:
+    """Write a number with its sign."""
+    return f"{value:+.{places}f}".replace("-", "−")

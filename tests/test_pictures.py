@@ -1,0 +1,76 @@
+"""What pictures of turned images and moved capsules find, on numbers that can be looked through.
+
+Axes: A angles, D pose size, J classes, M measures, R seeds.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from capsnet.explain.shape import MEASURES
+from pipeline.drawing.perturbation import Moved, tiled
+from pipeline.drawing.rotation import DEGREES, describe, pieces
+from pipeline.drawing.rotation_accuracy import accuracies, most_taken, percent
+from pipeline.drawing.style import example
+from pipeline.drawing.subject import Subject
+from pipeline.drawing.words import stretches
+
+
+def test_the_image_shown_alone_is_the_first_2_of_ten_classes_and_else_the_first_of_the_first_class() -> None:
+    assert example(np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 2])) == 7
+    assert example(np.array([2, 1, 0, 2, 1, 0])) == 2
+
+
+def test_a_picture_of_reconstructions_of_a_network_without_a_decoder_is_refused_by_the_name_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Subject, "model", SimpleNamespace(decoder=None))
+    with pytest.raises(ValueError, match="rotation: toy-fc: got a network without a decoder, expected one with"):
+        Subject("toy-fc", "FC", None).model_with_decoder("rotation")
+
+
+def test_a_turn_is_told_by_where_each_class_wins() -> None:
+    lengths = np.full((len(DEGREES), 3), 0.1)
+    lengths[:, 1] = 0.5
+    lengths[10:37, 1], lengths[10:37, 2], lengths[20, 2] = 0.2, 0.6, 0.75
+    told = describe(lengths, 1, ("a", "b", "c"))
+    assert told.startswith("It is recognised from 185° through 0° to 45° (at most 0.50, at 0°); ")
+    assert "; it is taken for c from 50° to 180° (at most 0.75, at 100°)." in told
+    assert told.endswith("Upside down it is taken for c (0.60).")
+    assert describe(lengths, 0, ("a", "b", "c")).startswith("It is recognised at no angle; it is taken for b ")
+
+
+def test_all_angles_have_a_place_on_the_axis_once() -> None:
+    predicted = [1] * 10 + [2] * 60 + [1, 1]
+    drawn = sorted(piece for stretch in stretches(predicted) for piece in pieces(stretch))
+    assert drawn == [(0, 47.5), (47.5, 347.5), (347.5, 360)]
+    assert pieces(stretches([3] * len(DEGREES))[0]) == [(0, 360)]
+
+
+def test_accuracies_and_shares_are_those_counted_by_hand() -> None:
+    confusion = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    assert accuracies(np.stack([confusion, confusion.T])[:, None]).tolist() == [[87.5], [87.5]]
+    assert percent(confusion).tolist() == [[75, 25, 0], [0, 100, 0], [0, 0, 0]]
+    assert most_taken(percent(confusion)) == {0: 1}
+
+
+def test_a_dimension_is_named_after_what_it_changes_most_against_the_spread_and_else_changes_little() -> None:
+    changes = np.zeros((3, len(MEASURES)))
+    deviations = np.zeros_like(changes)
+    slant, height = list(MEASURES).index("slant"), list(MEASURES).index("height")
+    changes[0, [slant, height]], deviations[0, [slant, height]] = (-12.34, 5.0), (-3.0, 2.0)
+    changes[1, slant], deviations[1, slant] = 16.0, 4.0
+    changes[2, height], deviations[2, height] = 9.0, 0.9
+    moved = Moved(0, np.zeros((3, 2, 1, 4, 4)), changes, deviations, np.ones_like(changes))
+    assert [moved.name(dimension) for dimension in range(3)] == ["slant −12.3°", "slant +16.0°", "little"]
+    assert moved.strongest == [1]
+
+
+def test_pictures_lie_row_by_row_and_column_by_column_with_white_between() -> None:
+    images = np.arange(2 * 3 * 1 * 4 * 5).reshape(2, 3, 1, 4, 5)
+    mosaic = tiled(images)
+    assert mosaic.shape == (1, 2 * 5, 3 * 6)
+    assert (mosaic[:, 5:9, 12:17] == images[1, 2]).all()
+    assert (mosaic[0, 4] == 1).all()
+    assert (mosaic[0, :, 5] == 1).all()
