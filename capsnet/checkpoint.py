@@ -25,8 +25,7 @@ STATE = "training state"
 
 def save_model(path: Path, model: CapsNet, facts: Mapping[str, Any]) -> None:
     """Write weights, architecture and `facts`, whatever JSON can hold, to `path`: whole or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _write(path, tensors, {"kind": MODEL, "config": asdict(model.config), **facts})
+    write_tensors(path, model.state_dict(), {"kind": MODEL, "config": asdict(model.config), **facts})
 
 
 def load(path: str | Path) -> CapsNet:
@@ -34,7 +33,7 @@ def load(path: str | Path) -> CapsNet:
 
     Raises ValueError for anything that is not a model file of this library, FileNotFoundError if there is none.
     """
-    header, tensors = _read(Path(path), MODEL)
+    header, tensors = read_tensors(Path(path), MODEL)
     try:
         config = header["config"]
         model = CapsNet(ModelConfig(**{**config, "decoder_hidden": tuple(config["decoder_hidden"])}))
@@ -57,8 +56,7 @@ def save_state(
     path: Path, tensors: Mapping[str, Tensor], belongs_to: Mapping[str, Any], history: list[dict[str, Any]]
 ) -> None:
     """Write a training state; an OSError (a full disk, say) leaves the previous state at `path` whole."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _write(path, tensors, {"kind": STATE, "belongs_to": belongs_to, "history": history})
+    write_tensors(path, tensors, {"kind": STATE, "belongs_to": belongs_to, "history": history})
 
 
 def load_state(path: Path, belongs_to: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -67,7 +65,7 @@ def load_state(path: Path, belongs_to: Mapping[str, Any]) -> tuple[dict[str, Ten
     Raises ValueError if it is no training state, or one of another configuration than `belongs_to`; the number of
     epochs may have grown, for that is how a finished training is continued.
     """
-    header, tensors = _read(path, STATE)
+    header, tensors = read_tensors(path, STATE)
     ours = json.loads(json.dumps(belongs_to))
     theirs = header["belongs_to"]
     for key in sorted(ours.keys() | theirs.keys()):
@@ -86,11 +84,14 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         return list(_header(path, file, STATE)["history"])
 
 
-def _write(path: Path, tensors: dict[str, Tensor], header: Mapping[str, Any]) -> None:
-    write_whole(path, save(tensors, {HEADER: json.dumps(header)}))
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a header, whose `kind` says what they are, whole or not at all."""
+    on_the_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(on_the_cpu, {HEADER: json.dumps(header)}))
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the header and the tensors of a file of this `kind`. Raises ValueError if it is none."""
     with _open(path) as file:
         header = _header(path, file, kind)
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

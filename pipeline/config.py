@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, Strict, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -27,6 +27,7 @@ from pipeline.data_config import FORMATS, Dataset
 from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
+    from capsnet.explain.primary import PrimaryTraining
     from capsnet.model import ModelConfig
     from capsnet.training import TrainingConfig
 
@@ -36,8 +37,7 @@ TUNED = "-tuned"
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
-# The keys of pipeline.figures.PICTURES.
-Picture = Literal[
+Picture = Literal[  # the keys of pipeline.figures.PICTURES
     "curves",
     "reconstructions",
     "rotation",
@@ -45,9 +45,13 @@ Picture = Literal[
     "rotation-accuracy",
     "perturbation",
     "perturbation-classes",
-    "pairs",
+    "confusion",
+    "calibration",
+    "embedding",
+    "attributes",
+    "coupling",
+    "primary",
 ]
-OF_PAIRS = ("curves", "pairs")  # those of a run whose task is to separate pairs
 
 # Where params.yaml offers several models, and the key that chooses.
 CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
@@ -184,12 +188,28 @@ class Tune(Checked):
 
 
 class Figures(Checked):
-    """The pictures of one run's view of a data set, in the order of the page."""
+    """The pictures of one run's view of a data set, whose name is the key, in the order of the page."""
 
     study: Name
-    dataset: Name
     run: Name
     pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
+
+
+class Primary(Checked):
+    """A decoder on the primary capsules of the network behind the pictures of a data set, whose name is the key."""
+
+    run: Name
+    hidden: Widths
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    subsets: bool
+
+    def training(self) -> "PrimaryTraining":
+        """Return what decides the training."""
+        from capsnet.explain.primary import PrimaryTraining
+
+        return PrimaryTraining(**{field.name: getattr(self, field.name) for field in fields(PrimaryTraining)})
 
 
 class Compare(Checked):
@@ -198,6 +218,13 @@ class Compare(Checked):
     study: Name
     dataset: Name
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
+
+
+class TakenApart(Checked):
+    """A run, whose name is the key, that separates pairs: its pictures show how."""
+
+    study: Name
+    dataset: Name
 
 
 class Rotations(Checked):
@@ -247,7 +274,9 @@ class Params(Checked):
     runs: dict[Name, Run]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
+    primary: dict[Name, Primary]
     compare: dict[Name, Compare]
+    pairs: dict[Name, TakenApart]
     robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
     tables: dict[Name, Table]
@@ -264,12 +293,13 @@ class Params(Checked):
             _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
             _require(figures.run, self.runs, f"figures.{name}.run")
-            run = self.runs[figures.run]
-            _require(figures.dataset, [run.dataset], f"figures.{name}.dataset")
-            _require(figures.study, [run.study], f"figures.{name}.study")
-            fitting = OF_PAIRS if run.task == "separate" else [each for each in get_args(Picture) if each != "pairs"]
-            for picture in figures.pictures:
-                _require(picture, fitting, f"figures.{name}.pictures")
+            _require(name, [self.runs[figures.run].dataset], f"figures.{name}")
+            _require(figures.study, [self.runs[figures.run].study], f"figures.{name}.study")
+            _require(self.runs[figures.run].task, ["classify"], f"figures.{name}.run: task")
+            _require(name, self.primary, "primary, for figures of the same name")
+        for name, primary in self.primary.items():
+            _require(name, self.figures, f"primary.{name}")
+            _require(primary.run, [self.figures[name].run], f"primary.{name}.run")
         for name, compare in self.compare.items():
             _require(name, [key for key in self.compare if key not in self.figures], f"compare.{name}")
             for run_name in compare.runs:
@@ -277,6 +307,11 @@ class Params(Checked):
                 _require(compare.dataset, [self.runs[run_name].dataset], f"compare.{name}.dataset")
                 _require(compare.study, [self.runs[run_name].study], f"compare.{name}.study")
                 _require(self.runs[run_name].task, ["classify"], f"compare.{name}.runs: {run_name}: task")
+        for name, pairs in self.pairs.items():
+            _require(name, [each for each, run in self.runs.items() if run.task == "separate"], f"pairs.{name}")
+            _require(name, [key for key in self.pairs if key not in (*self.figures, *self.compare)], f"pairs.{name}")
+            _require(pairs.study, [self.runs[name].study], f"pairs.{name}.study")
+            _require(pairs.dataset, [self.runs[name].dataset], f"pairs.{name}.dataset")
         for name, rotations in self.robustness.items():
             _require(name, self.studies_of_runs, f"robustness.{name}")
             _require(rotations.study, [self.studies_of_runs[name]], f"robustness.{name}.study")

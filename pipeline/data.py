@@ -1,8 +1,11 @@
 """Prepared data sets: data/<dataset>.npz, what data/<dataset>.json says about it, and the way onto the device."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from capsnet.data.arrays import Arrays, read_split, write_arrays
 from capsnet.files import md5, write_whole
@@ -33,10 +36,11 @@ class Manifest(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """One split on the device, with its manifest and the name under which it is recorded."""
+    """One split on the device, with what else is known of its images, its manifest and how it is recorded."""
 
     images: "Tensor"
     labels: "Tensor"
+    attributes: Mapping[str, np.ndarray]
     manifest: Manifest
     source: DataSet
 
@@ -88,6 +92,7 @@ def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
     return Prepared(
         torch.from_numpy(arrays.images).to(device),
         torch.from_numpy(arrays.labels).to(device),
+        arrays.attributes,
         manifest,
         DataSet(name, md5(path), str(path), manifest.note),
     )

@@ -11,6 +11,8 @@ METRICS = "metrics"
 TUNING = "tuning"
 TABLES = "tables"
 FIGURES = "figures"
+PRIMARY = "-primary"  # after a data set: the folder in models/ of its decoder of primary capsules
+DECODER = "decoder.safetensors"
 
 
 def model_name(seed: int) -> str:

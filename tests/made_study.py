@@ -75,7 +75,7 @@ def write_results() -> None:
         importlib.import_module("pipeline.tables").main([name])
     write_pictures("toy-decoders", [*VARIANTS], {"curves": "They fall."})
     write_pictures("squares", ["toy-deconv_bn"], {"reconstructions": "They resemble.", "rotation": "It turns."})
-    write_pictures("squares-pairs", ["toy-pairs"], {"curves": "They fall.", "pairs": "They are taken apart."})
+    write_pictures("toy-pairs", ["toy-pairs"], {"curves": "They fall.", "pairs": "They are taken apart."})
     frames = [Image.new("L", (120, 40), grey) for grey in (0, 255)]
     frames[0].save(FOLDER / "figures/squares/rotation.gif", save_all=True, append_images=frames[1:], loop=0)
     write_search("toy", [(0.0005, 0.01, 90.0), (0.001, 0.05, 95.0), (0.002, 0.02, 92.0), (0.01, 0.1, None)])

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.config import OF_PAIRS
 from pipeline.figures import PICTURES
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +63,6 @@ SHAPES = {
     "smallnorb-mono": (48, 1, 5),
 }
 PAIRS = {"task": "separate"}
-OF_ONE = [picture for picture in PICTURES if picture != "pairs"]
 VARIANTS = {
     "toy-fc": {},
     "toy-fc_bn": {"batch_norm": True},
@@ -93,11 +91,19 @@ def tiny_params() -> dict:
                 "lr": [0.001, 0.1],
             }
         },
-        "figures": {
-            "squares": {"study": "toy", "dataset": "squares", "run": "toy-deconv_bn", "pictures": OF_ONE},
-            "squares-pairs": {"study": "toy", "dataset": "squares", "run": "toy-pairs", "pictures": list(OF_PAIRS)},
+        "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
+        "primary": {
+            "squares": {
+                "run": "toy-deconv_bn",
+                "hidden": [8],
+                "epochs": 2,
+                "batch_size": 16,
+                "lr": 0.01,
+                "subsets": True,
+            }
         },
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
+        "pairs": {"toy-pairs": {"study": "toy", "dataset": "squares"}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
         "studies": {
             "toy": {
@@ -150,6 +156,13 @@ def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def photographed(count: int, split: str) -> dict[str, np.ndarray]:
+    """What SmallNORB knows of its images."""
+    numbers = np.arange(count)
+    known = {"azimuth": 2 * (7 * numbers % 18), "elevation": 5 * numbers % 9, "lighting": numbers % 6}
+    return {f"{split}_{name}": values for name, values in known.items()}
+
+
 def write_params(folder: Path, params: dict) -> None:
     with (folder / "params.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(params, file)
@@ -164,6 +177,8 @@ def make_project(folder: Path) -> Path:
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
+        **photographed(48, "train"),
+        **photographed(12, "test"),
         note=np.array("made for a test"),
     )
     write_params(folder, tiny_params())

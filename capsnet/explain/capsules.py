@@ -1,13 +1,20 @@
-"""A class capsule looked at from outside: moved along a dimension, and decoded alone.
+"""A class capsule looked at from outside: read, moved along a dimension, and decoded alone.
 
 Axes: B batch, C channels, H W height and width, J classes, D pose size.
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from capsnet.evaluation import seen
 from capsnet.model import CapsNet, mask
+
+
+@torch.no_grad()
+def class_capsules(model: CapsNet, images: UInt8[Tensor, "B C H W"], batch_size: int = 256) -> Float[Tensor, "B J D"]:
+    """Return the class capsules of images, of which `batch_size` are looked at together."""
+    return torch.cat([model(seen(model, batch)).capsules for batch in images.split(batch_size)])
 
 
 def move(

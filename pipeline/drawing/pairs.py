@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipeline.config import Pairing
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, WRONG
 from pipeline.drawing.subject import Subject
@@ -23,9 +24,9 @@ RIGHT, NOT_RIGHT = 5, 3
 FIRST, SECOND = COLOURS[5], COLOURS[4]
 
 
-def pairs(subject: Subject) -> Drawing:
+def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     """Draw the first test pairs that the first seed of a run recognises, and the first that it does not."""
-    seen = first_pairs(subject)
+    seen = first_pairs(subject, pairing)
     numbers = table(seen)
     right, not_right = numbers.index[numbers["right"]], numbers.index[~numbers["right"]]
     chosen = [*right[:RIGHT], *not_right[:NOT_RIGHT]]
@@ -42,7 +43,7 @@ def pairs(subject: Subject) -> Drawing:
     return Drawing("pairs", "Two images taken apart", caption, draw_pairs(seen, chosen, names), numbers.loc[chosen])
 
 
-def first_pairs(subject: Subject) -> "TakenApart":
+def first_pairs(subject: Subject, pairing: Pairing) -> "TakenApart":
     """Return what the first seed of a run makes of its first test pairs, on the CPU."""
     import torch
 
@@ -51,7 +52,7 @@ def first_pairs(subject: Subject) -> "TakenApart":
     from capsnet.separation import fixed_pairs
 
     model, images, labels = subject.model_with_decoder("pairs"), subject.test.images, subject.test.labels
-    places, shifts = fixed_pairs(model, images, labels, **subject.test_pairs.model_dump())
+    places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
     blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
     seen = [take_apart(model, images, labels, Pairs(*block)) for block in blocks]
     return TakenApart(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))

@@ -17,7 +17,7 @@ def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
     first = params.runs[runs[0]]
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
-    return [Subject(run, params.runs[run].label, test) for run in runs]
+    return [Subject(run, params.runs[run].label, params.runs[run].study, test) for run in runs]
 
 
 def publish(drawings: Sequence[Drawing], name: str, study: str, seen: Sequence[Subject], params: Params) -> Path:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Pairing, load_params
 from pipeline.data import Prepared
-from pipeline.outputs import MODELS, model_files
+from pipeline.outputs import DECODER, METRICS, MODELS, PRIMARY, REPORTS, model_files
 
 if TYPE_CHECKING:
+    from capsnet.evaluation import Scores
+    from capsnet.explain.primary import PrimaryDecoder
     from capsnet.model import CapsNet
 
 
@@ -19,6 +20,7 @@ class Subject(NamedTuple):
 
     run: str
     label: str
+    study: str
     test: Prepared
 
     @property
@@ -32,11 +34,6 @@ class Subject(NamedTuple):
         from capsnet.checkpoint import load
 
         return load(next(iter(self.models.values()))).to(self.test.images.device)
-
-    @property
-    def test_pairs(self) -> Pairing:
-        """The pairs of test images that the run is scored on, if it separates pairs."""
-        return load_params().test_pairs
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,6 +54,31 @@ class Subject(NamedTuple):
     def history(self) -> pd.DataFrame:
         """What training gave: a row a seed and epoch."""
         return pd.read_csv(MODELS / self.run / "history.csv")
+
+    @property
+    def confusion(self) -> pd.DataFrame:
+        """What `evaluate` counted: a row a seed, true class and predicted class."""
+        return pd.read_csv(REPORTS / self.study / METRICS / f"{self.run}-confusion.csv")
+
+    @property
+    def scores(self) -> "dict[int, Scores]":
+        """What each seed makes of the test images."""
+        from capsnet.checkpoint import load
+        from capsnet.evaluation import evaluate
+
+        images, labels = self.test.images, self.test.labels
+        return {seed: evaluate(load(path).to(images.device), images, labels) for seed, path in self.models.items()}
+
+    @property
+    def primary_decoder(self) -> "PrimaryDecoder":
+        """The decoder of the first seed's primary capsules, on the device of the test images."""
+        from capsnet.explain.primary import load_decoder
+
+        dataset = self.test.manifest.dataset
+        path = MODELS / (dataset + PRIMARY) / DECODER
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; `dvc repro primary@{dataset}` makes it")
+        return load_decoder(path).to(self.test.images.device)
 
     @property
     def labels(self) -> np.ndarray:

@@ -24,9 +24,10 @@ ORDER = [
     ("evaluate", ["toy-tuned"]),
     ("robustness", ["toy-fc"]),
     *[("tables", [table]) for table in tiny_params()["tables"]],
+    ("primary", ["squares"]),
     ("compare", ["toy-decoders"]),
     ("figures", ["squares"]),
-    ("figures", ["squares-pairs"]),
+    ("pairs", ["toy-pairs"]),
     ("report", ["toy"]),
 ]
 REPORTS = Path("reports/toy")
@@ -128,7 +129,7 @@ def test_a_run_of_pairs_is_scored_on_pairs_of_the_test_images_and_on_each_of_the
 
 
 def test_the_picture_of_pairs_says_what_its_numbers_say(there: Path) -> None:
-    folder = there / REPORTS / "figures/squares-pairs"
+    folder = there / REPORTS / "figures/toy-pairs"
     numbers = pd.read_csv(folder / "pairs.csv")
     right = (numbers["true_1"] == numbers["predicted_1"]) & (numbers["true_2"] == numbers["predicted_2"])
     assert right.tolist() == numbers["right"].tolist() == sorted(right, reverse=True)
@@ -216,7 +217,33 @@ def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> Non
     assert {path.name for path in figures.iterdir()} == {"curves.png", "reconstructions.png"}
 
 
-@pytest.mark.parametrize("name", ["toy-decoders", "squares", "squares-pairs"])
+def test_the_picture_of_mistakes_has_the_counts_of_evaluate(there: Path) -> None:
+    drawn = pd.read_csv(there / REPORTS / "figures/squares/confusion.csv")
+    scored = pd.read_csv(there / REPORTS / "metrics/toy-deconv_bn-confusion.csv")
+    assert drawn["count"].sum() == scored["count"].sum() == 2 * 12
+    right = scored.loc[scored["actual"] == scored["predicted"], "count"].sum()
+    assert drawn.loc[drawn["actual"] == drawn["predicted"], "count"].sum() == right
+
+
+def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -> None:
+    store = sqlite3.connect(there / "mlflow.db")
+    ((loss,),) = store.execute(
+        "select value from latest_metrics join runs using (run_uuid) where name = 'squares-primary'"
+    ).fetchall()
+    history = pd.read_csv(there / "models/squares-primary/history.csv")
+    assert loss == pytest.approx(history["train_rloss"].iloc[-1])
+
+
+def test_a_data_set_without_attributes_has_no_picture_of_them(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import data, figures
+
+    read = data.read_split
+    monkeypatch.setattr(data, "read_split", lambda *arguments: read(*arguments)._replace(attributes={}))
+    with pytest.raises(ValueError, match="squares: got none, expected azimuth, elevation, lighting of each image"):
+        figures.main(["squares"])
+
+
+@pytest.mark.parametrize("name", ["toy-decoders", "squares", "toy-pairs"])
 def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_note(name: str, there: Path) -> None:
     folder = there / REPORTS / "figures" / name
     told = json.loads((folder / "figures.json").read_text())
@@ -252,9 +279,10 @@ def test_the_same_project_gives_the_same_bytes_again(
         ("evaluate", ["toy-deconv_bn"]),
         ("evaluate", ["toy-pairs"]),
         ("tune", ["toy"]),
+        ("primary", ["squares"]),
     ]:
         run_stage(name, arguments)
-    for folder in ("data", "models/toy-deconv_bn", "models/toy-pairs", "reports/toy/tuning"):
+    for folder in ("data", "models/toy-deconv_bn", "models/squares-primary", "models/toy-pairs", "reports/toy/tuning"):
         assert contents(tmp_path / folder) == contents(there / folder), folder
     for run in ("toy-deconv_bn", "toy-pairs"):
         again = (tmp_path / REPORTS / f"metrics/{run}.json").read_bytes()
@@ -269,8 +297,11 @@ def test_training_and_tuning_never_read_the_test_split(
         training_only = {name: arrays[name] for name in arrays if not name.startswith("test")}
     np.savez("data/squares.npz", **training_only)
     run_stage("train", ["toy-fc"])
+    run_stage("train", ["toy-deconv_bn"])
+    run_stage("primary", ["squares"])
     run_stage("tune", ["toy"])
     assert contents(prepared / "models/toy-fc") == contents(there / "models/toy-fc")
+    assert contents(prepared / "models/squares-primary") == contents(there / "models/squares-primary")
     assert contents(prepared / "reports/toy/tuning") == contents(there / "reports/toy/tuning")
 
 

@@ -1,0 +1,164 @@
+"""Where the primary capsules lie that the winning class listened to.
+
+Axes: N images, C channels, H W height and width, T types, Y X rows and columns of the grid of primary capsules.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.style import PAGE, displayable, first_of_each_class
+from pipeline.drawing.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from torch import Tensor
+
+    from capsnet.model import CapsNet
+
+COLOURMAP = "PuOr_r"
+CONTRAST = 0.25  # a pixel that differs from its image's median by more belongs to the figure
+ACROSS = 8  # maps of single types in a line
+FRAME = "#E69F00"
+
+
+class Mapped(NamedTuple):
+    """Images and, for each, the coupling of every primary capsule to the class that won."""
+
+    images: "Tensor"  # (N, C, H, W), values from 0 to 1
+    maps: "Tensor"  # (N, T, Y, X)
+    winners: "Tensor"
+
+
+def coupling(subject: Subject) -> Drawing:
+    """Draw the coupling to the winning class for an image of each class, and of the first test image type by type."""
+    model = subject.model
+    even = 1 / (model.config.classes + model.config.leaky_routing)
+    chosen = [0, *first_of_each_class(subject.labels)]
+    shown = look(model, subject.test.images[chosen])
+    parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
+    numbers = pd.concat(parts, ignore_index=True)
+    return Drawing(
+        "coupling",
+        "Which primary capsules the winning class listened to",
+        told(numbers, even, model),
+        draw_coupling(model, shown, even, [subject.named(label) for label in subject.labels[chosen]]),
+        numbers.drop(columns="type").groupby(subject.labels).mean().rename_axis("actual").reset_index(),
+    )
+
+
+def look(model: "CapsNet", images: "Tensor") -> Mapped:
+    """Return what a network sees of uint8 images, and the coupling to the class that won."""
+    import torch
+
+    from capsnet.evaluation import seen
+    from capsnet.explain.coupling import coupling_maps
+
+    pixels = seen(model, images)
+    with torch.no_grad():
+        output = model(pixels, with_coupling=True)
+    winners = output.lengths.argmax(1)
+    return Mapped(pixels, coupling_maps(output.coupling, winners, model.config.primary_types), winners)
+
+
+def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
+    """Return of each image how its coupling is spread over capsules, over figure and background, and over types."""
+    from capsnet.explain.coupling import at_centres, effective_number, on_figure, receptive_field
+
+    field, grid = receptive_field(model.config), model.config.primary_grid
+    figure = on_figure(mapped.images, CONTRAST).unsqueeze(1).float()
+    figure = at_centres(figure, field, grid)[:, 0]
+    places = mapped.maps.sum(1)
+    return pd.DataFrame(
+        {
+            "effective": effective_number(mapped.maps.flatten(1)).cpu().numpy(),
+            "on_figure": ((places * figure).sum((1, 2)) / places.sum((1, 2))).cpu().numpy(),
+            "places_on_figure": figure.mean((1, 2)).cpu().numpy(),
+            "strongest": mapped.maps.flatten(1).max(1).values.cpu().numpy(),
+            "type": mapped.maps.sum((2, 3)).argmax(1).cpu().numpy(),
+        }
+    )
+
+
+def told(numbers: pd.DataFrame, even: float, model: "CapsNet") -> str:
+    """Say how concentrated coupling is, whether it prefers the figure, and which type wins most often."""
+    of = numbers.mean()
+    common = numbers["type"].value_counts().sort_index()
+    return (
+        "Coupling of primary capsules to the winning class (first seed), as multiples of the even share "
+        f"{even:.3g} that every class has before the first agreement. Above: the first test image of each class, and "
+        "below it the mean over the types for the part in the frame: a cell lies where the middle of what its capsules "
+        "see lies, and the figure is outlined. At the bottom: the first test image, a map a type. Over all test "
+        f"images coupling is spread as if {of['effective']:.0f} of {model.config.num_primary} capsules had equal "
+        f"shares; the strongest has {of['strongest']:.2f} on average. {100 * of['on_figure']:.1f} % of the coupling "
+        f"and {100 * of['places_on_figure']:.1f} % of the cells lie on the figure (pixels more than {CONTRAST} from "
+        f"their image's median). Type {common.idxmax()} has the most coupling in "
+        f"{100 * common.max() / len(numbers):.0f} % of the images."
+    )
+
+
+def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[str]) -> "Figure":
+    """Draw each image but the first above its mean map, and below the first one's maps type by type."""
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    types = model.config.primary_types
+    images, maps = shown.images.cpu().numpy(), np.log2(shown.maps.cpu().numpy() / even)
+    means = np.log2(shown.maps.mean(1).cpu().numpy() / even)
+    widest = float(np.abs(maps).max())
+    frame, norm = frame_of(model), Normalize(-widest, widest)
+    lines = -(-types // ACROSS)
+    figure = Figure(figsize=(PAGE, 0.8 * (2 + lines) + 0.3), layout="constrained")
+    (above,), (below,) = figure.subfigures(2, 1, height_ratios=(2, lines), squeeze=False)
+    grid = above.subplots(2, len(names) - 1, squeeze=False)
+    for column, image, mean, name in zip(grid.T, images[1:], means[1:], names[1:], strict=True):
+        _draw_image(column[0], image, frame)
+        drawn = _draw_map(column[1], mean, image, frame, norm)
+        column[0].set_title(name, fontsize=8, pad=3)
+    for axes, label in zip(grid[:, 0], ("image", "all types"), strict=True):
+        axes.set_ylabel(label, fontsize=7)
+    for number, axes in enumerate(below.subplots(lines, ACROSS, squeeze=False).flat):
+        axes.set_visible(number < types)
+        if number < types:
+            _draw_map(axes, maps[0, number], images[0], frame, norm)
+            axes.set_title(f"type {number}", fontsize=7, pad=2)
+    ticks = np.linspace(-widest, widest, 5)
+    bar = above.colorbar(drawn, ax=grid, ticks=ticks, aspect=25, pad=0.01)
+    bar.ax.set_yticklabels([f"{2.0**tick:.2g}×" for tick in ticks], fontsize=7)
+    return figure
+
+
+def frame_of(model: "CapsNet") -> tuple[float, float]:
+    """Return where the grid of primary capsules lies on the image: the ends of a row of cells around their centres."""
+    from capsnet.explain.coupling import receptive_field
+
+    field = receptive_field(model.config)
+    return field.centre(0) - field.step / 2, field.centre(model.config.primary_grid - 1) + field.step / 2
+
+
+def _draw_image(axes: "Axes", image: np.ndarray, frame: tuple[float, float]) -> None:
+    from matplotlib.patches import Rectangle
+
+    low, high = frame
+    axes.imshow(displayable(image), "gray", vmin=0, vmax=1)
+    axes.add_patch(Rectangle((low, low), high - low, high - low, fill=False, edgecolor=FRAME, linewidth=1))
+    axes.set(xticks=[], yticks=[])
+
+
+def _draw_map(
+    axes: "Axes", values: np.ndarray, image: np.ndarray, frame: tuple[float, float], norm: "Normalize"
+) -> "AxesImage":
+    low, high = frame
+    drawn = axes.imshow(values, COLOURMAP, norm=norm, extent=(low, high, high, low))
+    grey = image.mean(0)
+    contrast = np.abs(grey - np.median(grey))
+    if contrast.min() < CONTRAST < contrast.max():
+        axes.contour(contrast, [CONTRAST], colors="black", linewidths=0.8)
+    axes.set(xticks=[], yticks=[], xlim=frame, ylim=frame[::-1])
+    return drawn

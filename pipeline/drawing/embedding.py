@@ -1,0 +1,97 @@
+"""Test images as points, by their pixels and by their class capsules."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.style import COLOURS, PAGE, small_print
+from pipeline.drawing.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+POINTS = 2000  # at most, evenly spaced among the test images
+MARKERS = "o^"
+
+
+def embedding(subject: Subject) -> Drawing:
+    """Draw test images along the two axes of largest variance, once of their pixels, once of their class capsules."""
+    from capsnet.evaluation import seen
+    from capsnet.explain.capsules import class_capsules
+    from capsnet.explain.embedding import nearest_other, principal_components
+
+    model, labels = subject.model, subject.test.labels
+    capsules = class_capsules(model, subject.test.images)
+    spaces = {"pixels": seen(model, subject.test.images).flatten(1), "class capsules": capsules.flatten(1)}
+    projections = {space: principal_components(points, 2) for space, points in spaces.items()}
+    answers = {
+        **{space: nearest_other(points, labels, objects(subject)) for space, points in spaces.items()},
+        "longest": capsules.norm(dim=2).argmax(1),
+    }
+    right = {how: 100 * float((classes == labels).double().mean()) for how, classes in answers.items()}
+    kept = np.arange(0, len(labels), -(-len(labels) // POINTS))
+    numbers = pd.DataFrame(
+        {"image": kept, "actual": subject.labels[kept], "predicted": answers["longest"].cpu().numpy()[kept]}
+    )
+    for space, projection in projections.items():
+        for number, name in enumerate(("first", "second")):
+            numbers[f"{space.replace(' ', '_')}_{name}"] = projection.points[:, number].cpu().numpy()[kept]
+    shares = {space: 100 * projection.shares.sum().item() for space, projection in projections.items()}
+    caption = (
+        f"{len(kept)} test images along the two axes of largest variance of their pixels, and of their class capsules "
+        "laid end to end (first seed; crosses: taken for another class). The two axes have "
+        f"{shares['pixels']:.1f} % and {shares['class capsules']:.1f} % of the variance. The nearest test image of "
+        f"another object is of the same class for {right['pixels']:.2f} % of the images by pixels, for "
+        f"{right['class capsules']:.2f} % by capsules; the longest capsule is right for {right['longest']:.2f} %."
+    )
+    names = [subject.named(label) for label in range(subject.test.manifest.classes)]
+    return Drawing("embedding", "Test images as points", caption, draw_embedding(numbers, names), numbers)
+
+
+def objects(subject: Subject) -> "Tensor":
+    """Return a number for what each test image shows: the instance of its class, if it is known, or else itself."""
+    import torch
+
+    labels, instances = subject.test.labels, subject.test.attributes.get("instance")
+    if instances is None:
+        return torch.arange(len(labels), device=labels.device)
+    return labels + subject.test.manifest.classes * torch.from_numpy(instances).to(labels.device)
+
+
+def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
+    """Draw both spaces beside each other, a colour and marker a class."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(PAGE, 0.5 * PAGE), layout="constrained")
+    for axes, space in zip(figure.subplots(1, 2), ("pixels", "class capsules"), strict=True):
+        _draw_points(axes, points, space.replace(" ", "_"), names)
+        axes.set_title(space, fontsize=9)
+        axes.set(xlabel="first principal component", ylabel="second principal component")
+        axes.spines[["top", "right"]].set_visible(False)
+        small_print(axes)
+    return figure
+
+
+def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    columns = [f"{space}_first", f"{space}_second"]
+    for label, of_class in points.groupby("actual"):
+        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+        right = of_class["actual"] == of_class["predicted"]
+        axes.plot(*of_class.loc[right, columns].to_numpy().T, marker, color=colour, markersize=2.2, mew=0)
+        axes.plot(*of_class.loc[~right, columns].to_numpy().T, "x", color=colour, markersize=4.5, mew=1)
+    for label, of_class in points.groupby("actual"):
+        axes.annotate(
+            names[label],
+            of_class[columns].median(),
+            ha="center",
+            va="center",
+            fontsize=8,
+            weight="bold",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )

@@ -1,0 +1,53 @@
+"""Train a decoder on the primary capsules of a run's first network, which stays frozen: models/<dataset>-primary/.
+
+    python -m pipeline.primary digits
+
+It takes minutes at most, so an interrupted training starts anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsnet.files import write_whole
+from pipeline.config import Params, Primary, find, load_params
+from pipeline.data import read_prepared
+from pipeline.device import configure_torch
+from pipeline.outputs import DECODER, MODELS, PRIMARY, csv_text, model_files
+from pipeline.scratch import fingerprint
+from pipeline.stage import name_argument, run_stage
+from pipeline.tracking import tracked
+
+
+def train_primary(name: str, entry: Primary, params: Params) -> Path:
+    """Train the decoder on the training images, and return the folder with the model and history.csv."""
+    run = params.runs[entry.run]
+    seed, network = next(iter(model_files(MODELS / entry.run).items()))
+    hardware = configure_torch(run.device, run.threads)
+    data = read_prepared(run.dataset, "train", hardware.device)
+
+    from capsnet.checkpoint import load
+    from capsnet.explain.primary import save_decoder, train_decoder
+
+    folder = MODELS / (name + PRIMARY)
+    settings = entry.model_dump()
+    key = fingerprint(settings, seed, data.source.digest)
+    tags = {"stage": "primary", "run": entry.run, "output": folder.resolve(), "fingerprint": key, "seed": seed}
+    tags["device"] = hardware.words
+    with tracked(params.tracking.experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorded:
+        model = load(network).to(hardware.device)
+        decoder, history = train_decoder(model, entry.training(), data.images, data.labels, seed, log=recorded.log)
+        save_decoder(folder / DECODER, decoder, {"run": entry.run, "seed": seed, "settings": settings})
+        write_whole(folder / "history.csv", csv_text(history))
+        recorded.attach(folder / DECODER, folder="model")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    name = name_argument(__doc__, "DATASET", "a key of `primary` in params.yaml", argv)
+    params = load_params()
+    print(train_primary(name, find(name, params.primary, "primary"), params))
+
+
+if __name__ == "__main__":
+    run_stage(main)
