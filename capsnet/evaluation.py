@@ -1,27 +1,32 @@
 """Scores of a network on a set of images.
 
-Axes: N images, C channels, H W height and width, S side of what the network sees, J classes.
+Axes: N images, P classes in an image, C channels, H W height and width, S side of what the network sees, J classes.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from capsnet.losses import ReconstructionLoss, margin_loss, reconstruction_loss
+from capsnet.losses import ReconstructionLoss, margin_loss, presence, reconstruction_loss
 from capsnet.model import CapsNet
 
 
 class Scores(NamedTuple):
     """Means over the images; `rloss` is None for a network without a decoder."""
 
-    accuracy: float  # percent
+    accuracy: float  # percent of the images of which every class was recognised
     rloss: float | None  # reconstruction loss per image, decoder fed with the predicted class
     mloss: float  # margin loss per image
     confusion: Int64[Tensor, "J J"]  # images of class [row] taken for class [column], on the CPU
     lengths: Float[Tensor, "N J"]  # of each image's class capsules, on the device of the images
+
+    @property
+    def class_accuracy(self) -> float:
+        """Percent of the classes in all images that were recognised: the accuracy, if an image has only one."""
+        return 100 * self.confusion.diagonal().sum().item() / self.confusion.sum().item()
 
     @property
     def per_class_accuracy(self) -> list[float | None]:
@@ -79,11 +84,24 @@ def evaluate(
     return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion, torch.cat(lengths))
 
 
-def ensemble_accuracy(lengths: Sequence[Float[Tensor, "N J"]], labels: Int64[Tensor, " N"]) -> float:
+def longest(lengths: Float[Tensor, "N J"], number: int) -> Int64[Tensor, "N P"]:
+    """Return the classes of the `number` longest capsules of each image, the longest first."""
+    return lengths.topk(number).indices
+
+
+def recognised(lengths: Float[Tensor, "N J"], labels: Int64[Tensor, " N *P"]) -> Bool[Tensor, " N"]:
+    """Tell of each image whether its class has the longest capsule, or all of its P classes the P longest."""
+    if labels.ndim == 1:
+        return lengths.argmax(1) == labels
+    classes = lengths.shape[1]
+    return (presence(longest(lengths, labels.shape[1]), classes) == presence(labels, classes)).all(1)
+
+
+def ensemble_accuracy(lengths: Sequence[Float[Tensor, "N J"]], labels: Int64[Tensor, " N *P"]) -> float:
     """Return the percentage of images that several networks, an element of `lengths` each, recognise together.
 
     Their answer is argmax_j sum_n |v_nj| over the networks n; summed in double precision, it does not depend on their
     order. Sabour et al. 2017, section 7, has an ensemble of 7; that it sums is in their code (`evaluate_ensemble`).
     """
     total = torch.stack([each.double() for each in lengths]).sum(0)
-    return 100 * (total.argmax(1) == labels).sum().item() / len(labels)
+    return 100 * recognised(total, labels).sum().item() / len(labels)

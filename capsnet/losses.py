@@ -1,37 +1,51 @@
 """Losses per image: the caller decides how to average.
 
-Axes: B batch, J classes, C channels, H W height and width.
+Axes: B batch, P classes in an image, J classes, C channels, H W height and width.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def margin_loss(lengths: Float[Tensor, "B J"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+def margin_loss(lengths: Float[Tensor, "B J"], labels: Int[Tensor, " B *P"]) -> Float[Tensor, " B"]:
     """Sum over the classes of T max(0, 0.9 - |v|)^2 + 0.5 (1 - T) max(0, |v| - 0.1)^2.
 
-    T is 1 for the true class and 0 for the others (Sabour et al. 2017, equation 4). Labels count from 0; whether they
-    are below J is not looked at, for that would make the device wait.
+    T is 1 for a class that is in the image and 0 for the others (Sabour et al. 2017, equation 4). Labels count from 0;
+    whether they are below J is not looked at, for that would make the device wait.
     """
-    true = labels.unsqueeze(1) == torch.arange(lengths.shape[1], device=lengths.device)
     present = (0.9 - lengths).clamp(min=0).square()
     absent = 0.5 * (lengths - 0.1).clamp(min=0).square()
-    return torch.where(true, present, absent).sum(1)
+    return torch.where(presence(labels, lengths.shape[1]), present, absent).sum(1)
+
+
+def presence(labels: Int[Tensor, " B *P"], classes: int) -> Bool[Tensor, "B J"]:
+    """Tell for each image which classes its label, or one of its several labels, names."""
+    named = labels.reshape(len(labels), -1, 1) == torch.arange(classes, device=labels.device)
+    return named.any(1)
 
 
 def reconstruction_loss(
-    images: Float[Tensor, "B C H W"], reconstruction: Float[Tensor, "B C H W"]
+    images: Float[Tensor, "B *P C H W"], reconstruction: Float[Tensor, "B *P C H W"]
 ) -> Float[Tensor, " B"]:
-    """Squared error summed over channels and pixels, both images in [0, 1] (Sabour et al. 2017, section 4.1)."""
-    return (reconstruction - images).square().sum((1, 2, 3))
+    """Squared error summed over channels and pixels, both images in [0, 1] (Sabour et al. 2017, section 4.1).
+
+    Of several images that are reconstructed from one, the errors are summed.
+    """
+    return (reconstruction - images).square().sum(_of_each(images))
 
 
-def absolute_error(images: Float[Tensor, "B C H W"], reconstruction: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+def absolute_error(
+    images: Float[Tensor, "B *P C H W"], reconstruction: Float[Tensor, "B *P C H W"]
+) -> Float[Tensor, " B"]:
     """Absolute error summed over channels and pixels, both images in [0, 1]: the reference study's L1 option."""
-    return (reconstruction - images).abs().sum((1, 2, 3))
+    return (reconstruction - images).abs().sum(_of_each(images))
+
+
+def _of_each(images: Tensor) -> tuple[int, ...]:
+    return tuple(range(1, images.ndim))
 
 
 ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]

@@ -1,6 +1,7 @@
 """The network: convolution, primary capsules, class capsules, decoder (Sabour et al. 2017, section 4).
 
-Axes: B batch, C channels, H W height and width, I primary capsules, J classes, D pose size of a class capsule.
+Axes: B batch, P classes in an image, C channels, H W height and width, I primary capsules, J classes, D pose size of a
+class capsule.
 """
 
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Output(NamedTuple):
     capsules: Float[Tensor, "B J D"]
     lengths: Float[Tensor, "B J"]  # in [0, 1): how sure the network is of each class
     coupling: Float[Tensor, "B I J"] | None
-    reconstruction: Float[Tensor, "B C H W"] | None
+    reconstruction: Float[Tensor, "B *P C H W"] | None
 
 
 class CapsNet(nn.Module):
@@ -129,12 +130,13 @@ class CapsNet(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "B C H W"],
-        labels: Int[Tensor, " B"] | None = None,
+        labels: Int[Tensor, " B *P"] | None = None,
         with_coupling: bool = False,
     ) -> Output:
         """Recognise and reconstruct images with values in [0, 1].
 
-        The decoder sees the capsule of `labels` (training) or, without labels, the longest one (evaluation).
+        The decoder sees the capsule of `labels` (training) or, without labels, the longest one (evaluation); several
+        labels an image give as many reconstructions, each of one capsule alone.
         Raises ValueError for images of another size or number of channels.
         """
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
@@ -143,8 +145,21 @@ class CapsNet(nn.Module):
         capsules, coupling = self.class_capsules(self.encoder(self.prepare(images)), with_coupling)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
         chosen = lengths.argmax(1) if labels is None else labels
-        reconstruction = self.decoder(mask(capsules, chosen).flatten(1)).to(images.dtype) if self.decoder else None
+        reconstruction = self.decode(capsules, chosen).to(images.dtype) if self.decoder else None
         return Output(capsules, lengths, coupling, reconstruction)
+
+    def decode(self, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B *P"]) -> Float[Tensor, "B *P C H W"]:
+        """Reconstruct from the capsule of `classes` alone; of several classes an image from each alone, in one batch.
+
+        Raises ValueError without a decoder.
+        """
+        if self.decoder is None:
+            raise ValueError("decode: got a network without a decoder, expected one with")
+        if classes.ndim > 1:
+            each = self.decode(capsules.repeat_interleave(classes.shape[1], 0), classes.flatten())
+            return each.view(*classes.shape, *each.shape[1:])
+        images: Tensor = self.decoder(mask(capsules, classes).flatten(1))
+        return images
 
 
 def mask(capsules: Float[Tensor, "B J D"], chosen: Int[Tensor, " B"]) -> Float[Tensor, "B J D"]:

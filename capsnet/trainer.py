@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Generator, Tensor
 
-from capsnet.data.augment import Augmentation
+from capsnet.evaluation import recognised
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.model import CapsNet, ModelConfig
 from capsnet.processes import Processes
+from capsnet.tasks import Batch, Examples
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WARM_UP = 3  # steps before a recording: libraries allocate and choose in them
@@ -62,7 +63,7 @@ class Trainer:
         members: Int64[Tensor, " N"],
         seed: int,
         *,
-        augmentation: Augmentation,
+        examples: Examples,
         margin_weight: float,
         reconstruction: str,
         precision: str,
@@ -71,7 +72,7 @@ class Trainer:
         """Take images and labels of which `members` are trained on."""
         device = images.device
         self.images, self.labels, self.members = images, labels, members
-        self.seed, self.augmentation, self.processes = seed, augmentation, processes
+        self.seed, self.examples, self.processes = seed, examples, processes
         self.margin_weight = margin_weight
         self.reconstruction_loss = RECONSTRUCTION_LOSSES[reconstruction]
         self.precision = PRECISIONS[precision]
@@ -88,7 +89,7 @@ class Trainer:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-        self.order = torch.empty_like(members)
+        self.order = members.new_empty(len(members) * examples.number)
         self.drawn = self._draw(0)
         self.alpha = torch.zeros((), device=device)
         self.rates = torch.empty(0, device=device)
@@ -125,7 +126,8 @@ class Trainer:
         """
         number, device = len(self.members), self.images.device
         order = torch.randperm(number, generator=stream(self.seed, "order", epoch, device=device), device=device)
-        self.order.copy_(self.members[order])
+        partners = stream(self.seed, "partners", epoch, device=device)
+        self.order.copy_(self.examples.choose(self.members[order], self.labels, partners))
         for kept, drawn in zip(self.drawn, self._draw(epoch), strict=True):
             kept.copy_(drawn)
         if len(self.rates) != len(rates):
@@ -147,10 +149,10 @@ class Trainer:
 
     def _draw(self, epoch: int) -> list[Tensor]:
         """Draw what changes each image of an epoch."""
-        number, device = len(self.members), self.images.device
+        number, device = len(self.order), self.images.device
         return [
             change.draw(number, generator=stream(self.seed, change.stream, epoch, device=device))
-            for change in self.augmentation.changes
+            for change in self.examples.augmentation.changes
         ]
 
     def means(self) -> Means:
@@ -186,27 +188,32 @@ class Trainer:
         return graph
 
     def _step(self, size: int) -> None:
-        """Train on the next `size` images of the epoch, or on this process's share of them."""
-        places = self.processes.shared(self.first + torch.arange(size, device=self.images.device))
-        chosen = self.order[places]
-        labels = self.labels[chosen]
-        pixels = self.augmentation(self.images[chosen], [drawn[..., places] for drawn in self.drawn])
+        """Train on the next `size` examples of the epoch, or on this process's share of them."""
+        batch = self._batch(self.processes.shared(self.first + torch.arange(size, device=self.images.device)))
         self.lr.copy_(self.rates.take(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         # Without its cache: a weight is cast once a step anyway, and a recording must not keep another step's cast.
         with torch.autocast(
-            pixels.device.type, self.precision, enabled=self.precision != torch.float32, cache_enabled=False
+            batch.pixels.device.type, self.precision, enabled=self.precision != torch.float32, cache_enabled=False
         ):
-            output = self.forward(pixels, labels)
-        mloss = margin_loss(output.lengths, labels)
+            output = self.forward(batch.pixels, batch.labels)
+        mloss = margin_loss(output.lengths, batch.labels)
         rloss = torch.zeros_like(mloss)
         if output.reconstruction is not None:
-            rloss = self.reconstruction_loss(pixels.clamp(0, 1), output.reconstruction)
+            rloss = self.reconstruction_loss(batch.targets, output.reconstruction)
         loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size
         (loss * self.processes.number).backward()
         self.optimizer.step()
-        hits = output.lengths.detach().argmax(1) == labels
+        hits = recognised(output.lengths.detach(), batch.labels)
         self.sums += torch.stack([mloss.detach().sum(), rloss.detach().sum(), hits.sum()])
         self.bad_step.copy_(torch.where((self.bad_step < 0) & ~loss.detach().isfinite(), self.step, self.bad_step))
         self.first += size
         self.step += 1
+
+    def _batch(self, places: Int64[Tensor, " B"]) -> Batch:
+        """Make the examples that stand at `places` of the epoch."""
+        number = self.examples.number
+        each = (number * places.unsqueeze(1) + torch.arange(number, device=places.device)).flatten()
+        chosen = self.order[each]
+        images = self.examples.augmentation(self.images[chosen], [drawn[..., each] for drawn in self.drawn])
+        return self.examples.compose(images, self.labels[chosen])

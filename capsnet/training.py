@@ -17,11 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from capsnet.checkpoint import load_state, save_state
-from capsnet.data.augment import augmentation
-from capsnet.evaluation import evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import CapsNet, ModelConfig
 from capsnet.processes import Processes, joined
+from capsnet.tasks import TASKS
 from capsnet.trainer import Trainer, stream
 
 # Reconstruction weight in epoch 1, 2, ...; the two annealed schedules are the reference study's.
@@ -39,6 +38,7 @@ Log = Callable[[int, Mapping[str, float]], None]
 class TrainingConfig:
     """Everything but the architecture, the data and the seed that decides the outcome of a training."""
 
+    task: str  # a key of TASKS
     epochs: int
     batch_size: int
     lr: float  # Adam's learning rate at step 0
@@ -198,7 +198,8 @@ def trainer_of(
         labels,
         members,
         seed,
-        augmentation=augmentation(
+        examples=TASKS[config.task].examples(
+            labels[members],
             images.shape[2],
             model_config.image_size,
             max_shift=config.max_shift,
@@ -306,7 +307,13 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Ro
 
 def _validate(trainer: Trainer, held_out: Int64[Tensor, " V"], config: TrainingConfig, alpha: float) -> Row:
     rloss = RECONSTRUCTION_LOSSES[config.reconstruction]
-    scores = evaluate(trainer.model, trainer.images[held_out], trainer.labels[held_out], rloss=rloss)
+    scores = TASKS[config.task].validate(
+        trainer.model,
+        trainer.images[held_out],
+        trainer.labels[held_out],
+        stream(trainer.seed, "validation", "partners"),
+        rloss,
+    )
     return {
         "val_loss": config.margin_weight * scores.mloss + alpha * (scores.rloss or 0.0),
         "val_rloss": scores.rloss,

@@ -18,6 +18,7 @@ from pipeline.checked import (
     NotNegative,
     Positive,
     Range,
+    Seed,
     Seeds,
     Share,
     Widths,
@@ -65,6 +66,9 @@ class Run(Checked):
     study: Name = Field(description="study whose tables the run belongs to")
     dataset: Name = Field(description="a key of `datasets`")
     seeds: Seeds = Field(description="seeds of this run; [] for those of the project")
+    task: Literal["classify", "separate"] = Field(
+        description="classify one image, or separate two that overlap, in a field with max_shift pixels around them"
+    )
     crop: Annotated[int, Field(ge=0)] = Field(
         description="pixels that the network sees: a random square of a training image, the centre of others; 0 for all"
     )
@@ -141,12 +145,19 @@ class Run(Checked):
             raise ValueError(f"contrast: got {list(self.contrast)}, expected the lowest factor first")
         return self
 
+    @model_validator(mode="after")
+    def _pairs_are_seen_whole(self) -> Self:
+        if self.task == "separate" and self.crop:
+            raise ValueError(f"crop: got {self.crop}, expected 0 with task separate")
+        return self
+
     @property
     def label(self) -> str:
-        """The run's decoder in the words of the published tables, FC w/ BN, and its precision if that is reduced."""
+        """The run's decoder in the words of the published tables, FC w/ BN, and what else is special about it."""
         decoder = {"none": "no decoder", "fc": "FC", "deconv": "DeConv"}[self.decoder]
         precision = "" if self.precision == "float32" else f", {self.precision}"
-        return decoder + (" w/ BN" if self.batch_norm else "") + precision
+        pairs = ", pairs" if self.task == "separate" else ""
+        return decoder + (" w/ BN" if self.batch_norm else "") + precision + pairs
 
     def model(self, image_size: int, channels: int, classes: int) -> "ModelConfig":
         """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
@@ -154,7 +165,9 @@ class Run(Checked):
 
         if self.crop > image_size:
             raise ValueError(f"crop: got {self.crop}, expected at most {image_size}, the pixels of {self.dataset}")
-        values: dict[str, Any] = {"image_size": self.crop or image_size, "channels": channels, "classes": classes}
+        border = self.max_shift if self.task == "separate" else 0
+        size = self.crop or image_size + 2 * border
+        values: dict[str, Any] = {"image_size": size, "channels": channels, "classes": classes}
         values |= {field.name: getattr(self, field.name) for field in fields(ModelConfig) if field.name not in values}
         return ModelConfig(**values)
 
@@ -211,6 +224,13 @@ class Compare(Checked):
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
 
 
+class TakenApart(Checked):
+    """A run, whose name is the key, that separates pairs: its pictures show how."""
+
+    study: Name
+    dataset: Name
+
+
 class Rotations(Checked):
     """A run that is scored on its test images rotated by 0, step, 2 step, ... degrees as well; its name is the key."""
 
@@ -233,6 +253,13 @@ class Study(Checked):
     tables: Names
 
 
+class Pairing(Checked):
+    """The pairs of test images that runs with the task `separate` are scored on: `per_image` with each as the first."""
+
+    seed: Seed
+    per_image: Count
+
+
 class Tracking(Checked):
     """Where runs are recorded besides the declared files."""
 
@@ -246,12 +273,14 @@ class Params(Checked):
     seeds: Annotated[Seeds, Field(min_length=1)]
     tracking: Tracking
     datasets: dict[Name, Dataset]
+    test_pairs: Pairing
     presets: dict[str, Any]
     runs: dict[Name, Run]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
     primary: dict[Name, Primary]
     compare: dict[Name, Compare]
+    pairs: dict[Name, TakenApart]
     robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
     tables: dict[Name, Table]
@@ -270,6 +299,7 @@ class Params(Checked):
             _require(figures.run, self.runs, f"figures.{name}.run")
             _require(name, [self.runs[figures.run].dataset], f"figures.{name}")
             _require(figures.study, [self.runs[figures.run].study], f"figures.{name}.study")
+            _require(self.runs[figures.run].task, ["classify"], f"figures.{name}.run: task")
             _require(name, self.primary, "primary, for figures of the same name")
         for name, primary in self.primary.items():
             _require(name, self.figures, f"primary.{name}")
@@ -280,10 +310,17 @@ class Params(Checked):
                 _require(run_name, self.runs, f"compare.{name}.runs")
                 _require(compare.dataset, [self.runs[run_name].dataset], f"compare.{name}.dataset")
                 _require(compare.study, [self.runs[run_name].study], f"compare.{name}.study")
+                _require(self.runs[run_name].task, ["classify"], f"compare.{name}.runs: {run_name}: task")
+        for name, pairs in self.pairs.items():
+            _require(name, [each for each, run in self.runs.items() if run.task == "separate"], f"pairs.{name}")
+            _require(name, [key for key in self.pairs if key not in (*self.figures, *self.compare)], f"pairs.{name}")
+            _require(pairs.study, [self.runs[name].study], f"pairs.{name}.study")
+            _require(pairs.dataset, [self.runs[name].dataset], f"pairs.{name}.dataset")
         for name, rotations in self.robustness.items():
             _require(name, self.studies_of_runs, f"robustness.{name}")
             _require(rotations.study, [self.studies_of_runs[name]], f"robustness.{name}.study")
             _require(rotations.dataset, [self.base_of(name).dataset], f"robustness.{name}.dataset")
+            _require(self.base_of(name).task, ["classify"], f"robustness.{name}: task")
         for name, study in self.studies.items():
             for kind in study.tables:
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
@@ -315,8 +352,10 @@ class Params(Checked):
                 for run in table.runs:
                     factor(self.base_of(run).model_dump(), base, f"{where}.runs: {run}")
             if isinstance(table, Robustness):
+                rotated = [run for run in table.runs if run in self.robustness]
                 for run in table.runs:
-                    _require(run, self.robustness, f"{where}.runs")
+                    _require(run, [*self.robustness, *self.hard_as_they_are], f"{where}.runs")
+                for run in rotated:
                     for degrees in table.degrees:
                         _require(degrees, range(0, 360, self.robustness[run].step), f"{where}.degrees")
         return self
@@ -326,6 +365,15 @@ class Params(Checked):
         """The study whose tables each run, and each tuned run, belongs to."""
         tuned = {name + TUNED: search.study for name, search in self.tune.items()}
         return {name: run.study for name, run in self.runs.items()} | tuned
+
+    @property
+    def hard_as_they_are(self) -> list[str]:
+        """The runs whose own test images differ from what they were trained on, or overlap."""
+        return [
+            name
+            for name in self.studies_of_runs
+            if self.base_of(name).task == "separate" or self.datasets[self.base_of(name).dataset].format == "affnist"
+        ]
 
     def base_of(self, name: str) -> Run:
         """Return a run, or the one that a tuned run was before its search."""

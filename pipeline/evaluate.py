@@ -1,6 +1,7 @@
 """Score every seed of a run, and all of them as one ensemble, on the test set, once.
 
-They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv.
+They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. A run that separates
+pairs is scored on pairs of test images, right where both classes are; its confusion matrices count each image.
 
 python -m pipeline.evaluate digits-fc
 python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad hoc training, scored in that folder)
@@ -10,10 +11,10 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.config import TUNED, Run, load_params, validate
+from pipeline.config import TUNED, Pairing, Run, load_params, validate
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
@@ -21,13 +22,22 @@ from pipeline.stage import parser, run_stage
 from pipeline.tracking import find_trained
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from capsnet.evaluation import Scores
     from capsnet.model import CapsNet
 
 SCORES = ("accuracy", "rloss", "mloss")
 
 
-def evaluate_run(name: str, folder: Path) -> tuple[dict[str, Any], list[dict[str, int]]]:
+class Scored(NamedTuple):
+    """The scores of each seed, and the classes that there were to be found: one an image, or two a pair."""
+
+    seeds: "dict[int, Scores]"
+    labels: "Tensor"
+
+
+def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, Any], list[dict[str, int]]]:
     """Return the metrics of all seeds in `folder`, and their confusion matrices as rows of counts."""
     files = model_files(folder)
     from capsnet.checkpoint import read_facts
@@ -38,18 +48,19 @@ def evaluate_run(name: str, folder: Path) -> tuple[dict[str, Any], list[dict[str
     data = read_prepared(run.dataset, "test", hardware.device)
 
     from capsnet.checkpoint import load
-    from capsnet.evaluation import ensemble_accuracy, evaluate
+    from capsnet.evaluation import ensemble_accuracy
 
-    seeds: dict[int, Scores] = {}
-    for seed, path in files.items():
-        model = load(path).to(hardware.device)
-        seeds[seed] = evaluate(model, data.images, data.labels)
-    ensemble: dict[str, Any] = {}
+    models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
+    seeds, labels = _score_pairs(models, data, pairing) if run.task == "separate" else _score(models, data)
+    more: dict[str, Any] = {}
     if len(seeds) > 1:
-        accuracy = ensemble_accuracy([scores.lengths for scores in seeds.values()], data.labels)
-        ensemble["ensemble"] = {"size": len(seeds), "accuracy": accuracy}
+        accuracy = ensemble_accuracy([scores.lengths for scores in seeds.values()], labels)
+        more["ensemble"] = {"size": len(seeds), "accuracy": accuracy}
+    if run.task == "separate":
+        more["pairs"] = _about_pairs(seeds, len(labels))
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    metrics = {**_facts(name, run, data, model), **summary(seeds), **ensemble, **environment}
+    first_model, *_ = models.values()
+    metrics = {**_facts(name, run, data, first_model), **summary(seeds), **more, **environment}
     confusion = [
         {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
         for seed, scores in seeds.items()
@@ -57,6 +68,27 @@ def evaluate_run(name: str, folder: Path) -> tuple[dict[str, Any], list[dict[str
         for predicted, count in enumerate(row)
     ]
     return metrics, confusion
+
+
+def _score(models: "Mapping[int, CapsNet]", data: Prepared) -> Scored:
+    from capsnet.evaluation import evaluate
+
+    return Scored({seed: evaluate(model, data.images, data.labels) for seed, model in models.items()}, data.labels)
+
+
+def _score_pairs(models: "Mapping[int, CapsNet]", data: Prepared, pairing: Pairing) -> Scored:
+    from capsnet.separation import evaluate_pairs, fixed_pairs
+
+    first, *_ = models.values()
+    pairs = fixed_pairs(first, data.images, data.labels, **pairing.model_dump())
+    seeds = {seed: evaluate_pairs(model, data.images, data.labels, pairs) for seed, model in models.items()}
+    return Scored(seeds, data.labels[pairs.places])
+
+
+def _about_pairs(seeds: "Mapping[int, Scores]", number: int) -> dict[str, Any]:
+    """Return what is to be known about pairs besides their accuracy: their number, and accuracies of single images."""
+    each = {str(seed): scores.class_accuracy for seed, scores in seeds.items()}
+    return {"number": number, "image_accuracy": each, "image_accuracy_mean": statistics.mean(each.values())}
 
 
 def _facts(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
@@ -123,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = arguments.run
     target = arguments.out or REPORTS / params.study_of(name) / METRICS
     folder = arguments.out or MODELS / name
-    metrics, confusion = evaluate_run(name, folder)
+    metrics, confusion = evaluate_run(name, folder, params.test_pairs)
     write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
     record(params.tracking.experiment, folder, metrics)

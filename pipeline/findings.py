@@ -82,9 +82,16 @@ def topologies(table: pd.DataFrame, entry: Topologies) -> list[str]:
 
 
 def robustness(table: pd.DataFrame, entry: Robustness) -> list[str]:
-    """Say for each run how far its test images may be turned, and where it is lost."""
+    """Say for each run how far its test images may be turned, and where it is lost, or how it does on hard ones."""
     said = []
     for run, rows in table.groupby("run", sort=False):
+        if rows["degrees"].isna().all():
+            own = rows.iloc[0]
+            published = own["published_accuracy"]
+            against = "" if pd.isna(published) else f", {_signed(own['difference'])} points against {published:.2f} %"
+            said.append(f"{run}: {_percent(own)}{against}.")
+            continue
+        rows = rows.dropna(subset=["degrees"]).astype({"degrees": int})
         at = rows.set_index("degrees")["accuracy_mean"]
         upright, turned = at[0], at.drop(0)
         below = turned[turned < upright / 2]

@@ -116,7 +116,8 @@ def gather(study: str, params: Params) -> Page:
     tables = [table(study, kind, params) for kind in entry.tables]
     compared = [("compare", name, each.runs) for name, each in params.compare.items() if each.study == study]
     figures = [("figures", name, (each.run,)) for name, each in params.figures.items() if each.study == study]
-    sets = [picture_set(study, stage, name, runs, params) for stage, name, runs in (*compared, *figures)]
+    pairs = [("pairs", name, (name,)) for name, each in params.pairs.items() if each.study == study]
+    sets = [picture_set(study, stage, name, runs, params) for stage, name, runs in (*compared, *figures, *pairs)]
     searches = [search(study, name, each) for name, each in params.tune.items() if each.study == study]
     metrics = read_metrics(study, shown_runs(study, sets, params))
     runs = [run(row) for row in metrics]

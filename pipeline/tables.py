@@ -32,9 +32,16 @@ TOPOLOGIES = [
     "factor", "value", "run", "parameters", "epochs", "seeds", "accuracy_mean", "accuracy_std", "rloss_mean",
     "rloss_std", "mloss_mean", "mloss_std", "difference",
 ]  # fmt: skip
-ROBUSTNESS = ["run", "model", "dataset", "epochs", "seeds", "degrees", "accuracy_mean", "accuracy_std"]
+ROBUSTNESS = [
+    "run", "model", "dataset", "parameters", "epochs", "seeds", "degrees", "accuracy_mean", "accuracy_std",
+    "published_accuracy", "source", "difference",
+]  # fmt: skip
 LOSSES = (
     "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an image."
+)
+ROTATED = (
+    "Columns of degrees: accuracy (%) on the test images, all rotated counter-clockwise by that angle; no training "
+    "rotates images."
 )
 
 
@@ -97,24 +104,47 @@ def topologies(entry: Topologies, params: Params) -> Table:
 
 
 def robustness(entry: Robustness, params: Params) -> Table:
-    """Compare accuracies on rotated test images: every angle as data, those of the entry for people."""
+    """Compare accuracies on images that are harder than those of the training.
+
+    As data a run has a row for its own test images, and one for each angle if it is scored on rotated ones as well; for
+    people it has one row, with the angles of the entry.
+    """
     rows = read_metrics(entry.study, entry.runs)
-    data = pd.DataFrame(
-        {**row, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
-        for row in rows
-        for degrees, accuracies in read_rotations(entry.study, row["run"]).groupby("degrees")["accuracy"]
-    ).reindex(columns=ROBUSTNESS)
-    cells = [["Run", "Model", "Data", *(f"{degrees}°" for degrees in entry.degrees), "n", "Epochs"]]
-    for row in rows:
-        at = data[data["run"] == row["run"]].set_index("degrees")
-        shown = [spread(at.loc[d, "accuracy_mean"], at.loc[d, "accuracy_std"], 2) for d in entry.degrees]
-        cells.append([row["run"], row["model"], row["dataset"], *shown, str(row["seeds"]), str(row["epochs"])])
-    notes = [
-        *protocol(rows),
-        "Columns of degrees: accuracy (%) on the test images, all rotated counter-clockwise by that angle; no training "
-        "rotates images.",
-    ]
+    own = [{**row, **_published(row, params)} for row in rows]
+    turned = [_at_angles(entry.study, row) if row["run"] in params.robustness else [] for row in rows]
+    data = pd.DataFrame(line for row, others in zip(own, turned, strict=True) for line in (row, *others))
+    cells = readable(pd.DataFrame(own).reindex(columns=ROBUSTNESS))
+    place = cells[0].index("n")
+    cells[0][place:place] = [f"{degrees}°" for degrees in entry.degrees]
+    for others, line in zip(turned, cells[1:], strict=True):
+        at = {other["degrees"]: spread(other["accuracy_mean"], other["accuracy_std"], 2) for other in others}
+        line[place:place] = [at[degrees] if at else "" for degrees in entry.degrees]
+    notes = [*protocol(rows), *_harder(rows, params)]
+    data = data.reindex(columns=ROBUSTNESS).astype({"degrees": "Int64"})
     return Table(data, cells, [*notes, *_about(rows, data)], provenance(rows))
+
+
+def _at_angles(study: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the row of a run at each angle that it is scored at."""
+    return [
+        {**row, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
+        for degrees, accuracies in read_rotations(study, row["run"]).groupby("degrees")["accuracy"]
+    ]
+
+
+def _harder(rows: Sequence[dict[str, Any]], params: Params) -> list[str]:
+    """Say in what test images differ from those of the training."""
+    moved = dict.fromkeys(row["dataset"] for row in rows if params.datasets[row["dataset"]].format == "affnist")
+    said = [ROTATED] if any(row["run"] in params.robustness for row in rows) else []
+    said += [
+        f"{name}: trained on digits moved about a field, scored on rotated, sheared, scaled ones." for name in moved
+    ]
+    return said + [
+        f"{row['run']}: {row['pairs']['number']:,} pairs of test images of two classes, overlaid; a pair is right if "
+        f"both classes are, and {row['pairs']['image_accuracy_mean']:.2f} % of the single images are."
+        for row in rows
+        if "pairs" in row
+    ]
 
 
 BUILDERS: dict[str, Callable[[Any, Params], Table]] = {

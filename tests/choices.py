@@ -8,10 +8,12 @@ from capsnet.decoders import DECODERS
 from capsnet.layers import PADDINGS
 from capsnet.losses import RECONSTRUCTION_LOSSES
 from capsnet.model import INITIALISATIONS
+from capsnet.tasks import TASKS
 from capsnet.trainer import PRECISIONS
 from capsnet.training import ALPHA_SCHEDULES
 
 CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "task": TASKS,
     "decoder": DECODERS,
     "alpha_schedule": ALPHA_SCHEDULES,
     "reconstruction": RECONSTRUCTION_LOSSES,

@@ -81,6 +81,7 @@ def tiny_training() -> "TrainingConfig":
     from capsnet.training import TrainingConfig
 
     return TrainingConfig(
+        task="classify",
         epochs=2,
         batch_size=8,
         lr=0.003,

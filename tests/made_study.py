@@ -13,7 +13,16 @@ from tiny_project import TINY, VARIANTS, tiny_params
 FOLDER = Path("reports/toy")
 
 
-def write_metrics(name: str, accuracies: list[float], ensemble: float | None = None, **settings: Any) -> None:
+PAIRS = {"number": 2400, "image_accuracy_mean": 84.25}
+
+
+def write_metrics(
+    name: str,
+    accuracies: list[float],
+    ensemble: float | None = None,
+    pairs: dict[str, float] | None = None,
+    **settings: Any,
+) -> None:
     """Write what `evaluate` says about a run."""
     metrics: dict[str, Any] = {
         "run": name,
@@ -37,6 +46,8 @@ def write_metrics(name: str, accuracies: list[float], ensemble: float | None = N
         metrics |= {"rloss_std": 1.0, "mloss_std": 0.001, "accuracy_std": float(np.std(accuracies, ddof=1))}
     if ensemble is not None:
         metrics["ensemble"] = {"size": len(accuracies), "accuracy": ensemble}
+    if pairs is not None:
+        metrics["pairs"] = pairs
     path = FOLDER / "metrics" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(metrics))
@@ -58,11 +69,13 @@ def write_results() -> None:
     write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
     write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
     write_metrics("toy-tuned", [97.0, 97.0], lr=0.05)
+    write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
     write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
     for name in tiny_params()["tables"]:
         importlib.import_module("pipeline.tables").main([name])
     write_pictures("toy-decoders", [*VARIANTS], {"curves": "They fall."})
     write_pictures("squares", ["toy-deconv_bn"], {"reconstructions": "They resemble.", "rotation": "It turns."})
+    write_pictures("toy-pairs", ["toy-pairs"], {"curves": "They fall.", "pairs": "They are taken apart."})
     frames = [Image.new("L", (120, 40), grey) for grey in (0, 255)]
     frames[0].save(FOLDER / "figures/squares/rotation.gif", save_all=True, append_images=frames[1:], loop=0)
     write_search("toy", [(0.0005, 0.01, 90.0), (0.001, 0.05, 95.0), (0.002, 0.02, 92.0), (0.01, 0.1, None)])

@@ -14,7 +14,8 @@ from routings import assert_close, implementations, oracle, random_capsules, rou
 from trainings import Data, assert_same_training, trainer_on
 
 from capsnet.model import ModelConfig
-from capsnet.trainer import PRECISIONS, Trainer, stream
+from capsnet.separation import evaluate_pairs, fixed_pairs
+from capsnet.trainer import PRECISIONS, Trainer, initialise, stream
 from capsnet.training import Course, Trained, TrainingConfig, train, train_side_by_side
 from pipeline.device import configure_torch
 
@@ -103,6 +104,36 @@ def test_replayed_steps_are_the_steps_themselves(
     assert set(replayed.recorded) == set(SIZES)
     assert not eager.recorded
     assert_equal_states(replayed, eager, 1e-6)
+
+
+def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits_for_them(
+    normalised: ModelConfig, there: Data, shifted: TrainingConfig
+) -> None:
+    field = replace(normalised, image_size=normalised.image_size + 2 * shifted.max_shift)
+    replayed, eager = (trainer_on(there, field, replace(shifted, task="separate")) for _ in range(2))
+    eager.stream = None
+    for seed in (replayed, eager):
+        epochs(seed, 1)
+        steps = seed.epoch(2, SIZES, RATES, ALPHA)
+        next(steps)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            assert list(steps) == SIZES[1:]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert seed.means().bad_step == -1
+    assert set(replayed.recorded) == set(SIZES)
+    assert_equal_states(replayed, eager, 1e-6)
+
+
+def test_pairs_are_scored_alike_on_the_gpu_and_the_cpu(tiny_model: ModelConfig, there: Data, tiny_data: Data) -> None:
+    """The pairs of a seed are the same on every device."""
+    model = initialise(replace(tiny_model, image_size=24), 0)
+    on_cpu = evaluate_pairs(model, *tiny_data, fixed_pairs(model, *tiny_data, seed=0, per_image=2))
+    model = model.to(there[0].device)
+    on_gpu = evaluate_pairs(model, *there, fixed_pairs(model, *there, seed=0, per_image=2))
+    torch.testing.assert_close(on_gpu.lengths.cpu(), on_cpu.lengths, rtol=1e-4, atol=1e-5)
+    assert on_gpu.mloss == pytest.approx(on_cpu.mloss, rel=1e-4)
 
 
 def test_a_step_is_recorded_once_for_each_size_and_anew_when_the_number_of_steps_changes(

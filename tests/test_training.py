@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from trainings import Data, assert_same_training, model_bytes
 
-from capsnet import training
+from capsnet import tasks
 from capsnet.decoders import DECODERS
 from capsnet.evaluation import Scores, evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
@@ -55,7 +55,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> list[Data]:
         splits.append((images, labels))
         return evaluate(model, images, labels, **options)
 
-    monkeypatch.setattr(training, "evaluate", recording)
+    monkeypatch.setattr(tasks, "evaluate", recording)
     return splits
 
 

@@ -12,6 +12,7 @@ TINY = {
     "study": "toy",
     "dataset": "squares",
     "seeds": [],
+    "task": "classify",
     "crop": 0,
     "standardise": False,
     "padding": "valid",
@@ -57,10 +58,12 @@ TINY = {
 SHAPES = {
     "digits": (28, 1, 10),
     "mnist": (28, 1, 10),
+    "affnist": (40, 1, 10),
     "cifar10": (32, 3, 10),
     "smallnorb": (48, 2, 5),
     "smallnorb-mono": (48, 1, 5),
 }
+PAIRS = {"task": "separate"}
 VARIANTS = {
     "toy-fc": {},
     "toy-fc_bn": {"batch_norm": True},
@@ -74,8 +77,9 @@ def tiny_params() -> dict:
         "seeds": [0, 1],
         "tracking": {"experiment": "test", "tensorboard": True},
         "datasets": {"squares": {"format": "npz", "raw": "squares.npz"}},
+        "test_pairs": {"seed": 0, "per_image": 2},
         "presets": {"reference": TINY},
-        "runs": {name: TINY | changes for name, changes in VARIANTS.items()},
+        "runs": {name: TINY | changes for name, changes in VARIANTS.items()} | {"toy-pairs": TINY | PAIRS},
         "tune": {
             "toy": {
                 "study": "toy",
@@ -100,6 +104,7 @@ def tiny_params() -> dict:
             }
         },
         "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
+        "pairs": {"toy-pairs": {"study": "toy", "dataset": "squares"}},
         "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
         "studies": {
             "toy": {
@@ -135,8 +140,8 @@ def tiny_params() -> dict:
                 "study": "toy",
                 "kind": "robustness",
                 "title": "Robustness",
-                "runs": ["toy-fc"],
-                "degrees": [0, 180],
+                "runs": ["toy-fc", "toy-pairs"],
+                "degrees": [90, 180],
             },
         },
         "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},

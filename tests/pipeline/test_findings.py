@@ -129,6 +129,22 @@ def test_a_run_is_lost_at_the_first_angle_that_halves_its_accuracy() -> None:
     ]
 
 
+def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
+    columns = ["run", "degrees", "accuracy_mean", "accuracy_std", "published_accuracy", "difference"]
+    nothing = float("nan")
+    rows = [
+        ("a", nothing, 98.0, 1.0, nothing, nothing),
+        *[("a", degrees, accuracy, 1.0, nothing, nothing) for degrees, accuracy in ((0, 98.0), (90, 40.0))],
+        ("b", nothing, 77.5, 0.5, 79.0, -1.5),
+        ("c", nothing, 60.0, nothing, nothing, nothing),
+    ]
+    assert robustness(pd.DataFrame(rows, columns=columns), ROBUSTNESS) == [
+        "a: 98.00 % upright, 40.00 % at 90°; first below half of that at 90°, least at 90° (40.00 %).",
+        "b: 77.50 ± 0.50 %, −1.50 points against 79.00 %.",
+        "c: 60.00 %.",
+    ]
+
+
 @pytest.mark.parametrize("trials", [1, 4])
 def test_the_plots_of_a_search_are_captioned_with_its_trials(trials: int) -> None:
     values = {"alpha": [0.1, 0.2, 0.3, 0.4], "lr": [4.0, 3.0, 2.0, 1.0], "val_accuracy": [90.0, 91.0, 92.0, 99.0]}

@@ -21,7 +21,7 @@ from pipeline.stage import run_stage
 from pipeline.table_config import KINDS
 
 HOSTILE = """<script>alert("1")</script> & 'it' | *b* [x](y) {{ 7 }} `c`"""
-PICTURES = ["curves", "reconstructions", "rotation", "history", "parallel", "contour", "importance"]
+PICTURES = ["curves", "curves", "pairs", "reconstructions", "rotation", "history", "parallel", "contour", "importance"]
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +113,15 @@ def test_the_notes_of_a_table_stand_under_it_and_those_of_pictures_beside_them(s
     for text in (page.text, readme):
         assert text.count("a slide rule") == len(tables)
         assert text.count("An ensemble is one result") == 0
-        assert text.count("Data: drawn by hand.") == 2
+        assert text.count("Data: drawn by hand.") == 3
 
 
 def test_the_settings_show_what_differs_first(study: Path) -> None:
     page = gather("toy", load_params())
-    assert page.differing[0] == ["Run", "decoder", "batch_norm", "lr"]
-    assert [row[0] for row in page.differing[1:]] == [*sorted(VARIANTS), "toy-tuned"]  # as in params.yaml
-    assert page.differing[-1] == ["toy-tuned", "fc", "false", "0.05"]
-    assert ["seeds", *["[0, 1]"] * 4, "[0, 1]"] in page.settings
+    assert page.differing[0] == ["Run", "task", "decoder", "batch_norm", "lr"]
+    assert [row[0] for row in page.differing[1:]] == [*sorted([*VARIANTS, "toy-pairs"]), "toy-tuned"]
+    assert page.differing[-1] == ["toy-tuned", "classify", "fc", "false", "0.05"]
+    assert ["seeds", *["[0, 1]"] * 5, "[0, 1]"] in page.settings
 
 
 def test_a_setting_that_a_run_was_scored_without_is_empty_there(study: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_setting_that_a_run_was_scored_without_is_empty_there(study: Path) -> 
     metrics = json.loads(path.read_text())
     del metrics["settings"]["padding"]
     path.write_text(json.dumps(metrics))
-    assert ["padding", *["valid"] * 4, ""] in gather("toy", load_params()).settings
+    assert ["padding", *["valid"] * 5, ""] in gather("toy", load_params()).settings
 
 
 def test_text_from_outside_is_shown_as_it_stands(study: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_missing_file_is_named_with_the_stage_that_makes_it(
 def test_a_study_without_tables_pictures_and_searches_has_a_page(study: Path) -> None:
     values = tiny_params()
     values["studies"]["toy"]["tables"] = []
-    write_params(study, values | {"tables": {}, "figures": {}, "compare": {}, "tune": {}})
+    write_params(study, values | {"tables": {}, "figures": {}, "primary": {}, "compare": {}, "pairs": {}, "tune": {}})
     page, readme = made()
     assert "What came out" not in page.text + readme
     assert page.all("img") == []

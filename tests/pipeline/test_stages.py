@@ -17,8 +17,8 @@ from pipeline.outputs import model_files
 
 ORDER = [
     ("prepare", ["squares"]),
-    *[("train", [run]) for run in VARIANTS],
-    *[("evaluate", [run]) for run in VARIANTS],
+    *[("train", [run]) for run in (*VARIANTS, "toy-pairs")],
+    *[("evaluate", [run]) for run in (*VARIANTS, "toy-pairs")],
     ("tune", ["toy"]),
     ("retrain", ["toy"]),
     ("evaluate", ["toy-tuned"]),
@@ -27,6 +27,7 @@ ORDER = [
     ("primary", ["squares"]),
     ("compare", ["toy-decoders"]),
     ("figures", ["squares"]),
+    ("pairs", ["toy-pairs"]),
     ("report", ["toy"]),
 ]
 REPORTS = Path("reports/toy")
@@ -109,6 +110,39 @@ def test_the_confusion_counts_add_up_to_the_test_images_and_the_accuracy(there: 
         hits = rows.loc[rows["actual"] == rows["predicted"], "count"].sum()
         assert rows["count"].sum() == metrics["test_images"] == 12
         assert 100 * hits / 12 == pytest.approx(metrics["seeds"][str(seed)]["accuracy"])
+
+
+def test_a_run_of_pairs_is_scored_on_pairs_of_the_test_images_and_on_each_of_their_images(there: Path) -> None:
+    metrics = json.loads((there / REPORTS / "metrics/toy-pairs.json").read_text())
+    counts = pd.read_csv(there / REPORTS / "metrics/toy-pairs-confusion.csv")
+    assert metrics["model"] == "FC, pairs"
+    assert (metrics["test_images"], metrics["pairs"]["number"]) == (12, 24)
+    for seed, rows in counts.groupby("seed"):
+        hits = rows.loc[rows["actual"] == rows["predicted"], "count"].sum()
+        assert rows["count"].sum() == 2 * 24
+        assert metrics["pairs"]["image_accuracy"][str(seed)] == pytest.approx(100 * hits / 48)
+        assert metrics["seeds"][str(seed)]["accuracy"] <= metrics["pairs"]["image_accuracy"][str(seed)]
+        assert metrics["seeds"][str(seed)]["accuracy"] * 24 / 100 == pytest.approx(
+            round(metrics["seeds"][str(seed)]["accuracy"] * 24 / 100)
+        )
+    assert metrics["ensemble"]["size"] == 2
+
+
+def test_the_picture_of_pairs_says_what_its_numbers_say(there: Path) -> None:
+    folder = there / REPORTS / "figures/toy-pairs"
+    numbers = pd.read_csv(folder / "pairs.csv")
+    right = (numbers["true_1"] == numbers["predicted_1"]) & (numbers["true_2"] == numbers["predicted_2"])
+    assert right.tolist() == numbers["right"].tolist() == sorted(right, reverse=True)
+    assert not set(numbers["absent"]) - {0, 1, 2}
+    assert (numbers[["true_1", "true_2"]].ne(numbers["absent"], axis=0)).all(axis=None)
+    (caption,) = (
+        figure["caption"]
+        for figure in json.loads((folder / "figures.json").read_text())["figures"]
+        if figure["name"] == "pairs"
+    )
+    assert f"the first {right.sum()} pairs that it takes apart rightly" in caption
+    assert f"the first {(~right).sum()} that it does not" in caption
+    assert "Of the first 24 test pairs" in caption
 
 
 def test_images_rotated_by_nothing_are_scored_like_the_test_images(there: Path) -> None:
@@ -209,7 +243,7 @@ def test_a_data_set_without_attributes_has_no_picture_of_them(there: Path, monke
         figures.main(["squares"])
 
 
-@pytest.mark.parametrize("name", ["toy-decoders", "squares"])
+@pytest.mark.parametrize("name", ["toy-decoders", "squares", "toy-pairs"])
 def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_note(name: str, there: Path) -> None:
     folder = there / REPORTS / "figures" / name
     told = json.loads((folder / "figures.json").read_text())
@@ -241,15 +275,18 @@ def test_the_same_project_gives_the_same_bytes_again(
     for name, arguments in [
         ("prepare", ["squares"]),
         ("train", ["toy-deconv_bn"]),
+        ("train", ["toy-pairs"]),
         ("evaluate", ["toy-deconv_bn"]),
+        ("evaluate", ["toy-pairs"]),
         ("tune", ["toy"]),
         ("primary", ["squares"]),
     ]:
         run_stage(name, arguments)
-    for folder in ("data", "models/toy-deconv_bn", "models/squares-primary", "reports/toy/tuning"):
+    for folder in ("data", "models/toy-deconv_bn", "models/squares-primary", "models/toy-pairs", "reports/toy/tuning"):
         assert contents(tmp_path / folder) == contents(there / folder), folder
-    again = (tmp_path / REPORTS / "metrics/toy-deconv_bn.json").read_bytes()
-    assert again == (there / REPORTS / "metrics/toy-deconv_bn.json").read_bytes()
+    for run in ("toy-deconv_bn", "toy-pairs"):
+        again = (tmp_path / REPORTS / f"metrics/{run}.json").read_bytes()
+        assert again == (there / REPORTS / f"metrics/{run}.json").read_bytes()
 
 
 def test_training_and_tuning_never_read_the_test_split(

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_study import FOLDER, write_metrics, write_rotations
+from made_study import FOLDER, PAIRS, write_metrics, write_rotations
 from ruamel.yaml import YAML
-from tiny_project import ROOT, tiny_params, write_params
+from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import Params, load_params
 from pipeline.stage import run_stage
@@ -39,6 +39,7 @@ def scored(project: Path) -> Path:
     write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
     write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
     write_metrics("toy-tuned", [97.0, 97.0])
+    write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
     write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
     return project
 
@@ -72,7 +73,8 @@ def test_the_columns_of_each_kind_are_the_promised_ones_with_the_difference_last
         "difference",
         "topologies": "factor, value, run, parameters, epochs, seeds, accuracy_mean, accuracy_std, rloss_mean, "
         "rloss_std, mloss_mean, mloss_std, difference",
-        "robustness": "run, model, dataset, epochs, seeds, degrees, accuracy_mean, accuracy_std",
+        "robustness": "run, model, dataset, parameters, epochs, seeds, degrees, accuracy_mean, accuracy_std, "
+        "published_accuracy, source, difference",
     }
     assert {kind: ", ".join(build(f"toy-{kind}", load_params()).data.columns) for kind in BUILDERS} == promised
 
@@ -187,11 +189,43 @@ def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored
 
 def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(scored: Path) -> None:
     table = build("toy-robustness", load_params())
-    assert table.data["degrees"].tolist() == [0, 90, 180, 270]
-    assert table.data["accuracy_mean"].tolist() == [98.0, 15.0, 45.0, 15.0]
-    assert table.data["accuracy_std"].tolist() == pytest.approx([2**0.5, 50**0.5, 50**0.5, 0.0])
-    assert table.cells[0] == ["Run", "Model", "Data", "0°", "180°", "n", "Epochs"]
-    assert table.cells[1] == ["toy-fc", "FC", "squares", "98.00 ± 1.41", "45.00 ± 7.07", "2", "2"]
+    turned = table.data[table.data["degrees"].notna()]
+    assert turned["degrees"].tolist() == [0, 90, 180, 270]
+    assert turned["accuracy_mean"].tolist() == [98.0, 15.0, 45.0, 15.0]
+    assert turned["accuracy_std"].tolist() == pytest.approx([2**0.5, 50**0.5, 50**0.5, 0.0])
+    assert turned["difference"].isna().all()
+    columns = ["Accuracy (%)", "Accuracy (%), published", "Difference (points)", "90°", "180°", "n", "Epochs"]
+    assert table.cells[0] == ["Run", "Model", "Data", *columns, "Parameters", "Source"]
+    shown = ["98.00 ± 1.41", "98.00", "+0.00", "15.00 ± 7.07", "45.00 ± 7.07", "2", "2", "12,345", "Somebody 2001"]
+    assert table.cells[1] == ["toy-fc", "FC", "squares", *shown]
+
+
+def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(scored: Path) -> None:
+    table = build("toy-robustness", load_params())
+    of_itself = table.data[table.data["degrees"].isna()].set_index("run")
+    assert of_itself["accuracy_mean"].to_dict() == {"toy-fc": 98.0, "toy-pairs": 72.0}
+    assert of_itself["difference"].to_dict() == {"toy-fc": 0.0, "toy-pairs": pytest.approx(float("nan"), nan_ok=True)}
+    assert table.cells[2][3:9] == ["72.00 ± 2.83", "", "", "", "", "2"]
+    said = [note for note in table.notes if note.startswith("toy-pairs: 2,400 pairs")]
+    assert len(said) == 1
+    assert said[0].endswith("84.25 % of the single images are.")
+
+
+def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path) -> None:
+    values = tiny_params()
+    values["datasets"]["moved"] = {"format": "affnist", "raw": "x", "seed": 0}
+    values["runs"]["toy-moved"] = TINY | {"dataset": "moved"}
+    values["tables"]["toy-robustness"]["runs"] = ["toy-moved"]
+    values["published"]["toy-moved"] = {"accuracy": 79.0, "source": "Somebody 2017"}
+    write_params(Path(), values)
+    write_metrics("toy-moved", [70.0, 74.0])
+    path = FOLDER / "metrics/toy-moved.json"
+    path.write_text(path.read_text().replace('"squares"', '"moved"', 1))
+    table = build("toy-robustness", load_params())
+    assert table.data["difference"].tolist() == [-7.0]
+    assert table.cells[1][3:6] == ["72.00 ± 2.83", "79.00", "−7.00"]
+    assert "moved: trained on digits moved about a field, scored on rotated, sheared, scaled ones." in table.notes
+    assert not any("Columns of degrees" in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +265,11 @@ def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(score
         ("robustness/toy-fc/dataset", "x", "robustness.toy-fc.dataset: got 'x', expected one of squares"),
         ("published/toy-fc/ensemble", True, "published.toy-fc: got 'toy-fc', expected one of "),
         ("published/toy-fc/ensemble", 7, "published.toy-fc.ensemble: got 7, expected a valid boolean"),
+        (
+            "robustness/toy-pairs",
+            {"study": "toy", "dataset": "squares", "step": 90},
+            "robustness.toy-pairs: task: got 'separate', expected one of classify",
+        ),
         ("robustness/x", {"study": "toy", "dataset": "squares", "step": 90}, "robustness.x: got 'x', expected one of"),
     ],
 )
@@ -261,7 +300,8 @@ def test_a_fault_in_a_table_is_named_with_its_path(project: Path, path: str, val
 def test_what_is_not_there_is_named_with_what_makes_it(
     project: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_metrics("toy-fc", [97.0, 99.0])
+    for name in ("toy-fc", "toy-pairs"):
+        write_metrics(name, [97.0, 99.0])
     with pytest.raises(SystemExit) as ended:
         run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
     assert ended.value.code == 2
