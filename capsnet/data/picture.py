@@ -51,9 +51,11 @@ def read(path: Path) -> Image.Image:
 
 def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "C S S"]:
     """Return the middle square of a picture, in colour for 3 channels, otherwise grey and the same in every channel."""
-    mode = MODES.get(channels, "L")
-    square = ImageOps.fit(_opaque(picture, "black").convert(mode), (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(square).reshape(size, size, -1).transpose(2, 0, 1)
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    square = _opaque(picture, "black").convert(MODES.get(channels, "L")).crop((left, top, left + side, top + side))
+    pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
+    pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))
 
 
