@@ -80,10 +80,11 @@ class Explorer:
 
     def drawn(self, drawing: dict[str, Any]) -> Shown | None:
         """Return a drawing as an image of the data, on white paper, and None while nothing is drawn."""
-        picture = drawing["composite"]
-        if picture is None or picture.getbbox() is None:
+        if drawing["composite"] is None:
             return None
-        return self.own(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture))
+        paper = Image.new("RGBA", drawing["composite"].size, "white")
+        paper.alpha_composite(drawing["composite"])
+        return self.own(paper) if paper.convert("L").getextrema() != (255, 255) else None
 
     def view(self, chosen: Shown, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
         """Look at an image; return what was seen, and the panels."""
@@ -149,7 +150,7 @@ def build(explorer: Explorer) -> Any:
             gr.on(triggers, answer, [*asked, degrees, *sliders], [image, *shown], api_name=name, **_quietly())
 
         on([kind.input, number.input], explorer.test_image, [kind, number], "test_image")
-        on([pad.change], explorer.drawn, [pad], "draw")
+        on([pad.input], explorer.drawn, [pad], "draw")
         on([file.upload], explorer.uploaded, [file], "upload")
         on([degrees.input], lambda chosen: chosen, [image], "turn")
         kind.input(
@@ -194,6 +195,7 @@ def _choices(explorer: Explorer) -> tuple[gr.Dropdown, gr.Slider, gr.Sketchpad, 
         number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Which of them", buttons=[])
     with gr.Tab("Draw"):
         pad = gr.Sketchpad(
+            Image.new("RGBA", (CANVAS, CANVAS), "white"),  # on an empty one the brush would have to be chosen first
             type="pil",
             canvas_size=(CANVAS, CANVAS),
             fixed_canvas=True,
