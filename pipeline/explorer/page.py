@@ -29,8 +29,9 @@ THEME = gr.themes.Default(
 CHOOSE = "An image of the test set, which the network was never trained on, one you draw, or one of your files."
 SEE = (
     "Each class has one capsule, a vector. Its <b>length</b>, from 0 to 1, says how sure the network is of the class; "
-    "lengths need not add up to 1. The decoder draws an image from the longest capsule alone."
+    "lengths need not add up to 1."
 )
+DRAWN = " The decoder draws an image from the longest capsule alone."
 MOVE = (
     "The <b>direction</b> of the vector says how the thing looks. Each slider adds to one of its numbers: see whether "
     "the stroke gets thicker, leans, or grows."
@@ -68,14 +69,14 @@ class Explorer:
         try:
             return Shown(self.network.image(picture, self.network.treatment), "")
         except ValueError as error:
-            raise gr.Error(str(error), title="This picture cannot be used") from error
+            raise gr.Error(str(error)) from error
 
     def uploaded(self, path: str) -> Shown:
         """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
         try:
             picture = read(Path(path))
         except ValueError as error:
-            raise gr.Error(f"{Path(path).name}: {error}", title="This file cannot be used") from error
+            raise gr.Error(f"{Path(path).name}: {error}") from error
         return self.own(picture)
 
     def drawn(self, drawing: dict[str, Any]) -> Shown | None:
@@ -112,6 +113,7 @@ def build(explorer: Explorer) -> Any:
     """Lay the page out and connect its events."""
     network = explorer.network
     config = network.model.config
+    decodes = network.model.decoder is not None
     first = explorer.test_image(ANY, 1)
     view, *start = explorer.view(first, 0, (0.0,) * config.class_dim)
     with gr.Blocks(title=f"capsnet: {network.path.parent.name}", analytics_enabled=False) as page:
@@ -125,14 +127,14 @@ def build(explorer: Explorer) -> Any:
                         kind, number, pad, file = _choices(explorer)
                         degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
                     with gr.Column(min_width=280, scale=5, elem_classes="card"):
-                        _title("2. What the network makes of it", SEE)
+                        _title("2. What the network makes of it", SEE + DRAWN * decodes)
                         pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
                 with gr.Column(elem_classes="card"):
                     _title("3. Where the votes came from", MAP.format(field=grid(config).field))
                     maps = gr.HTML(start[2])
             with gr.Column(min_width=280, scale=5, elem_classes="card"):
-                _title("4. Move the capsule", MOVE if network.model.decoder else NOTHING_TO_MOVE)
-                with gr.Column(visible=network.model.decoder is not None):
+                _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)
+                with gr.Column(visible=decodes):
                     drawn = gr.HTML(start[3])
                     sliders = _sliders(config.class_dim)
                     reset = gr.Button("Back to zero", size="sm")

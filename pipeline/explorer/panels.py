@@ -115,7 +115,7 @@ def coupling(view: View, grid: Grid, name: str) -> str:
 
 
 def _range(values: Float[Tensor, "..."]) -> str:
-    return f"from {float(values.min()):.2f} (none) to {float(values.max()):.2f} (full orange)"
+    return f"from {float(values.min()):.3f} (clear) to {float(values.max()):.3f} (full orange)"
 
 
 def _between_extremes(values: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:

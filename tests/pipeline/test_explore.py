@@ -109,8 +109,8 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
         start = time.perf_counter()
         client.predict(number / 40, 0, 0, 0, api_name="/move")
         took.append(time.perf_counter() - start)
-    # The client polls; on two idle cores it takes a tenth of this.
-    assert statistics.median(took) < 1
+    # 0.08 s on two busy cores, nearly all of it the way there and back.
+    assert statistics.median(took) < 0.5
 
 
 def drag(page: Page, *points: tuple[float, float]) -> None:
