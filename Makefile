@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
+RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper test slowtest bench check format readme ui lock
+.PHONY: help demo verify paper test slowtest bench check format readme ui explore lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ readme: $(VENV)/.built  ## put the tables of reports/ into README.md
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --port $(PORT) \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
+	python -m pipeline.explore $(RUN)
 
 lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock

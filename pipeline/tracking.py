@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from capsnet.files import md5
 from pipeline.scratch import FOLDER, root
+from pipeline.serving import log_served
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,11 +68,12 @@ class TrackedRun:
         self._safely(lambda: self.client.log_batch(self.id, tags=tags))
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
-        """Record files."""
-        if self.silent:
-            return
+        """Record files; a network as a model that MLflow can serve."""
         for path in paths:
-            self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
+            if path.suffix == ".safetensors":
+                self._safely(partial(log_served, self.client, self.id, path, folder or "model"))
+            else:
+                self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
 
     def resume(self, metric: str) -> None:
         """Find the steps for which `metric` is there already, and take the run up again."""

@@ -28,7 +28,10 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 # They check, lock, record, join processes and parse arguments; no result depends on them, nor on what they import.
 RESULT_FREE = {
     f"pipeline/{name}.py"
-    for name in ("__init__", "checked", "config", "data_config", "distributed", "scratch", "stage", "tracking")
+    for name in (
+        *("__init__", "checked", "config", "data_config", "distributed", "scratch", "stage"),
+        *("served", "serving", "tracking"),
+    )
 }
 DATA_STAGES = {"download", "prepare"}
 FORBIDDEN = {"pipeline", "mlflow", "dvc", "optuna", "pandas", "yaml", "ruamel", "matplotlib", "argparse", "pydantic"}

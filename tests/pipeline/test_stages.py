@@ -204,7 +204,7 @@ def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> Non
         "select run_uuid, artifact_uri from runs where name = 'toy-fc seed 0'"
     ).fetchall()
     folder = Path(artifacts.removeprefix("file://"))
-    assert (folder / "model/seed-0.safetensors").read_bytes() == (
+    assert (folder / "model/data/seed-0.safetensors").read_bytes() == (
         there / "models/toy-fc/seed-0.safetensors"
     ).read_bytes()
     assert store.execute("select name from datasets").fetchone() == ("squares",)

@@ -1,0 +1,239 @@
+"""The explorer's page in gradio: everything comes from this machine, fonts included."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from capsnet.data.picture import read
+from pipeline.data import Prepared
+from pipeline.explorer import panels
+from pipeline.explorer.session import FARTHEST, Shown, View, grid, look, moved
+from pipeline.trained import Network
+
+HOST = "127.0.0.1"
+LARGEST = "10mb"
+ANY = "any class"
+CANVAS = 280
+THEME = gr.themes.Default(
+    primary_hue="orange",
+    font=("system-ui", "sans-serif"),
+    font_mono=("ui-monospace", "monospace"),
+    spacing_size="sm",
+    radius_size="sm",
+)
+CHOOSE = "An image of the test set, which the network was never trained on, one you draw, or one of your files."
+SEE = (
+    "Each class has one capsule, a vector. Its <b>length</b>, from 0 to 1, says how sure the network is of the class; "
+    "lengths need not add up to 1."
+)
+DRAWN = " The decoder draws an image from the longest capsule alone."
+MOVE = (
+    "The <b>direction</b> of the vector says how the thing looks. Each slider adds to one of its numbers: see whether "
+    "the stroke gets thicker, leans, or grows."
+)
+NOTHING_TO_MOVE = "This network was trained without a decoder, so there is nothing to draw a moved capsule with."
+MAP = (
+    "Each primary capsule sees a patch of {field} x {field} pixels and divides its vote among the class capsules. "
+    "Routing gives more of it to the class on which other votes agree. Squares stand at the centres of the patches; "
+    "the stronger the orange, the more of the vote went to the winner."
+)
+
+
+class Explorer:
+    """Answers the page's events for one network and the test images of its data."""
+
+    def __init__(self, network: Network, test: Prepared) -> None:
+        self.network = network
+        self.images = test.images.numpy()
+        self.labels = test.labels.numpy()
+
+    def members(self, name: str) -> np.ndarray:
+        """Return the numbers of the test images of a class, or of all."""
+        if name == ANY:
+            return np.arange(len(self.labels))
+        return np.flatnonzero(self.labels == self.network.class_names.index(name))
+
+    def test_image(self, name: str, number: float) -> Shown:
+        """Return a test image: the given one of its class, counted from 1, at most the last."""
+        members = self.members(name)
+        index = members[min(max(int(number), 1), len(members)) - 1]
+        return Shown(self.images[index], self.network.class_names[self.labels[index]])
+
+    def own(self, picture: Image.Image) -> Shown:
+        """Return the user's picture as an image of the data. Raises gr.Error with what is wrong about it."""
+        try:
+            return Shown(self.network.image(picture, self.network.treatment), "")
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
+
+    def uploaded(self, path: str) -> Shown:
+        """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
+        try:
+            picture = read(Path(path))
+        except ValueError as error:
+            raise gr.Error(f"{Path(path).name}: {error}") from error
+        return self.own(picture)
+
+    def drawn(self, drawing: dict[str, Any]) -> Shown | None:
+        """Return a drawing as an image of the data, on white paper, and None while nothing is drawn."""
+        if drawing["composite"] is None:
+            return None
+        paper = Image.new("RGBA", drawing["composite"].size, "white")
+        paper.alpha_composite(drawing["composite"])
+        return self.own(paper) if paper.convert("L").getextrema() != (255, 255) else None
+
+    def view(self, chosen: Shown, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
+        """Look at an image; return what was seen, and the panels."""
+        names, model = self.network.class_names, self.network.model
+        view = look(model, chosen.image, degrees)
+        return (
+            view,
+            panels.pair(view, chosen.truth, names),
+            panels.bars(view.lengths, names),
+            panels.coupling(view, grid(model.config), names[int(view.winner)]),
+            self.move(view, *offsets),
+        )
+
+    def move(self, view: View, *offsets: float) -> str:
+        """Return the panel of the moved capsule, empty without a decoder."""
+        if self.network.model.decoder is None:
+            return ""
+        name = self.network.class_names[int(view.winner)]
+        caption = f"Capsule <b>{escape(name)}</b>, moved" if any(offsets) else "Not moved yet"
+        image = moved(self.network.model, view, offsets)
+        return f'<div class="pair">{panels.figure(image, "moved capsule", caption)}</div>'
+
+
+def build(explorer: Explorer) -> Any:
+    """Lay the page out and connect its events."""
+    network = explorer.network
+    config = network.model.config
+    decodes = network.model.decoder is not None
+    first = explorer.test_image(ANY, 1)
+    view, *start = explorer.view(first, 0, (0.0,) * config.class_dim)
+    with gr.Blocks(title=f"capsnet: {network.path.parent.name}", analytics_enabled=False) as page:
+        image, seen = gr.State(first, time_to_live=3600), gr.State(view, time_to_live=3600)
+        gr.HTML(_head(network), elem_classes="head")
+        with gr.Row():
+            with gr.Column(min_width=300, scale=9):
+                with gr.Row():
+                    with gr.Column(min_width=280, scale=4, elem_classes="card"):
+                        _title("1. Choose an image", CHOOSE)
+                        kind, number, pad, file = _choices(explorer)
+                        degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
+                    with gr.Column(min_width=280, scale=5, elem_classes="card"):
+                        _title("2. What the network makes of it", SEE + DRAWN * decodes)
+                        pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
+                with gr.Column(elem_classes="card"):
+                    _title("3. Where the votes came from", MAP.format(field=grid(config).field))
+                    maps = gr.HTML(start[2])
+            with gr.Column(min_width=280, scale=5, elem_classes="card"):
+                _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)
+                with gr.Column(visible=decodes):
+                    drawn = gr.HTML(start[3])
+                    sliders = _sliders(config.class_dim)
+                    reset = gr.Button("Back to zero", size="sm")
+
+        shown = [seen, pair, bars, maps, drawn]
+
+        def on(triggers: list[Any], choose: Callable[..., Shown | None], asked: list[Any], name: str) -> None:
+            def answer(*values: Any) -> Any:
+                chosen = choose(*values[: len(asked)])
+                if chosen is None:
+                    return [gr.skip()] * (1 + len(shown))
+                degrees, *offsets = values[len(asked) :]
+                return chosen, *explorer.view(chosen, degrees, offsets)
+
+            gr.on(triggers, answer, [*asked, degrees, *sliders], [image, *shown], api_name=name, **_quietly())
+
+        on([kind.input, number.input], explorer.test_image, [kind, number], "test_image")
+        on([pad.input], explorer.drawn, [pad], "draw")
+        on([file.upload], explorer.uploaded, [file], "upload")
+        on([degrees.input], lambda chosen: chosen, [image], "turn")
+        kind.input(
+            lambda name: gr.Slider(maximum=len(explorer.members(name)), value=1), kind, number, api_visibility="private"
+        )
+        gr.on(
+            [slider.input for slider in sliders], explorer.move, [seen, *sliders], drawn, api_name="move", **_quietly()
+        )
+        reset.click(
+            lambda view: (*(0.0,) * config.class_dim, explorer.move(view, *(0.0,) * config.class_dim)),
+            seen,
+            [*sliders, drawn],
+            api_name="reset",
+            **_quietly(),
+        )
+    return page
+
+
+def _quietly() -> dict[str, Any]:
+    """Return how events are answered that come in faster than answers: the last one counts."""
+    return {"show_progress": "hidden", "trigger_mode": "always_last"}
+
+
+def _head(network: Network) -> str:
+    config = network.model.config
+    return (
+        f"<h1>Inside a capsule network</h1><p><b>{escape(network.path.parent.name)}</b>, trained on "
+        f"{escape(network.dataset)}. An image becomes {config.num_primary} primary capsules of "
+        f"{config.primary_dim} numbers; routing by agreement joins them into {config.classes} class capsules of "
+        f"{config.class_dim} numbers (Sabour, Frosst, Hinton 2017).</p>"
+    )
+
+
+def _title(title: str, note: str) -> None:
+    gr.HTML(f'<h2>{title}</h2><p class="note">{note}</p>')
+
+
+def _choices(explorer: Explorer) -> tuple[gr.Dropdown, gr.Slider, gr.Sketchpad, gr.File]:
+    names = [ANY, *explorer.network.class_names]
+    with gr.Tab("Test image"):
+        kind = gr.Dropdown(names, value=ANY, label="Class")
+        number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Which of them", buttons=[])
+    with gr.Tab("Draw"):
+        pad = gr.Sketchpad(
+            Image.new("RGBA", (CANVAS, CANVAS), "white"),  # on an empty one the brush would have to be chosen first
+            type="pil",
+            canvas_size=(CANVAS, CANVAS),
+            fixed_canvas=True,
+            height=CANVAS + 60,
+            layers=False,
+            transforms=(),
+            brush=gr.Brush(default_size=18, colors=["#000000"], color_mode="fixed"),
+            show_label=False,
+            buttons=[],
+        )
+    with gr.Tab("Upload"):
+        file = gr.File(label=f"A picture, at most {LARGEST.upper()}", file_types=["image"], height=160)
+    return kind, number, pad, file
+
+
+def _sliders(number: int) -> list[gr.Slider]:
+    made = []
+    for start in range(0, number, 2):
+        with gr.Row(elem_classes="moves"):
+            made += [
+                gr.Slider(-FARTHEST, FARTHEST, 0, step=0.01, label=f"{index + 1}", min_width=120, buttons=[])
+                for index in range(start, min(start + 2, number))
+            ]
+    return made
+
+
+def serve(explorer: Explorer, port: int | None) -> None:
+    """Serve the page on this machine alone, until interrupted."""
+    build(explorer).launch(
+        server_name=HOST,
+        server_port=port,
+        share=False,
+        footer_links=[],
+        max_file_size=LARGEST,
+        theme=THEME,
+        css=panels.STYLE,
+        ssr_mode=False,
+        enable_monitoring=False,
+    )

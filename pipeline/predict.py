@@ -1,0 +1,185 @@
+"""Say what a trained network takes pictures for: a line a picture, or JSON, or the network itself as an ONNX file.
+
+    python -m pipeline.predict digits-fc photo.jpg folder/ --save seen/
+    python -m pipeline.predict models/digits-fc/seed-1.safetensors *.png --json
+    python -m pipeline.predict digits-fc --export digits.onnx
+
+The network is that of a run's first seed, or a .safetensors file. Pictures are of any format that Pillow reads; folders
+are searched, files whose name begins with a dot passed over. As a `digit` a picture is searched for one in dark ink on
+brighter paper or the reverse, which is laid out as the network's data does it; an image of exactly the data's size and
+mostly dark stays as it is. As a `picture` its middle square is brought to the data's size and colours. Networks trained
+on mnist, affnist and digits see digits, all others pictures; --as says otherwise. What cannot be read is named on
+standard error and left out, and the status is then 1.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from capsnet.files import whole_file
+from pipeline.device import configure_torch
+from pipeline.stage import parser, run_stage
+from pipeline.trained import TREATMENTS, Network, find_model, open_network
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH = 256
+NAMED = 10  # classes in a line of text
+ENLARGED = 4
+MARGIN = 8
+
+
+class Prediction(NamedTuple):
+    """What the network makes of one picture; `seen` and `reconstruction` have values from 0 to 1."""
+
+    path: Path
+    lengths: list[float]
+    seen: "np.ndarray"
+    reconstruction: "np.ndarray | None"
+
+    def ranked(self, names: Sequence[str]) -> list[tuple[str, float]]:
+        """Return names and lengths of all classes, the longest first."""
+        return sorted(zip(names, self.lengths, strict=True), key=lambda named: -named[1])
+
+
+def predict(
+    network: Network, paths: Sequence[Path], treatment: str, refuse: Callable[[Path, str], None]
+) -> Iterator[Prediction]:
+    """Yield a prediction for each picture in turn, and tell `refuse` of those that cannot be read."""
+    import numpy as np
+    import torch
+
+    from capsnet.data.picture import read
+    from capsnet.evaluation import seen
+
+    for start in range(0, len(paths), BATCH):
+        images: dict[Path, np.ndarray] = {}
+        for path in paths[start : start + BATCH]:
+            try:
+                images[path] = network.image(read(path), treatment)
+            except ValueError as error:
+                refuse(path, str(error))
+        if not images:
+            continue
+        device = next(network.model.parameters()).device
+        with torch.no_grad():
+            pixels = seen(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
+            output = network.model(pixels)
+        decoded = output.reconstruction
+        reconstructions = [None] * len(images) if decoded is None else decoded.cpu().numpy()
+        yield from map(Prediction, images, output.lengths.tolist(), pixels.cpu().numpy(), reconstructions)
+
+
+def listed(named: Sequence[Path]) -> list[Path]:
+    """Return every file once, those in folders sorted and without hidden ones."""
+    paths: dict[Path, None] = {}
+    for path in named:
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        hidden = {each for each in inside if any(part.startswith(".") for part in each.relative_to(path).parts)}
+        paths |= dict.fromkeys(each for each in inside if each not in hidden and not each.is_dir())
+    return [*paths]
+
+
+def text_line(prediction: Prediction, names: Sequence[str]) -> str:
+    """Return a prediction for reading: the class and its length, then the next ones."""
+    (best, length), *others = prediction.ranked(names)[:NAMED]
+    return f"{prediction.path}: {best} {length:.3f} ({', '.join(f'{name} {length:.3f}' for name, length in others)})"
+
+
+def json_line(prediction: Prediction, names: Sequence[str]) -> str:
+    """Return a prediction for machines; `lengths` are in the order of the classes."""
+    lengths = [round(length, 6) for length in prediction.lengths]
+    best = lengths.index(max(lengths))
+    facts: dict[str, Any] = {"path": str(prediction.path), "class": best, "name": names[best], "lengths": lengths}
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def save_beside(prediction: Prediction, path: Path) -> None:
+    """Write what the network saw, enlarged, and beside it what it made of it."""
+    from PIL import Image
+
+    from capsnet.data.picture import shown
+
+    assert prediction.reconstruction is not None
+    pictures = [shown(image) for image in (prediction.seen, prediction.reconstruction)]
+    side = ENLARGED * pictures[0].width
+    both = Image.new(pictures[0].mode, (2 * side + MARGIN, side), "white")
+    for place, picture in enumerate(pictures):
+        both.paste(picture.resize((side, side), Image.Resampling.NEAREST), (place * (side + MARGIN), 0))
+    with whole_file(path) as temporary:
+        both.save(temporary, "PNG")
+
+
+def targets(folder: Path, paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return where each picture's reconstruction goes: below `folder` as the pictures lie below what they share."""
+    whole = {path: path.resolve() for path in paths}
+    shared = os.path.commonpath([each.parent for each in whole.values()])
+    return {path: folder / f"{each.relative_to(shared)}.png" for path, each in whole.items()}
+
+
+def export(network: Network, path: Path) -> None:
+    """Write the network as ONNX, compared with itself. Raises ValueError naming what is not installed."""
+    try:
+        from capsnet.export import export_onnx
+
+        difference = export_onnx(network.model, path)
+    except ImportError as error:
+        raise ValueError(f"--export: {error.name} is not installed; pip install '.[onnx]' does that") from error
+    print(f"{path}: differs from the network by {difference:.1g} at most")
+
+
+def _print_all(network: Network, paths: Sequence[Path], treatment: str, as_json: bool, save: Path | None) -> int:
+    """Print a line for every picture that can be read; return the number of the others."""
+    from tqdm import tqdm
+
+    refused: list[Path] = []
+
+    def refuse(path: Path, why: str) -> None:
+        refused.append(path)
+        tqdm.write(f"error: {path}: {why}", file=sys.stderr)
+
+    line = json_line if as_json else text_line
+    places = targets(save, paths) if save else {}
+    with tqdm(total=len(paths), disable=None, unit=" pictures") as bar:
+        for prediction in predict(network, paths, treatment, refuse):
+            tqdm.write(line(prediction, network.class_names))
+            if save:
+                save_beside(prediction, places[prediction.path])
+            bar.update()
+    return len(refused)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    made = parser(__doc__, ("RUN", "a folder in models/, or a .safetensors file"))
+    made.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="pictures, and folders of them")
+    made.add_argument("--seed", metavar="N", type=int, help="another seed of the run than the first")
+    made.add_argument("--as", dest="treatment", choices=TREATMENTS, help="what pictures are taken for")
+    made.add_argument("--json", action="store_true", help="print a JSON object a picture: path, class, name, lengths")
+    made.add_argument("--save", metavar="FOLDER", type=Path, help="write picture and reconstruction side by side, PNG")
+    made.add_argument("--export", metavar="FILE", type=Path, help="write the network as ONNX (float32 images, 0 to 1)")
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it computes [auto]")
+    arguments = made.parse_args(argv)
+    if not arguments.images and not arguments.export:
+        raise ValueError("IMAGE: missing; expected pictures, or --export")
+    hardware = configure_torch(arguments.device, os.cpu_count() or 1)
+    network = open_network(find_model(arguments.run, arguments.seed))
+    if arguments.export:
+        export(network, arguments.export)
+    if arguments.save and network.model.decoder is None:
+        raise ValueError(f"--save: {network.path} has no decoder, so nothing to reconstruct with")
+    network.model.to(hardware.device)
+    paths = listed(arguments.images)
+    if arguments.images and not paths:
+        raise ValueError(f"IMAGE: got no file in {', '.join(map(str, arguments.images))}, expected pictures")
+    refused = _print_all(network, paths, arguments.treatment or network.treatment, arguments.json, arguments.save)
+    if refused:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_stage(main)

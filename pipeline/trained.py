@@ -1,0 +1,76 @@
+"""A trained network, what is known of its data, and how a user's own picture becomes an image of that kind."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.data import read_manifest
+from pipeline.outputs import MODELS, model_files
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+    from capsnet.model import CapsNet
+
+SUFFIX = ".safetensors"
+TREATMENTS = ("digit", "picture")
+
+
+class Network(NamedTuple):
+    """A network on the CPU; `size` is that of its data's images, of which it sees the centre."""
+
+    path: Path
+    model: "CapsNet"
+    dataset: str  # empty in a file that does not say
+    class_names: tuple[str, ...]
+    size: int
+
+    @property
+    def treatment(self) -> str:
+        """What a user's own pictures are taken for: digits where the network knows nothing else."""
+        from capsnet.data.picture import WRITINGS
+
+        return TREATMENTS[self.dataset not in WRITINGS]
+
+    def image(self, picture: "Image", treatment: str) -> "np.ndarray":
+        """Return a picture as uint8 (C, S, S), like the images of the data. Raises ValueError for a blank one."""
+        from capsnet.data.picture import WRITINGS, digit, scene
+
+        channels = self.model.config.channels
+        if treatment == "picture":
+            return scene(picture, self.size, channels)
+        if channels != 1:
+            raise ValueError(f"--as digit: {self.path} sees {channels} channels, expected 1")
+        return digit(picture, WRITINGS.get(self.dataset, WRITINGS["mnist"]), self.size)
+
+
+def find_model(named: str, seed: int | None) -> Path:
+    """Return the model file that the user named, or the one of a run's `seed`, the first without."""
+    if named.endswith(SUFFIX):
+        if seed is not None:
+            raise ValueError(f"--seed: {named} is a file already, expected the name of a run")
+        return Path(named)
+    files = model_files(MODELS / named)
+    if seed is not None and seed not in files:
+        raise ValueError(f"--seed: got {seed}, expected one of {', '.join(map(str, files))} for {named}")
+    return files[next(iter(files)) if seed is None else seed]
+
+
+def open_network(path: Path) -> Network:
+    """Read a model file, and what data/<dataset>.json says of its data where that file is."""
+    from capsnet.checkpoint import load, read_facts
+
+    model = load(path)
+    settings = read_facts(path).get("settings", {"dataset": "", "crop": 0})
+    dataset, size = settings["dataset"], model.config.image_size
+    names = tuple(map(str, range(model.config.classes)))
+    try:
+        manifest = read_manifest(dataset)
+    except FileNotFoundError as error:
+        if settings["crop"]:
+            print(f"warning: {error}; pictures become {size} pixels, as the network sees them", file=sys.stderr)
+        return Network(path, model, dataset, names, size)
+    if manifest.classes != model.config.classes:
+        raise ValueError(f"{path}: {model.config.classes} classes, but data/{dataset}.json has {manifest.classes}")
+    return Network(path, model, dataset, manifest.class_names, manifest.image_size)

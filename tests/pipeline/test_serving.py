@@ -1,0 +1,106 @@
+"""A trained network comes back from MLflow, and answers over HTTP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import capsnet
+from capsnet.checkpoint import save_model
+from capsnet.evaluation import seen
+from capsnet.model import CapsNet, ModelConfig
+from pipeline.serving import save_served
+from pipeline.tracking import tracked
+
+TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
+
+
+@pytest.fixture
+def network(tmp_path: Path, tiny_model: ModelConfig) -> Path:
+    torch.manual_seed(0)
+    save_model(tmp_path / "seed-0.safetensors", CapsNet(tiny_model), {})
+    return tmp_path / "seed-0.safetensors"
+
+
+def lengths(network: Path) -> np.ndarray:
+    model = capsnet.load(network)
+    with torch.no_grad():
+        return model(seen(model, torch.from_numpy(IMAGES))).lengths.numpy()
+
+
+def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(project: Path, network: Path) -> None:
+    import mlflow
+
+    with tracked("test", "x", tags=TAGS) as run:
+        run.attach(network, folder="model")
+        assert not run.silent
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    model = mlflow.pyfunc.load_model(f"runs:/{run.id}/model")
+    np.testing.assert_array_equal(model.predict(IMAGES), lengths(network))
+    assert model.metadata.signature.inputs.inputs[0].shape == (-1, 1, -1, -1)
+    assert model.metadata.signature.outputs.inputs[0].shape == (-1, 3)
+    assert model.predict(model.input_example).shape == (1, 3)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
+        model.predict(np.repeat(IMAGES, 2, 1))
+
+
+def test_a_model_that_cannot_be_recorded_is_a_warning(
+    project: Path, network: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    with tracked("test", "x", tags=TAGS) as run:
+        monkeypatch.setattr(type(run.client), "log_artifacts", full)
+        run.attach(network, folder="model")
+    assert "warning: MLflow: disk full" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(tmp_path: Path, network: Path) -> Iterator[str]:
+    """The address of `mlflow models serve`, started in a folder from which capsnet cannot be imported."""
+    save_served(network, tmp_path / "model", "0")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(tmp_path / "model")]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 200
+        while True:
+            assert process.poll() is None, "the server has ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            try:
+                with urllib.request.urlopen(f"{address}/ping", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_network_over_http(server: str, network: Path) -> None:
+    body = json.dumps({"inputs": IMAGES.tolist()}).encode()
+    request = urllib.request.Request(f"{server}/invocations", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        got = json.load(answer)["predictions"]
+    np.testing.assert_allclose(got, lengths(network), rtol=1e-5)
