@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.config import TUNED, Pairing, Run, load_params, validate
+from pipeline.config import TUNED, Pairing, load_params, validate
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
+from pipeline.run_config import Run
 from pipeline.stage import parser, run_stage
 from pipeline.tracking import find_trained
 

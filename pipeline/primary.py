@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsnet.files import write_whole
-from pipeline.config import Params, Primary, find, load_params
+from pipeline.config import Params, find, load_params
 from pipeline.data import read_prepared
 from pipeline.device import configure_torch
+from pipeline.figure_config import Primary
 from pipeline.outputs import DECODER, MODELS, PRIMARY, csv_text, model_files
 from pipeline.scratch import fingerprint
 from pipeline.stage import name_argument, run_stage

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from capsnet.files import md5, write_whole
-from pipeline.config import Params, Run, find, load_params, override
+from pipeline.config import Params, find, load_params, override
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch, versions
 from pipeline.distributed import Group, leads, process_group
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
+from pipeline.run_config import Run
 from pipeline.scratch import fingerprint, scratch
 from pipeline.stage import parser, run_stage
 from pipeline.tracking import TrackedRun, event_files, tracked, untracked

@@ -17,10 +17,12 @@ from tiny_project import SHAPES
 from capsnet.data.catalogue import OFFICIAL
 from capsnet.model import ModelConfig
 from capsnet.training import TrainingConfig
-from pipeline.config import Picture, Run, load_params
+from pipeline.config import load_params
 from pipeline.data_config import FORMATS
+from pipeline.figure_config import Picture
 from pipeline.figures import PICTURES
 from pipeline.readme import with_tables
+from pipeline.run_config import Run
 from pipeline.tables import build
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +31,8 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 RESULT_FREE = {
     f"pipeline/{name}.py"
     for name in (
-        *("__init__", "checked", "config", "data_config", "distributed", "scratch", "stage"),
-        *("served", "serving", "tracking"),
+        *("__init__", "checked", "config", "data_config", "figure_config", "run_config"),
+        *("distributed", "scratch", "served", "serving", "stage", "tracking"),
     )
 }
 DATA_STAGES = {"download", "prepare"}

@@ -32,8 +32,9 @@ from capsnet.losses import margin_loss, reconstruction_loss
 from capsnet.model import CapsNet, ModelConfig, standardise
 from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
-from pipeline.config import Run, override
+from pipeline.config import override
 from pipeline.drawing.reconstructions import reconstruct
+from pipeline.run_config import Run
 from pipeline.table_config import Benchmarks
 from pipeline.tables import build
 from pipeline.typeset import markdown
