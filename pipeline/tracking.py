@@ -68,12 +68,13 @@ class TrackedRun:
         self._safely(lambda: self.client.log_batch(self.id, tags=tags))
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
-        """Record files; a network as a model that MLflow can serve."""
+        """Record files."""
         for path in paths:
-            if path.suffix == ".safetensors":
-                self._safely(partial(log_served, self.client, self.id, path, folder or "model"))
-            else:
-                self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
+            self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
+
+    def serve(self, network: Path) -> None:
+        """Record a network's file as a model that MLflow can serve."""
+        self._safely(partial(log_served, self.client, self.id, network, "model"))
 
     def resume(self, metric: str) -> None:
         """Find the steps for which `metric` is there already, and take the run up again."""

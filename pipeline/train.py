@@ -120,7 +120,7 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
                 path = finished / model_name(course.seed)
                 save_model(path, model, {"run": job.name, "seed": course.seed, "settings": job.run.model_dump()})
                 child.tag({"model": md5(path)})
-                child.attach(path, folder="model")
+                child.serve(path)
     return rows
 
 

@@ -27,7 +27,7 @@ def test_a_picture_of_reconstructions_of_a_network_without_a_decoder_is_refused_
 ) -> None:
     monkeypatch.setattr(Subject, "model", SimpleNamespace(decoder=None))
     with pytest.raises(ValueError, match="rotation: toy-fc: got a network without a decoder, expected one with"):
-        Subject("toy-fc", "FC", None).model_with_decoder("rotation")
+        Subject("toy-fc", "FC", "toy", None).model_with_decoder("rotation")
 
 
 def test_a_turn_is_told_by_where_each_class_wins() -> None:

@@ -328,7 +328,7 @@ def test_a_protocol_repeats_itself_to_the_bit_and_after_a_resumption(name: str, 
 @PROTOCOL
 def test_a_protocol_lowers_the_loss_of_what_it_trains_on(name: str) -> None:
     # The authors' rate is for networks and trainings of another size.
-    run = narrow(name, epochs=8, lr=0.02)
+    run = narrow(name, epochs=12, lr=0.02)
     shape = SHAPES[run.dataset]
     history = train(run.model(*shape), run.training(), *tensors(shape, 24), 0).history
     losses = [row["train_loss"] or 0.0 for row in history]

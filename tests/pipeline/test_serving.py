@@ -43,7 +43,7 @@ def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(projec
     import mlflow
 
     with tracked("test", "x", tags=TAGS) as run:
-        run.attach(network, folder="model")
+        run.serve(network)
         assert not run.silent
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     model = mlflow.pyfunc.load_model(f"runs:/{run.id}/model")
@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_recorded_is_a_warning(
 
     with tracked("test", "x", tags=TAGS) as run:
         monkeypatch.setattr(type(run.client), "log_artifacts", full)
-        run.attach(network, folder="model")
+        run.serve(network)
     assert "warning: MLflow: disk full" in capsys.readouterr().err
 
 
