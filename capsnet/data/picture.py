@@ -72,7 +72,8 @@ def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray
     ink = _ink(np.asarray(grey, np.float64))
     rows, columns = (np.flatnonzero((ink > EDGE).any(axis)) for axis in (1, 0))
     found = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = (max(1, round(side * writing.box / max(found.shape))) for side in found.shape)
+    box = min(writing.box, size)
+    height, width = (max(1, round(side * box / max(found.shape))) for side in found.shape)
     written = Image.fromarray((255 * found).round().astype(np.uint8))
     return _placed(np.asarray(written.resize((width, height), Image.Resampling.BILINEAR)), writing.by_mass, size)[None]
 

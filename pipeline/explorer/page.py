@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
@@ -34,7 +34,7 @@ SEE = (
 DRAWN = " The decoder draws an image from the longest capsule alone."
 MOVE = (
     "The <b>direction</b> of the vector says how the thing looks. Each slider adds to one of its numbers: see whether "
-    "the stroke gets thicker, leans, or grows."
+    "it gets thicker, leans, or grows."
 )
 NOTHING_TO_MOVE = "This network was trained without a decoder, so there is nothing to draw a moved capsule with."
 MAP = (
@@ -49,6 +49,7 @@ class Explorer:
 
     def __init__(self, network: Network, test: Prepared) -> None:
         self.network = network
+        self.name = f"{network.path.parent.name} {network.path.stem}"
         self.images = test.images.numpy()
         self.labels = test.labels.numpy()
 
@@ -69,14 +70,14 @@ class Explorer:
         try:
             return Shown(self.network.image(picture, self.network.treatment), "")
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(escape(str(error))) from error
 
     def uploaded(self, path: str) -> Shown:
         """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
         try:
             picture = read(Path(path))
         except ValueError as error:
-            raise gr.Error(f"{Path(path).name}: {error}") from error
+            raise gr.Error(escape(f"{Path(path).name}: {error}")) from error
         return self.own(picture)
 
     def drawn(self, drawing: dict[str, Any]) -> Shown | None:
@@ -109,78 +110,99 @@ class Explorer:
         return f'<div class="pair">{panels.figure(image, "moved capsule", caption)}</div>'
 
 
-def build(explorer: Explorer) -> Any:
-    """Lay the page out and connect its events."""
-    network = explorer.network
-    config = network.model.config
-    decodes = network.model.decoder is not None
-    first = explorer.test_image(ANY, 1)
-    view, *start = explorer.view(first, 0, (0.0,) * config.class_dim)
-    with gr.Blocks(title=f"capsnet: {network.path.parent.name}", analytics_enabled=False) as page:
-        image, seen = gr.State(first, time_to_live=3600), gr.State(view, time_to_live=3600)
-        gr.HTML(_head(network), elem_classes="head")
-        with gr.Row():
-            with gr.Column(min_width=300, scale=9):
-                with gr.Row():
-                    with gr.Column(min_width=280, scale=4, elem_classes="card"):
-                        _title("1. Choose an image", CHOOSE)
-                        kind, number, pad, file = _choices(explorer)
-                        degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
-                    with gr.Column(min_width=280, scale=5, elem_classes="card"):
-                        _title("2. What the network makes of it", SEE + DRAWN * decodes)
-                        pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
-                with gr.Column(elem_classes="card"):
-                    _title("3. Where the votes came from", MAP.format(field=grid(config).field))
-                    maps = gr.HTML(start[2])
-            with gr.Column(min_width=280, scale=5, elem_classes="card"):
-                _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)
-                with gr.Column(visible=decodes):
-                    drawn = gr.HTML(start[3])
-                    sliders = _sliders(config.class_dim)
-                    reset = gr.Button("Back to zero", size="sm")
+class Parts(NamedTuple):
+    """What on the page is asked and answers."""
 
-        shown = [seen, pair, bars, maps, drawn]
+    image: gr.State  # a Shown
+    seen: gr.State  # a View
+    kind: gr.Dropdown
+    number: gr.Slider
+    pad: gr.Sketchpad
+    file: gr.File
+    degrees: gr.Slider
+    pair: gr.HTML
+    bars: gr.HTML
+    maps: gr.HTML
+    drawn: gr.HTML
+    sliders: list[gr.Slider]
+    reset: gr.Button
 
-        def on(triggers: list[Any], choose: Callable[..., Shown | None], asked: list[Any], name: str) -> None:
-            def answer(*values: Any) -> Any:
-                chosen = choose(*values[: len(asked)])
-                if chosen is None:
-                    return [gr.skip()] * (1 + len(shown))
-                degrees, *offsets = values[len(asked) :]
-                return chosen, *explorer.view(chosen, degrees, offsets)
 
-            gr.on(triggers, answer, [*asked, degrees, *sliders], [image, *shown], api_name=name, **_quietly())
-
-        on([kind.input, number.input], explorer.test_image, [kind, number], "test_image")
-        on([pad.input], explorer.drawn, [pad], "draw")
-        on([file.upload], explorer.uploaded, [file], "upload")
-        on([degrees.input], lambda chosen: chosen, [image], "turn")
-        kind.input(
-            lambda name: gr.Slider(maximum=len(explorer.members(name)), value=1), kind, number, api_visibility="private"
-        )
-        gr.on(
-            [slider.input for slider in sliders], explorer.move, [seen, *sliders], drawn, api_name="move", **_quietly()
-        )
-        reset.click(
-            lambda view: (*(0.0,) * config.class_dim, explorer.move(view, *(0.0,) * config.class_dim)),
-            seen,
-            [*sliders, drawn],
-            api_name="reset",
-            **_quietly(),
-        )
+def build(explorer: Explorer) -> gr.Blocks:
+    """Return the page."""
+    # Uploads are deleted an hour after they came.
+    page = gr.Blocks(title=f"capsnet: {explorer.name}", analytics_enabled=False, delete_cache=(3600, 3600))
+    with page:
+        gr.HTML(_head(explorer), elem_classes="head")
+        _connect(explorer, _lay_out(explorer))
     return page
 
 
-def _quietly() -> dict[str, Any]:
-    """Return how events are answered that come in faster than answers: the last one counts."""
-    return {"show_progress": "hidden", "trigger_mode": "always_last"}
+def _lay_out(explorer: Explorer) -> Parts:
+    config = explorer.network.model.config
+    decodes = explorer.network.model.decoder is not None
+    first = explorer.test_image(ANY, 1)
+    view, *start = explorer.view(first, 0, (0.0,) * config.class_dim)
+    with gr.Row():
+        with gr.Column(min_width=300, scale=9):
+            with gr.Row():
+                with gr.Column(min_width=280, scale=4, elem_classes="card"):
+                    _title("1. Choose an image", CHOOSE)
+                    kind, number, pad, file = _choices(explorer)
+                    degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
+                with gr.Column(min_width=280, scale=5, elem_classes="card"):
+                    _title("2. What the network makes of it", SEE + DRAWN * decodes)
+                    pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
+            with gr.Column(elem_classes="card"):
+                _title("3. Where the votes came from", MAP.format(field=grid(config).field))
+                maps = gr.HTML(start[2])
+        with gr.Column(min_width=280, scale=5, elem_classes="card"):
+            _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)
+            with gr.Column(visible=decodes):
+                drawn = gr.HTML(start[3])
+                sliders = _sliders(config.class_dim)
+                reset = gr.Button("Back to zero", size="sm")
+    image, seen = gr.State(first), gr.State(view)
+    return Parts(image, seen, kind, number, pad, file, degrees, pair, bars, maps, drawn, sliders, reset)
 
 
-def _head(network: Network) -> str:
-    config = network.model.config
+def _connect(explorer: Explorer, parts: Parts) -> None:
+    # Of events that come in faster than answers the last one counts.
+    quietly: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+    answered = [parts.image, parts.seen, parts.pair, parts.bars, parts.maps, parts.drawn]
+
+    def on(triggers: list[Any], choose: Callable[..., Shown | None], asked: list[Any], name: str) -> None:
+        def answer(*values: Any) -> Any:
+            chosen = choose(*values[: len(asked)])
+            if chosen is None:
+                return [gr.skip()] * len(answered)
+            degrees, *offsets = values[len(asked) :]
+            return chosen, *explorer.view(chosen, degrees, offsets)
+
+        gr.on(triggers, answer, [*asked, parts.degrees, *parts.sliders], answered, api_name=name, **quietly)
+
+    def last_of(kind: str) -> Any:
+        return gr.Slider(maximum=len(explorer.members(kind)), value=1)
+
+    def back(view: View) -> tuple[float | str, ...]:
+        zeros = (0.0,) * len(parts.sliders)
+        return *zeros, explorer.move(view, *zeros)
+
+    on([parts.kind.input, parts.number.input], explorer.test_image, [parts.kind, parts.number], "test_image")
+    on([parts.pad.input], explorer.drawn, [parts.pad], "draw")
+    on([parts.file.upload], explorer.uploaded, [parts.file], "upload")
+    on([parts.degrees.input], lambda chosen: chosen, [parts.image], "turn")
+    parts.kind.input(last_of, parts.kind, parts.number, api_visibility="private")
+    moving = [slider.input for slider in parts.sliders]
+    gr.on(moving, explorer.move, [parts.seen, *parts.sliders], parts.drawn, api_name="move", **quietly)
+    parts.reset.click(back, parts.seen, [*parts.sliders, parts.drawn], api_name="reset", **quietly)
+
+
+def _head(explorer: Explorer) -> str:
+    config = explorer.network.model.config
     return (
-        f"<h1>Inside a capsule network</h1><p><b>{escape(network.path.parent.name)}</b>, trained on "
-        f"{escape(network.dataset)}. An image becomes {config.num_primary} primary capsules of "
+        f"<h1>Inside a capsule network</h1><p><b>{escape(explorer.name)}</b>, trained on "
+        f"{escape(explorer.network.dataset)}. An image becomes {config.num_primary} primary capsules of "
         f"{config.primary_dim} numbers; routing by agreement joins them into {config.classes} class capsules of "
         f"{config.class_dim} numbers (Sabour, Frosst, Hinton 2017).</p>"
     )
