@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from pipeline.checked import (
+from pipeline.settings.checked import (
     Checked,
     Count,
     Name,
@@ -17,10 +17,10 @@ from pipeline.checked import (
     Seed,
     Seeds,
 )
-from pipeline.data_config import FORMATS, Dataset
-from pipeline.figure_config import Compare, Figures, Primary, TakenApart
-from pipeline.run_config import Run
-from pipeline.table_config import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
+from pipeline.settings.data import FORMATS, Dataset
+from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
+from pipeline.settings.runs import Run
+from pipeline.settings.tables import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
 
 if TYPE_CHECKING:
     pass

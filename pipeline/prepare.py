@@ -12,7 +12,7 @@ from capsnet.data.arrays import Arrays, check, duplicates, read_arrays
 from capsnet.data.catalogue import official
 from pipeline.config import find, load_params
 from pipeline.data import write_prepared
-from pipeline.data_config import AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB
+from pipeline.settings.data import AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB
 from pipeline.stage import name_argument, run_stage
 
 

@@ -12,9 +12,9 @@ from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
 from pipeline.data import read_prepared
 from pipeline.device import configure_torch
-from pipeline.figure_config import Primary
 from pipeline.outputs import DECODER, MODELS, PRIMARY, csv_text, model_files
 from pipeline.scratch import fingerprint
+from pipeline.settings.figures import Primary
 from pipeline.stage import name_argument, run_stage
 from pipeline.tracking import tracked
 

@@ -17,11 +17,11 @@ from markupsafe import Markup
 from capsnet.files import write_whole
 from pipeline.config import find, load_params
 from pipeline.outputs import REPORTS
-from pipeline.page import Page, gather
+from pipeline.reporting.page import Page, gather
+from pipeline.reporting.typeset import markdown, numeric
 from pipeline.stage import name_argument, run_stage
-from pipeline.typeset import markdown, numeric
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 # What means something to Markdown, anywhere or, an underscore, at the edge of a word.
 MARKUP = re.compile(r"([\\`*\[\]<>|~&#]|(?<!\w)_|_(?!\w))")
 

@@ -11,7 +11,7 @@ from pipeline.config import find, load_params, validate
 from pipeline.data import read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
-from pipeline.run_config import Run
+from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
 from pipeline.tracking import find_trained
 

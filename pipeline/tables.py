@@ -15,9 +15,9 @@ import pandas as pd
 from capsnet.files import write_whole
 from pipeline.config import TUNED, Params, find, load_params
 from pipeline.outputs import METRICS, REPORTS, TABLES
+from pipeline.reporting.typeset import Cells, latex, markdown, readable, spread, word
+from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage
-from pipeline.table_config import Benchmarks, Decoders, Robustness, Topologies, factor
-from pipeline.typeset import Cells, latex, markdown, readable, spread, word
 
 DECODERS = [
     "run", "model", "parameters", "decoder_parameters", "epochs", "seeds", "rloss_mean", "rloss_std", "mloss_mean",

@@ -22,8 +22,8 @@ from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch, versions
 from pipeline.distributed import Group, leads, process_group
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
-from pipeline.run_config import Run
 from pipeline.scratch import fingerprint, scratch
+from pipeline.settings.runs import Run
 from pipeline.stage import parser, run_stage
 from pipeline.tracking import TrackedRun, event_files, tracked, untracked
 

@@ -21,8 +21,8 @@ from pipeline.config import Params, Tune, find, load_params
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import REPORTS, TUNING, csv_text
-from pipeline.run_config import Run
 from pipeline.scratch import fingerprint, scratch
+from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
 from pipeline.tracking import TrackedRun, tracked
 

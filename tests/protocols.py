@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import load_params, validate
-from pipeline.run_config import Run
+from pipeline.settings.runs import Run
 
 PARAMS = load_params(Path(__file__).parents[1] / "params.yaml")
 PROTOCOLS = [

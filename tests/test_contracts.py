@@ -18,11 +18,11 @@ from capsnet.data.catalogue import OFFICIAL
 from capsnet.model import ModelConfig
 from capsnet.training import TrainingConfig
 from pipeline.config import load_params
-from pipeline.data_config import FORMATS
-from pipeline.figure_config import Picture
 from pipeline.figures import PICTURES
 from pipeline.readme import with_tables
-from pipeline.run_config import Run
+from pipeline.settings.data import FORMATS
+from pipeline.settings.figures import Picture
+from pipeline.settings.runs import Run
 from pipeline.tables import build
 
 ROOT = Path(__file__).parents[1]
@@ -31,8 +31,8 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 RESULT_FREE = {
     f"pipeline/{name}.py"
     for name in (
-        *("__init__", "checked", "config", "data_config", "figure_config", "run_config"),
-        *("distributed", "scratch", "served", "serving", "stage", "tracking"),
+        *("__init__", "config", "distributed", "scratch", "served", "serving", "stage", "tracking"),
+        *("settings/__init__", "settings/checked", "settings/data", "settings/figures", "settings/runs"),
     )
 }
 DATA_STAGES = {"download", "prepare"}
@@ -80,7 +80,7 @@ def test_a_stage_declares_every_file_that_it_imports(name: str) -> None:
     declared = {dep for dep in STAGES[name]["do"]["deps"] if dep.endswith(".py") or "/templates/" in dep}
     expected = needed(ROOT / "pipeline" / f"{name.removesuffix('-tuned')}.py")
     if name == "report":
-        expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline/templates").iterdir()}
+        expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "pipeline/reporting/templates").iterdir()}
     assert sorted(declared) == sorted(expected)
 
 

@@ -34,10 +34,10 @@ from capsnet.trainer import initialise, stream
 from capsnet.training import Trained, TrainingConfig, train
 from pipeline.config import override
 from pipeline.drawing.reconstructions import reconstruct
-from pipeline.run_config import Run
-from pipeline.table_config import Benchmarks
+from pipeline.reporting.typeset import markdown
+from pipeline.settings.runs import Run
+from pipeline.settings.tables import Benchmarks
 from pipeline.tables import build
-from pipeline.typeset import markdown
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

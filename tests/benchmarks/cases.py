@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from capsnet.model import ModelConfig
-    from pipeline.run_config import Run
+    from pipeline.settings.runs import Run
 
 RUN = "mnist-fc"  # of params.yaml: network and training of the MNIST case, from which the others differ
 # What differs from that network. CIFAR10 as in Sabour et al. 2017: crops, padded convolutions, 64 types.

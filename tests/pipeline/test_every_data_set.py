@@ -20,7 +20,7 @@ from tiny_project import squares, tiny_params, write_params
 from capsnet.checkpoint import load
 from capsnet.data.catalogue import official
 from pipeline.data import read_manifest
-from pipeline.run_config import Run
+from pipeline.settings.runs import Run
 
 COPY = "decoded from JPEG & 50 % smaller"
 DATA_SETS: dict[str, dict[str, Any]] = {

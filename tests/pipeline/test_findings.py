@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from pipeline.findings import benchmarks, decoders, robustness, search_plots, topologies
-from pipeline.table_config import Benchmarks, Decoders, Robustness, Topologies
+from pipeline.reporting.findings import benchmarks, decoders, robustness, search_plots, topologies
+from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}
 DECODERS = Decoders(**ENTRY, kind="decoders")

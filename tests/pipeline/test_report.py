@@ -14,11 +14,11 @@ from tiny_project import VARIANTS, make_project, tiny_params, write_params
 
 from pipeline import report
 from pipeline.config import load_params
-from pipeline.findings import FINDINGS
-from pipeline.page import gather
 from pipeline.report import plain
+from pipeline.reporting.findings import FINDINGS
+from pipeline.reporting.page import gather
+from pipeline.settings.tables import KINDS
 from pipeline.stage import run_stage
-from pipeline.table_config import KINDS
 
 HOSTILE = """<script>alert("1")</script> & 'it' | *b* [x](y) {{ 7 }} `c`"""
 PICTURES = ["curves", "curves", "pairs", "reconstructions", "rotation", "history", "parallel", "contour", "importance"]

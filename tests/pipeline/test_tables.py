@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import Params, load_params
+from pipeline.reporting.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
+from pipeline.settings.tables import KINDS
 from pipeline.stage import run_stage
-from pipeline.table_config import KINDS
 from pipeline.tables import BUILDERS, build
-from pipeline.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
 
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 

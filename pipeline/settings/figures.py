@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, Strict
 
-from pipeline.checked import Checked, Count, Name, Positive, Widths
+from pipeline.settings.checked import Checked, Count, Name, Positive, Widths
 
 if TYPE_CHECKING:
     from capsnet.explain.primary import PrimaryTraining

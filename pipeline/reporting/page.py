@@ -10,12 +10,12 @@ import pandas as pd
 
 from pipeline.config import Params, Tune, read_yaml
 from pipeline.drawing.drawing import INDEX
-from pipeline.embedding import Embedded, moving, still
-from pipeline.findings import FINDINGS, search_plots
 from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
-from pipeline.table_config import Topologies
+from pipeline.reporting.embedding import Embedded, moving, still
+from pipeline.reporting.findings import FINDINGS, search_plots
+from pipeline.reporting.typeset import Cells, read_markdown, word
+from pipeline.settings.tables import Topologies
 from pipeline.tables import read_metrics, scored_by
-from pipeline.typeset import Cells, read_markdown, word
 
 # Where `make ui` serves the store that the stages make. There the experiment of params.yaml is the first: MLflow's own
 # is number 0, and its pages take a number only.

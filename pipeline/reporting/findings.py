@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.table_config import Benchmarks, Decoders, Robustness, Topologies
+from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
 
 
 def decoders(table: pd.DataFrame, entry: Decoders) -> list[str]:

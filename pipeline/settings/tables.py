@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
-from pipeline.checked import Checked, Name, Names
+from pipeline.settings.checked import Checked, Name, Names
 
 Degrees = Annotated[int, Field(ge=0, lt=360)]
 # They decide where and how fast a run is trained, and which table it is in: no factor of a result.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
+from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
 
 if TYPE_CHECKING:
     from capsnet.model import ModelConfig

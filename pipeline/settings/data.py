@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from pipeline.checked import Checked, Count, Seed
+from pipeline.settings.checked import Checked, Count, Seed
 
 
 class Source(Checked):

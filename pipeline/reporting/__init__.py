@@ -1,0 +1,1 @@
+"""How results are put for people: as text, in sentences, on a page."""

@@ -1,0 +1,1 @@
+"""The parts of params.yaml as checked, frozen models."""
