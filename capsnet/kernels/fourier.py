@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-BLOCK = 64  # channels transformed at a time for the gradients; the fewer, the less memory
+BLOCK = 256  # bytes of each pixel, 64 channels in float32, transformed at a time; the fewer, the less memory
 WORTH_IT = 2.0  # by how much fewer multiplications make up for passing over memory more often
 
 
@@ -89,7 +89,7 @@ class _FourierConvolution(torch.autograd.Function):
     ) -> Float[Tensor, "B N O O"]:
         ctx.save_for_backward(weight, inputs)
         ctx.stride, ctx.dtype, ctx.rectify, ctx.taken = stride, dtype, rectify, False
-        parts, of_products = _parts(inputs, weight, stride)
+        parts, of_products = _parts(inputs, weight, stride, dtype)
         room = _Room(_num_products(len(of_products)), inputs, weight, dtype)
         half = dtype.itemsize < 4
         sums = torch.zeros_like(room.products, dtype=torch.float32) if half else room.products.zero_()
@@ -112,7 +112,7 @@ class _FourierConvolution(torch.autograd.Function):
             raise RuntimeError("the gradient of a rectified convolution was asked for twice; the first took its memory")
         weight, inputs = ctx.saved_tensors
         ctx.taken = ctx.rectify and not inputs.is_leaf
-        parts, of_products = _parts(inputs, weight, ctx.stride)
+        parts, of_products = _parts(inputs, weight, ctx.stride, ctx.dtype)
         room = _Room(_num_products(len(of_products)), inputs, weight, ctx.dtype)
         grad_inputs = inputs.detach() if ctx.taken else torch.empty_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
@@ -140,7 +140,7 @@ class _Room:
     def __init__(
         self, products: int, inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], dtype: torch.dtype
     ) -> None:
-        batch, outputs, channels = len(inputs), len(weight), min(BLOCK, inputs.shape[1])
+        batch, outputs, channels = len(inputs), len(weight), min(_block(dtype), inputs.shape[1])
         sizes = [products * batch * channels, products * outputs * channels, products * batch * outputs]
         self.pixels, self.weights, rest = torch.empty(sum(sizes), dtype=dtype).split(sizes)
         self.products = rest.view(products, batch, outputs)
@@ -205,16 +205,22 @@ def _num_products(frequencies: int) -> int:
 
 
 def _parts(
-    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int
+    inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], stride: int, dtype: torch.dtype
 ) -> tuple[list[_Part], Float[Tensor, "F OO"]]:
     """Return the parts whose convolutions add up to the whole one, and A transposed."""
+    block = _block(dtype)
     phases, of_products = _matrices(inputs.shape[2], weight.shape[2], stride)
     parts = [
-        _Part((slice(None), slice(first, first + BLOCK), slice(row, None, stride), slice(column, None, stride)), *both)
+        _Part((slice(None), slice(first, first + block), slice(row, None, stride), slice(column, None, stride)), *both)
         for (row, column), *both in phases
-        for first in range(0, inputs.shape[1], BLOCK)
+        for first in range(0, inputs.shape[1], block)
     ]
     return parts, of_products
+
+
+def _block(dtype: torch.dtype) -> int:
+    """Return how many channels make up a part of transforms in `dtype`."""
+    return BLOCK // dtype.itemsize
 
 
 def _advantage(images: torch.Size, weight: torch.Size, stride: int) -> float:
