@@ -30,7 +30,7 @@ test: $(VENV)/.built  ## the test suite, a file at a time on every core
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	python -m pytest -q -m "slow and not gpu and not postgres"
 
-bench: $(VENV)/.built  ## time and memory of training beside plain formulations, 20 minutes: leave the machine alone
+bench: $(VENV)/.built  ## time and memory of training beside plain formulations, half an hour: leave the machine alone
 	python -m tests.benchmarks
 
 check: $(VENV)/.built  ## format, lint and types

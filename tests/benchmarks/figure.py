@@ -48,7 +48,7 @@ def _draw_panel(axes: "Axes", rows: Sequence[Mapping[str, object]], column: str,
         for x, top, height in zip(at, tops, heights, strict=True):
             above = {"textcoords": "offset points", "xytext": (0, 2), "ha": "center"}
             axes.annotate(f"{height:.0f}", (x, top), fontsize=6, **above)
-    axes.set_xticks(range(len(cases)), [TITLES[case].replace(" ", "\n", 1) for case in cases])
+    axes.set_xticks(range(len(cases)), [TITLES[case].replace(" ", "\n", 1).replace(", ", "\n", 1) for case in cases])
     axes.set_ylabel(title, fontsize=8)
     axes.tick_params(labelsize=7)
     axes.tick_params(axis="x", length=0)
