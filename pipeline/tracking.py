@@ -69,8 +69,12 @@ class TrackedRun:
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
         """Record files."""
-        for path in paths:
-            self._safely(partial(self.client.log_artifact, self.id, str(path), folder))
+
+        def record() -> None:
+            for path in paths:
+                self.client.log_artifact(self.id, str(path), folder)
+
+        self._safely(record)
 
     def serve(self, network: Path) -> None:
         """Record a network's file as a model that MLflow can serve."""

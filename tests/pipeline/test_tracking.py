@@ -11,7 +11,7 @@ import pytest
 from tiny_project import ROOT
 
 from pipeline import tracking
-from pipeline.tracking import TrackedRun, tracked
+from pipeline.tracking import TrackedRun, tracked, untracked
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 
@@ -100,3 +100,15 @@ def test_a_resumed_run_records_each_step_once(project: Path) -> None:
     again.log(1, {"train_loss": 5.0})
     again.log(2, {"train_loss": 2.0})
     assert query("select step, value from metrics order by step") == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_run_that_another_process_records_takes_everything_and_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with untracked() as run:
+        run.log(1, {"loss": 1.0})
+        run.tag({"stage": "train"})
+        run.attach(tmp_path / "history.csv")
+        run.serve(tmp_path / "seed-0.safetensors")
+        run.finish("FINISHED")
+    assert capsys.readouterr() == ("", "")
