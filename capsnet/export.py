@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from capsnet.explain.capsules import reconstruct
 from capsnet.files import whole_file
 from capsnet.layers import PrimaryCapsules
 from capsnet.model import CapsNet
@@ -40,7 +39,7 @@ class Plain(nn.Module):
             inputs, upper.weight, upper.bias, iterations=upper.iterations, leaky=upper.leaky, implementation="plain"
         )
         lengths = torch.linalg.vector_norm(capsules, dim=2)
-        return (lengths, reconstruct(model, capsules, lengths.argmax(1))) if model.decoder else (lengths,)
+        return (lengths, model.decode(capsules, lengths.argmax(1))) if model.decoder else (lengths,)
 
 
 def _capsules(primary: PrimaryCapsules, features: Float[Tensor, "B C H H"]) -> Float[Tensor, "B I K"]:

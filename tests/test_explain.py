@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from capsnet.evaluation import evaluate
-from capsnet.explain.capsules import move, reconstruct
+from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
 from capsnet.explain.perturbation import LEAST_SPREAD, changes, perturb, spread
 from capsnet.explain.rotation import confusions, turn
@@ -35,7 +35,7 @@ def test_the_longest_capsule_decoded_is_the_reconstruction_of_the_network(tiny_m
     images = torch.rand(4, tiny_model.channels, tiny_model.image_size, tiny_model.image_size)
     output = model(images)
     assert output.reconstruction is not None
-    assert torch.equal(reconstruct(model, output.capsules, output.lengths.argmax(1)), output.reconstruction)
+    assert torch.equal(model.decode(output.capsules, output.lengths.argmax(1)), output.reconstruction)
 
 
 def test_a_coupling_map_has_type_row_and_column_where_the_primary_capsules_have_them() -> None:
@@ -55,7 +55,7 @@ def test_a_coupling_that_is_no_grid_is_refused() -> None:
 def test_a_network_without_a_decoder_cannot_reconstruct(tiny_model: ModelConfig) -> None:
     model = CapsNet(replace(tiny_model, decoder="none")).eval()
     with pytest.raises(ValueError, match="without a decoder"):
-        reconstruct(model, torch.zeros(1, tiny_model.classes, tiny_model.class_dim), torch.tensor([0]))
+        model.decode(torch.zeros(1, tiny_model.classes, tiny_model.class_dim), torch.tensor([0]))
 
 
 def test_each_dimension_moved_is_that_capsule_decoded_with_one_number_changed(tiny_model: ModelConfig) -> None:
@@ -65,10 +65,10 @@ def test_each_dimension_moved_is_that_capsule_decoded_with_one_number_changed(ti
     assert images.shape[:3] == (2, tiny_model.class_dim, 3)
     for image in range(2):
         for dimension in range(tiny_model.class_dim):
-            assert torch.allclose(images[image, dimension, 1], reconstruct(model, capsules, classes)[image])
+            assert torch.allclose(images[image, dimension, 1], model.decode(capsules, classes)[image])
             changed = capsules.clone()
             changed[image, classes[image], dimension] += 0.1
-            assert torch.allclose(images[image, dimension, 2], reconstruct(model, changed, classes)[image])
+            assert torch.allclose(images[image, dimension, 2], model.decode(changed, classes)[image])
 
 
 def test_a_change_is_the_difference_of_what_is_measured_at_both_ends(tiny_model: ModelConfig) -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from capsnet.data.rotation import rotate
+from capsnet.explain.coupling import receptive_field
 from capsnet.layers import PADDINGS
 from capsnet.model import CapsNet, ModelConfig
 from pipeline.explorer import panels
-from pipeline.explorer.session import View, grid, look, moved
+from pipeline.explorer.session import View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")
@@ -60,22 +61,22 @@ def test_the_grid_says_which_pixels_a_primary_capsule_sees(
 ) -> None:
     config = replace(tiny_model, padding=padding, primary_kernel=kernel, primary_stride=stride, image_size=32)
     model = CapsNet(config).eval()
-    where = grid(config)
+    where = receptive_field(config)
     # A capsule in the middle, whose patch no border cuts off.
     place = config.primary_grid // 2
     images = torch.rand(1, 1, 32, 32, requires_grad=True)
     capsules = model.encoder(images).unflatten(1, (config.primary_types, config.primary_grid, config.primary_grid))
     (gradient,) = torch.autograd.grad(capsules[0, :, place, place].sum(), images)
     seen = gradient[0, 0].abs().sum(0).nonzero().flatten()
-    centre = where.first + where.step * place
-    expected = [max(0, centre - (where.field - 1) / 2), min(31, centre + (where.field - 1) / 2)]
+    centre = where.centre(place)
+    expected = [max(0, centre - (where.size - 1) / 2), min(31, centre + (where.size - 1) / 2)]
     assert [int(seen[0]), int(seen[-1])] == expected
 
 
 def test_names_of_classes_are_text_and_no_markup(model: CapsNet) -> None:
     view = look(model, image_for(model), 0)._replace(winner=torch.tensor([1]))
     page = panels.pair(view, "<b>", NAMES) + panels.bars(view.lengths, NAMES)
-    page += panels.coupling(view, grid(model.config), NAMES[1])
+    page += panels.coupling(view, receptive_field(model.config), NAMES[1])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "labelled <b>&lt;b&gt;" in page
@@ -95,7 +96,7 @@ def test_every_kind_of_network_can_be_shown(tiny_model: ModelConfig, channels: i
     model = CapsNet(replace(tiny_model, channels=channels, decoder=decoder)).eval()
     view: View = look(model, image_for(model), 90)
     assert panels.pair(view, "", NAMES).count("<img") == 1 + (decoder != "none")
-    assert panels.coupling(view, grid(model.config), "a").count("<rect") == model.config.primary_grid**2
+    assert panels.coupling(view, receptive_field(model.config), "a").count("<rect") == model.config.primary_grid**2
 
 
 def test_a_slider_of_the_full_network_is_computed_in_less_than_a_tenth_of_a_second(tiny_model: ModelConfig) -> None:

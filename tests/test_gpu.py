@@ -5,6 +5,7 @@ Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsul
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def there(tiny_data: Data, device: torch.device) -> Data:
     """The images and labels on the GPU."""
     images, labels = tiny_data
     return images.to(device), labels.to(device)
+
+
+@contextmanager
+def waiting_forbidden() -> Iterator[None]:
+    """Raise in the block where Python waits for the GPU."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def epochs(seed: Trainer, *numbers: int) -> None:
@@ -116,11 +127,8 @@ def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits
         epochs(seed, 1)
         steps = seed.epoch(2, SIZES, RATES, ALPHA)
         next(steps)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with waiting_forbidden():
             assert list(steps) == SIZES[1:]
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         assert seed.means().bad_step == -1
     assert set(replayed.recorded) == set(SIZES)
     assert_equal_states(replayed, eager, 1e-6)
@@ -172,11 +180,8 @@ def test_python_never_waits_for_the_gpu_between_recorded_steps(
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)
     next(steps)  # what belongs to an epoch is copied to the device before its first step
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_forbidden():
         assert list(steps) == SIZES[1:]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert seed.means().bad_step == -1
 
 
@@ -190,11 +195,8 @@ def test_a_step_that_is_not_recorded_does_not_wait_either(
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)
     next(steps)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_forbidden():
         assert list(steps) == SIZES[1:]
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @PRECISION

@@ -1,4 +1,4 @@
-"""A class capsule looked at from outside: read, moved along a dimension, and decoded alone.
+"""Class capsules looked at from outside: read, and moved along a dimension.
 
 Axes: B batch, C channels, H W height and width, J classes, D pose size.
 """
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from capsnet.evaluation import seen
-from capsnet.model import CapsNet, mask
+from capsnet.model import CapsNet
 
 
 @torch.no_grad()
@@ -23,13 +23,3 @@ def move(
     """Add `offsets` to the capsule of `classes` of each image, as Sabour et al. 2017, figure 4, do to one dimension."""
     chosen = classes.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
     return capsules + chosen.unsqueeze(2) * offsets.unsqueeze(1)
-
-
-def reconstruct(
-    model: CapsNet, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B"]
-) -> Float[Tensor, "B C H W"]:
-    """Decode the capsule of `classes` of each image, all others zeroed. Raises ValueError without a decoder."""
-    if model.decoder is None:
-        raise ValueError("reconstruct: got a network without a decoder, expected one with")
-    images: Tensor = model.decoder(mask(capsules, classes).flatten(1))
-    return images

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from capsnet.explain.capsules import move, reconstruct
+from capsnet.explain.capsules import move
 from capsnet.explain.shape import MEASURES, measure
 from capsnet.model import CapsNet
 
@@ -30,7 +30,7 @@ def perturb(
     images = []
     for capsule, label in zip(capsules.split(1), classes.split(1), strict=True):
         chosen = label.expand(len(steps))
-        images.append(reconstruct(model, move(capsule.expand(len(steps), -1, -1), chosen, steps), chosen))
+        images.append(model.decode(move(capsule.expand(len(steps), -1, -1), chosen, steps), chosen))
     moved: Tensor = torch.stack(images).unflatten(1, (size, len(offsets)))
     return moved
 

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from capsnet.data.picture import read
+from capsnet.explain.coupling import receptive_field
 from pipeline.data import Prepared
 from pipeline.explorer import panels
-from pipeline.explorer.session import FARTHEST, Shown, View, grid, look, moved
+from pipeline.explorer.session import FARTHEST, Shown, View, look, moved
 from pipeline.trained import Network
 
 HOST = "127.0.0.1"
@@ -96,7 +97,7 @@ class Explorer:
             view,
             panels.pair(view, chosen.truth, names),
             panels.bars(view.lengths, names),
-            panels.coupling(view, grid(model.config), names[int(view.winner)]),
+            panels.coupling(view, receptive_field(model.config), names[int(view.winner)]),
             self.move(view, *offsets),
         )
 
@@ -154,7 +155,7 @@ def _lay_out(explorer: Explorer) -> Parts:
                     _title("2. What the network makes of it", SEE + DRAWN * decodes)
                     pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
             with gr.Column(elem_classes="card"):
-                _title("3. Where the votes came from", MAP.format(field=grid(config).field))
+                _title("3. Where the votes came from", MAP.format(field=receptive_field(config).size))
                 maps = gr.HTML(start[2])
         with gr.Column(min_width=280, scale=5, elem_classes="card"):
             _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)

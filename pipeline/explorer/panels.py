@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
-from pipeline.explorer.session import Grid, View
+from capsnet.explain.coupling import ReceptiveField
+from pipeline.explorer.session import View
 
 MOST_BARS = 12
 ORANGE = (213, 94, 0)  # Okabe and Ito 2008: told apart from grey with any colour vision
@@ -87,16 +88,16 @@ def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:
     return f'<div class="bars">{rows}</div>'
 
 
-def coupling(view: View, grid: Grid, name: str) -> str:
+def coupling(view: View, field: ReceptiveField, name: str) -> str:
     """Return the mean coupling over the types, laid on the image, and the map of each type."""
     mean = view.coupling.mean(0)
     size = view.pixels.shape[1]
     strength = _between_extremes(mean.numpy())
     squares = ""
     for row, column in np.ndindex(*mean.shape):
-        x, y = (grid.first + 0.5 + grid.step * (place - 0.5) for place in (column, row))
+        x, y = (field.centre(place) + (1 - field.step) / 2 for place in (column, row))
         squares += (
-            f'<rect x="{x:g}" y="{y:g}" width="{grid.step}" height="{grid.step}" fill="rgb{ORANGE}" '
+            f'<rect x="{x:g}" y="{y:g}" width="{field.step}" height="{field.step}" fill="rgb{ORANGE}" '
             f'fill-opacity="{0.85 * strength[row, column]:.3f}"><title>row {row + 1}, column {column + 1}: '
             f"{mean[row, column]:.3f}</title></rect>"
         )

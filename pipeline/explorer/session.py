@@ -14,10 +14,9 @@ from torch import Tensor
 
 from capsnet.data.rotation import rotate
 from capsnet.evaluation import seen
-from capsnet.explain.capsules import move, reconstruct
+from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
-from capsnet.layers import PADDINGS, convolved_size
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet
 
 FARTHEST = 0.25  # along a dimension, as in Sabour et al. 2017, figure 4
 
@@ -40,14 +39,6 @@ class View(NamedTuple):
     reconstruction: Float[Tensor, "C H H"] | None
 
 
-class Grid(NamedTuple):
-    """Where primary capsules look, in pixels: the centre of the first one, from one to the next, and how far around."""
-
-    first: float
-    step: int
-    field: int
-
-
 @torch.no_grad()
 def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> View:
     """Look at an image, turned counter-clockwise."""
@@ -63,16 +54,4 @@ def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> V
 def moved(model: CapsNet, view: View, offsets: Sequence[float]) -> Float[Tensor, "C H H"]:
     """Decode the winning capsule, moved by `offsets`. Raises ValueError without a decoder."""
     capsules = move(view.capsules, view.winner, torch.tensor([offsets], dtype=view.capsules.dtype))
-    return reconstruct(model, capsules, view.winner)[0]
-
-
-def grid(config: ModelConfig) -> Grid:
-    """Return where the primary capsules of a network look."""
-    first, step, field = 0.0, 1, 1
-    size = config.image_size
-    for kernel, stride in ((config.conv_kernel, 1), (config.primary_kernel, config.primary_stride)):
-        before, _ = PADDINGS[config.padding](size, kernel, stride)
-        first += step * ((kernel - 1) / 2 - before)
-        field += step * (kernel - 1)
-        size, step = convolved_size(size, kernel, stride, config.padding), step * stride
-    return Grid(first, step, field)
+    return model.decode(capsules, view.winner)[0]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_study import write_results
 from tiny_project import make_project
 
 
@@ -20,3 +21,13 @@ def prepared(project: Path) -> Path:
 
     prepare.main(["squares"])
     return project
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with made-up results, to be copied."""
+    folder = make_project(tmp_path_factory.mktemp("results"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_results()
+    return folder

@@ -2,12 +2,9 @@
 
 import os
 import re
-import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +14,7 @@ import pytest
 import torch
 from browser import CHROMIUM, NO_CHROMIUM, Page, browser
 from PIL import Image
+from servers import free_port, serving
 from tiny_project import ROOT
 
 from capsnet.checkpoint import save_model
@@ -39,27 +37,12 @@ def toy(prepared: Path, tiny_model: ModelConfig) -> Path:
 
 
 def serve(run: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipeline.explore", run, "--port", str(port)]
-    process = subprocess.Popen(command, env=environment)
     address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            assert process.poll() is None, "the server has ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            try:
-                with urllib.request.urlopen(f"{address}/config", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.5)
+    with serving(command, f"{address}/config", PATIENCE, env=environment):
         yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 @pytest.fixture

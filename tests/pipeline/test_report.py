@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_study import FOLDER, write_results
-from tiny_project import VARIANTS, make_project, tiny_params, write_params
+from made_study import FOLDER
+from tiny_project import VARIANTS, tiny_params, write_params
 
 from pipeline import report
 from pipeline.config import load_params
@@ -22,15 +22,6 @@ from pipeline.stage import run_stage
 
 HOSTILE = """<script>alert("1")</script> & 'it' | *b* [x](y) {{ 7 }} `c`"""
 PICTURES = ["curves", "curves", "pairs", "reconstructions", "rotation", "history", "parallel", "contour", "importance"]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("results"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_results()
-    return folder
 
 
 @pytest.fixture

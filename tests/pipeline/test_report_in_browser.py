@@ -1,12 +1,12 @@
 """The page of a study in headless Chromium: on a phone and a wide screen, in light and dark."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, NO_CHROMIUM, Browser, Page, browser
-from made_study import FOLDER, write_results
-from tiny_project import make_project
+from made_study import FOLDER
 
 from pipeline import report
 
@@ -42,11 +42,11 @@ SORTED = "[...document.querySelectorAll('#table-topologies th')].map((th) => th.
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("study"))
+def page_file(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    shutil.copytree(results, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_results()
         report.main(["toy"])
     return folder / FOLDER / "index.html"
 

@@ -2,11 +2,7 @@
 
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from servers import free_port, serving
 
 import capsnet
 from capsnet.checkpoint import save_model
@@ -23,6 +20,7 @@ from pipeline.serving import save_served
 from pipeline.tracking import tracked
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
+PATIENCE = 200  # seconds until the server answers
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
 
 
@@ -71,30 +69,15 @@ def test_a_model_that_cannot_be_recorded_is_a_warning(
 def server(tmp_path: Path, network: Path) -> Iterator[str]:
     """The address of `mlflow models serve`, started in a folder from which capsnet cannot be imported."""
     save_served(network, tmp_path / "model", "0")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(tmp_path / "model")]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 200
-        while True:
-            assert process.poll() is None, "the server has ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            try:
-                with urllib.request.urlopen(f"{address}/ping", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.5)
+    with serving(command, f"{address}/ping", PATIENCE, cwd=tmp_path, env=environment):
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
 
 
 @pytest.mark.slow
