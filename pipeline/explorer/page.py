@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
@@ -249,6 +250,8 @@ def _sliders(number: int) -> list[gr.Slider]:
 
 def serve(explorer: Explorer, port: int | None) -> None:
     """Serve the page on this machine alone, until interrupted."""
+    # gradio draws nothing, but sets the backend around every event: without this the first would wait for the import.
+    plt.switch_backend("agg")
     build(explorer).launch(
         server_name=HOST,
         server_port=port,

@@ -67,6 +67,14 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
     from gradio_client.exceptions import AppError
 
     client = Client(server, verbose=False)
+    took = []
+    for number in range(10):
+        start = time.perf_counter()
+        client.predict(number / 40, 0, 0, 0, api_name="/move")
+        took.append(time.perf_counter() - start)
+    # 0.08 s on two busy cores, nearly all of it the way there and back; the very first, too.
+    assert max(took[0], statistics.median(took)) < 0.5
+
     pair, bars, maps, still = client.predict("2", 1, 0, *ZEROS, api_name="/test_image")
     assert "labelled <b>2</b>" in pair
     assert bars.count('class="track"') == 3
@@ -86,14 +94,6 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(AppError, match=r"text\.png: cannot identify image file"):
         client.predict(handle_file(tmp_path / "text.png"), 0, *ZEROS, api_name="/upload")
-
-    took = []
-    for number in range(10):
-        start = time.perf_counter()
-        client.predict(number / 40, 0, 0, 0, api_name="/move")
-        took.append(time.perf_counter() - start)
-    # 0.08 s on two busy cores, nearly all of it the way there and back.
-    assert statistics.median(took) < 0.5
 
 
 def drag(page: Page, *points: tuple[float, float]) -> None:
