@@ -82,7 +82,7 @@ class Trainer:
                 part.to(memory_format=torch.channels_last)
         self.forward: Callable[..., Any] = processes.share(self.model)
         self.lr = torch.zeros((), device=device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), self.lr, fused=True, capturable=images.is_cuda)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), self.lr, fused=True)
         for parameter in self.model.parameters():
             self.optimizer.state[parameter] = {
                 "step": torch.zeros((), device=device if images.is_cuda else None),
@@ -170,22 +170,30 @@ class Trainer:
             return
         with torch.cuda.stream(self.stream):
             if size not in self.recorded:
-                self.recorded[size] = self._record(size)
+                self._record(size)
             self.recorded[size].replay()
 
-    def _record(self, size: int) -> torch.cuda.CUDAGraph:
-        """Record a step as a CUDA graph; what the steps before it changed is put back."""
+    def _record(self, size: int) -> None:
+        """Record a step as a CUDA graph; what the steps before it changed is put back.
+
+        Each of those is the same step: further ones might lie behind the end of the epoch.
+        """
         changed = [*self.tensors().values(), self.first, self.step, self.bad_step, self.sums]
         before = [tensor.clone() for tensor in changed]
         for _ in range(WARM_UP):
             self._step(size)
-        for tensor, earlier in zip(changed, before, strict=True):
-            tensor.copy_(earlier)
+            for tensor, earlier in zip(changed, before, strict=True):
+                tensor.copy_(earlier)
         graph = torch.cuda.CUDAGraph()
         self.optimizer.zero_grad(set_to_none=True)
+        # Without this Adam refuses to be recorded, and with it warns elsewhere; the fused one computes the same.
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True
         with torch.cuda.graph(graph, stream=self.stream):
             self._step(size)
-        return graph
+        for group in self.optimizer.param_groups:
+            group["capturable"] = False
+        self.recorded[size] = graph
 
     def _step(self, size: int) -> None:
         """Train on the next `size` examples of the epoch, or on this process's share of them."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from like_a_gpu import NothingIsRead
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import Data, assert_same_training, trainer_on
 
 from capsnet import trainer
@@ -26,16 +26,6 @@ PRECISION = pytest.mark.parametrize("precision", PRECISIONS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class NothingIsRead(TorchDispatchMode):
-    """Fails where an operation brings a number, or a shape that depends on numbers, from the device to Python."""
-
-    READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal")
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.overloadpacket.__name__ not in self.READING, func
-        return func(*args, **(kwargs or {}))
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(

@@ -74,7 +74,7 @@ def at_centres(images: Float[Tensor, "B C H W"], field: ReceptiveField, grid: in
 def on_figure(images: Float[Tensor, "B C H W"], contrast: float) -> Bool[Tensor, "B H W"]:
     """Tell figure from background: pixels whose mean over the channels differs from their image's median by more."""
     grey = images.mean(1)
-    return (grey - grey.flatten(1).median(1).values[:, None, None]).abs() > contrast
+    return (grey - grey.flatten(1).quantile(0.5, 1, interpolation="lower")[:, None, None]).abs() > contrast
 
 
 def effective_number(coupling: Float[Tensor, "B I"]) -> Float[Tensor, " B"]:

@@ -59,7 +59,7 @@ def strokes(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N H W"]:
     """
     grey = images.mean(1)
     border = torch.cat([grey[:, [0, -1]].flatten(1), grey[:, 1:-1, [0, -1]].flatten(1)], 1)
-    ink = (grey - border.median(1).values[:, None, None]).abs()
+    ink = (grey - border.quantile(0.5, 1, interpolation="lower")[:, None, None]).abs()
     return ink * (ink >= FAINT * ink.amax((1, 2), keepdim=True))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from like_a_gpu import REFUSED, Operations
 from PIL import Image
 from ruamel.yaml import YAML
 from tiny_project import VARIANTS, make_project, tiny_params, write_params
@@ -42,7 +43,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def operations() -> Operations:
+    """What torch was asked for in the stages of the finished project."""
+    return Operations()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, operations: Operations) -> Path:
     """The project after all of its stages."""
     folder = make_project(tmp_path_factory.mktemp("finished"))
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "CAPSNET_OPTUNA_STORAGE"):
             patch.delenv(name, raising=False)
         for name, arguments in ORDER:
-            run_stage(name, arguments)
+            with operations:
+                run_stage(name, arguments)
     return folder
 
 
@@ -66,6 +74,11 @@ def test_all_stages_leave_a_page_and_a_readme_with_every_run_and_picture(there: 
     pictures = [path.relative_to(there / REPORTS).as_posix() for path in (there / REPORTS).rglob("*.png")]
     assert page.count("data:image/webp;base64,") == len(pictures) >= 6
     assert all(f'"{picture}"' in text for picture in pictures for text in (page, readme))
+
+
+def test_no_stage_asks_for_what_a_gpu_refuses_to_do_the_same_way_twice(there: Path, operations: Operations) -> None:
+    assert {"aten::convolution", "aten::grid_sampler_2d", "aten::_fused_adam_.tensor_lr"} <= operations.names
+    assert not operations.names & REFUSED
 
 
 def test_the_page_links_to_the_experiment_that_has_the_runs(there: Path) -> None:
