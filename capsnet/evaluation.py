@@ -1,9 +1,10 @@
 """Scores of a network on a set of images.
 
-Axes: N images, P classes in an image, C channels, H W height and width, S side of what the network sees, J classes.
+Axes: N images, B batch, P classes in an image, C channels, H W height and width, S side of what the network sees, J classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -49,7 +50,51 @@ def seen(model: CapsNet, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N C
     return images[:, :, top : top + size, left : left + size] / 255
 
 
-@torch.no_grad()
+class Tally:
+    """Scores of a network added up over the batches of a data set; what lies on the device is read at the end."""
+
+    def __init__(self, model: CapsNet, device: torch.device) -> None:
+        self.decodes = model.decoder is not None
+        self.confusion = torch.zeros(model.config.classes, model.config.classes, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.lengths: list[Tensor] = []
+
+    def add(
+        self,
+        lengths: Float[Tensor, "B J"],
+        labels: Int64[Tensor, " B *P"],
+        predicted: Int64[Tensor, " B *P"],
+        rloss: Float[Tensor, " B"] | None,
+    ) -> None:
+        """Count a batch; `predicted` stands in the order of `labels`, and `rloss` is None without a decoder."""
+        cells = (labels * lengths.shape[1] + predicted).flatten()
+        self.confusion += torch.bincount(cells, minlength=self.confusion.numel()).view_as(self.confusion)
+        mloss = margin_loss(lengths, labels)
+        errors = torch.zeros_like(mloss) if rloss is None else rloss
+        self.sums += torch.stack([recognised(lengths, labels).sum(), mloss.sum(), errors.sum()])
+        self.lengths.append(lengths)
+
+    def scores(self) -> Scores:
+        """Return the means over the images counted."""
+        lengths = torch.cat(self.lengths)
+        number = len(lengths)
+        hits, mloss, rloss = self.sums.tolist()
+        mean_rloss = rloss / number if self.decodes else None
+        return Scores(100 * hits / number, mean_rloss, mloss / number, self.confusion.cpu(), lengths)
+
+
+@contextmanager
+def evaluating(model: CapsNet) -> Iterator[None]:
+    """Keep a network in evaluation mode, without gradients, for the block; afterwards its mode is what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def evaluate(
     model: CapsNet,
     images: UInt8[Tensor, "N C H W"],
@@ -63,25 +108,14 @@ def evaluate(
     Of images larger than the network's it sees the centre. `rloss` is what the score of that name means. `batch_size`
     bounds the memory; the scores do not depend on it beyond rounding.
     """
-    was_training = model.training
-    model.eval()
-    classes = model.config.classes
-    confusion = labels.new_zeros(classes * classes)
-    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
-    lengths = []
-    for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        pixels = seen(model, batch)
-        output = model(pixels)
-        confusion += torch.bincount(truth * classes + output.lengths.argmax(1), minlength=classes * classes)
-        lengths.append(output.lengths)
-        sums[0] += margin_loss(output.lengths, truth).sum()
-        if output.reconstruction is not None:
-            sums[1] += rloss(pixels, output.reconstruction).sum()
-    model.train(was_training)
-    mloss_mean, rloss_mean = (sums / len(images)).tolist()
-    confusion = confusion.view(classes, classes).cpu()
-    accuracy = 100 * confusion.diagonal().sum().item() / len(images)
-    return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion, torch.cat(lengths))
+    tally = Tally(model, images.device)
+    with evaluating(model):
+        for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            pixels = seen(model, batch)
+            output = model(pixels)
+            errors = None if output.reconstruction is None else rloss(pixels, output.reconstruction)
+            tally.add(output.lengths, truth, output.lengths.argmax(1), errors)
+    return tally.scores()
 
 
 def longest(lengths: Float[Tensor, "N J"], number: int) -> Int64[Tensor, "N P"]:

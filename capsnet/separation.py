@@ -11,8 +11,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from capsnet.data.pairs import Pairs, draw_pairs, overlay, put_together
-from capsnet.evaluation import Scores, longest, recognised
-from capsnet.losses import ReconstructionLoss, margin_loss, reconstruction_loss
+from capsnet.evaluation import Scores, Tally, evaluating, longest
+from capsnet.losses import ReconstructionLoss, reconstruction_loss
 from capsnet.model import CapsNet
 
 
@@ -81,24 +81,10 @@ def evaluate_pairs(
     from the predicted classes, and `confusion` counts each image of a pair: what was missed is taken for what was
     predicted in its place. `batch_size` bounds the memory; the scores do not depend on it beyond rounding.
     """
-    was_training = model.training
-    model.eval()
-    classes = model.config.classes
-    confusion = labels.new_zeros(classes * classes)
-    hits = labels.new_zeros(())
-    sums = torch.zeros(2, dtype=torch.float64, device=images.device)
-    lengths = []
-    for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
-        shown = separate(model, images, labels, Pairs(places, shifts))
-        hits += recognised(shown.lengths, shown.truth).sum()
-        confusion += torch.bincount((shown.truth * classes + shown.predicted).flatten(), minlength=classes * classes)
-        lengths.append(shown.lengths)
-        sums[0] += margin_loss(shown.lengths, shown.truth).sum()
-        if shown.reconstructions is not None:
-            sums[1] += rloss(shown.digits, shown.reconstructions).sum()
-    model.train(was_training)
-    number = len(pairs.places)
-    mloss_mean, rloss_mean = (sums / number).tolist()
-    confusion = confusion.view(classes, classes).cpu()
-    accuracy = 100 * hits.item() / number
-    return Scores(accuracy, rloss_mean if model.decoder else None, mloss_mean, confusion, torch.cat(lengths))
+    tally = Tally(model, images.device)
+    with evaluating(model):
+        for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
+            shown = separate(model, images, labels, Pairs(places, shifts))
+            errors = None if shown.reconstructions is None else rloss(shown.digits, shown.reconstructions)
+            tally.add(shown.lengths, shown.truth, shown.predicted, errors)
+    return tally.scores()
