@@ -1,6 +1,7 @@
 """Scores of a network on a set of images.
 
-Axes: N images, B batch, P classes in an image, C channels, H W height and width, S side of what the network sees, J classes.
+Axes: N images, B batch, P classes in an image, C channels, H W height and width, S side of what the network sees,
+J classes.
 """
 
 from collections.abc import Iterator, Sequence
