@@ -1,21 +1,19 @@
-"""Tables: their kinds on metrics made by hand, and as Markdown and LaTeX that hold whatever a cell says."""
+"""The kinds of tables on metrics made by hand."""
 
 import importlib
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from latex import parse_latex
 from made_study import FOLDER, PAIRS, write_metrics, write_rotations
 from ruamel.yaml import YAML
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import Params, load_params
-from pipeline.reporting.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
+from pipeline.reporting.typeset import read_markdown
 from pipeline.settings.tables import KINDS
 from pipeline.stage import run_stage
 from pipeline.tables import BUILDERS, build
@@ -330,83 +328,3 @@ def test_the_topologies_in_git_are_those_of_the_plan() -> None:
     assert {run.reconstruction for run in runs} == {"l1", "l2"}
     assert {run.leaky_routing for run in runs} == {True, False}
     assert {run.alpha_schedule for run in runs} == {"constant", "tanh", "tanh_delayed"}
-
-
-# Everything that means something to TeX or to Markdown, and what the tables themselves use.
-HOSTILE = st.text(alphabet=[*LATEX, "-", "'", "a", "é", " ", "1", ",", "%", "|", "\\"], max_size=12).map(str.strip)
-
-
-def rectangles(height: int = 4, width: int = 4) -> st.SearchStrategy[Cells]:
-    return st.integers(1, width).flatmap(
-        lambda columns: st.lists(st.lists(HOSTILE, min_size=columns, max_size=columns), min_size=2, max_size=height)
-    )
-
-
-@given(cells=rectangles(), caption=HOSTILE)
-def test_latex_holds_whatever_the_cells_say(cells: Cells, caption: str) -> None:
-    read_caption, read_cells = parse_latex(latex(cells, caption, "tab:x", ["a\nb"]))
-    plain = partial(re.sub, r"\s+", " ")
-    assert plain(read_caption) == plain(caption.replace('"', "''"))
-    assert [[plain(cell) for cell in row] for row in read_cells] == [
-        [plain(cell.replace('"', "''")) for cell in row] for row in cells
-    ]
-
-
-@given(cells=rectangles())
-def test_markdown_holds_whatever_the_cells_say(cells: Cells) -> None:
-    assert read_markdown(markdown(cells)) == [[cell.replace("\n", " ") for cell in row] for row in cells]
-
-
-def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
-    cells = [
-        ["Run", "n", "Acc", "Diff", "Source"],
-        ["a-b", "3", "1,234 ± 0.5", "−0.02", "x 1"],
-        ["c", "", "1", "+1", ""],
-    ]
-    text = latex(cells, "", "tab:x")
-    assert r"\begin{tabular}{lrrrl}" in text
-    assert r"a-b & 3 & 1,234 $\pm$ 0.5 & $-$0.02 & x 1 \\" in text
-
-
-def test_dashes_are_not_joined() -> None:
-    assert escape("a--b---c-d") == "a-{}-b-{}-{}-c-d"
-
-
-def parse_latex(text: str) -> tuple[str, Cells]:
-    """Return the caption and the cells of a table, read as strictly as TeX: anything unknown or unbalanced fails."""
-    lines = [line.strip() for line in text.splitlines() if not line.startswith("% ")]
-    assert all(character.isprintable() or character == "\n" for character in text)
-    assert lines[:2] == [r"\begin{table}", r"\centering\footnotesize"]
-    assert lines[3].startswith(r"\label{tab:")
-    assert lines[-3:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    opened = re.fullmatch(r"\\begin\{tabular\}\{([lr]+)\}", lines[4])
-    assert opened
-    assert (lines[5], lines[7]) == (r"\toprule", r"\midrule")
-    rows = [lines[6], *lines[8:-3]]
-    for row in rows:
-        assert row.endswith(r" \\") or row == r"\\"
-        assert not row.startswith(("[", "*"))
-    cells = [[read_text(cell) for cell in split_cells(row.removesuffix(r"\\").strip(" "))] for row in rows]
-    assert {len(row) for row in cells} == {len(opened[1])}
-    caption = re.fullmatch(r"\\caption\{(.*)\}", lines[2])
-    assert caption
-    return read_text(caption[1]), cells
-
-
-def split_cells(row: str) -> list[str]:
-    return [cell.strip(" ") for cell in re.split(r"(?<!\\)&", row)]
-
-
-def read_text(source: str) -> str:
-    """Undo `escape`, token by token. Fails for a character that would mean something to TeX."""
-    tokens = {written: character for character, written in LATEX.items() if character not in '"\n'}
-    tokens |= {"-{}": "-"}
-    text = ""
-    while source:
-        token = max((token for token in tokens if source.startswith(token)), key=len, default="")
-        if token:
-            text, source = text + tokens[token], source[len(token) :]
-        else:
-            assert source[0] not in '\\{}&%$#_^~<>|`"[]*±×−°', source
-            text, source = text + source[0], source[1:]
-    return text

@@ -1,0 +1,49 @@
+"""Tables as Markdown and LaTeX hold whatever a cell says."""
+
+import re
+from functools import partial
+
+from hypothesis import given
+from hypothesis import strategies as st
+from latex import parse_latex
+
+from pipeline.reporting.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
+
+# Everything that means something to TeX or to Markdown, and what the tables themselves use.
+HOSTILE = st.text(alphabet=[*LATEX, "-", "'", "a", "é", " ", "1", ",", "%", "|", "\\"], max_size=12).map(str.strip)
+
+
+def rectangles(height: int = 4, width: int = 4) -> st.SearchStrategy[Cells]:
+    return st.integers(1, width).flatmap(
+        lambda columns: st.lists(st.lists(HOSTILE, min_size=columns, max_size=columns), min_size=2, max_size=height)
+    )
+
+
+@given(cells=rectangles(), caption=HOSTILE)
+def test_latex_holds_whatever_the_cells_say(cells: Cells, caption: str) -> None:
+    read_caption, read_cells = parse_latex(latex(cells, caption, "tab:x", ["a\nb"]))
+    plain = partial(re.sub, r"\s+", " ")
+    assert plain(read_caption) == plain(caption.replace('"', "''"))
+    assert [[plain(cell) for cell in row] for row in read_cells] == [
+        [plain(cell.replace('"', "''")) for cell in row] for row in cells
+    ]
+
+
+@given(cells=rectangles())
+def test_markdown_holds_whatever_the_cells_say(cells: Cells) -> None:
+    assert read_markdown(markdown(cells)) == [[cell.replace("\n", " ") for cell in row] for row in cells]
+
+
+def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
+    cells = [
+        ["Run", "n", "Acc", "Diff", "Source"],
+        ["a-b", "3", "1,234 ± 0.5", "−0.02", "x 1"],
+        ["c", "", "1", "+1", ""],
+    ]
+    text = latex(cells, "", "tab:x")
+    assert r"\begin{tabular}{lrrrl}" in text
+    assert r"a-b & 3 & 1,234 $\pm$ 0.5 & $-$0.02 & x 1 \\" in text
+
+
+def test_dashes_are_not_joined() -> None:
+    assert escape("a--b---c-d") == "a-{}-b-{}-{}-c-d"
