@@ -62,7 +62,8 @@ def long_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     from pipeline import prepare
 
     params = tiny_params()
-    params["runs"]["toy-fc"]["epochs"] = EPOCHS
+    for run in ("toy-fc", "toy-pairs"):
+        params["runs"][run]["epochs"] = EPOCHS
     params["tune"]["toy"] |= {"trials": 6, "epochs": 4}
     folders = [make_project(tmp_path_factory.mktemp(name)) for name in ("broken", "whole")]
     for folder in folders:
@@ -74,28 +75,29 @@ def long_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("run", ["toy-fc", "toy-pairs"])
 def test_a_training_killed_twice_ends_with_the_same_bytes_and_one_mlflow_run(
-    long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    run: str, long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, whole = long_project
     # The second kill most likely finds one seed an epoch ahead of the other.
-    kill_when(start("pipeline.train", "toy-fc"), epochs_done(1), "train/toy-fc/*/seed-0.state.safetensors")
-    kill_when(start("pipeline.train", "toy-fc"), epochs_done(8), "train/toy-fc/*/seed-1.state.safetensors")
+    kill_when(start("pipeline.train", run), epochs_done(1), f"train/{run}/*/seed-0.state.safetensors")
+    kill_when(start("pipeline.train", run), epochs_done(8), f"train/{run}/*/seed-1.state.safetensors")
     assert not Path("models").exists()
-    finish("pipeline.train", "toy-fc")
+    finish("pipeline.train", run)
     assert query("select name, status from runs order by name") == [
-        ("toy-fc", "FINISHED"),
-        ("toy-fc seed 0", "FINISHED"),
-        ("toy-fc seed 1", "FINISHED"),
+        (run, "FINISHED"),
+        (f"{run} seed 0", "FINISHED"),
+        (f"{run} seed 1", "FINISHED"),
     ]
     steps = query(
         "select run_uuid, count(*), count(distinct step) from metrics where key = 'train_loss' group by run_uuid"
     )
     assert [counts for _, *counts in steps] == [[EPOCHS, EPOCHS]] * 2
     monkeypatch.chdir(whole)
-    finish("pipeline.train", "toy-fc")
+    finish("pipeline.train", run)
     for name in ("seed-0.safetensors", "seed-1.safetensors", "history.csv"):
-        assert (broken / "models/toy-fc" / name).read_bytes() == (whole / "models/toy-fc" / name).read_bytes(), name
+        assert (broken / "models" / run / name).read_bytes() == (whole / "models" / run / name).read_bytes(), name
 
 
 @pytest.mark.slow

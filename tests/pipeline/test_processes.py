@@ -28,9 +28,9 @@ def torchrun(number: int, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def train_alone(out: str) -> None:
+def train_alone(run: str, out: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "pipeline.train", "toy-fc", "--out", out],
+        [sys.executable, "-m", "pipeline.train", run, "--out", out],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=True,
@@ -62,32 +62,33 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def set_run(folder: Path, **changes: object) -> None:
+def set_run(folder: Path, run: str, **changes: object) -> None:
     params = tiny_params()
-    params["runs"]["toy-fc"] |= changes
+    params["runs"][run] |= changes
     write_params(folder, params)
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_write_and_record_once(project: Path) -> None:
-    set_run(project, epochs=7)
-    train_alone("alone")
-    together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
+@pytest.mark.parametrize("run", ["toy-fc", "toy-pairs"])
+def test_two_processes_give_the_losses_of_one_and_write_and_record_once(run: str, project: Path) -> None:
+    set_run(project, run, epochs=7)
+    train_alone(run, "alone")
+    together = torchrun(2, "pipeline.train", run, "--out", "together")
     said, _ = together.communicate(timeout=120)
     assert together.returncode == 0, said
-    assert said.count("together: 2 seeds of toy-fc") == 1
+    assert said.count(f"together: 2 seeds of {run}") == 1
     assert len(losses("alone")) * STEPS_AN_EPOCH >= 2 * 20
     assert losses("together") == pytest.approx(losses("alone"), rel=1e-5)
-    assert not list(Path(".scratch/train/toy-fc").iterdir())
+    assert not list(Path(".scratch/train", run).iterdir())
     with sqlite3.connect("mlflow.db") as store:
         recorded = store.execute("select name, count(*) from runs group by name order by name").fetchall()
-    assert recorded == [("toy-fc", 2), ("toy-fc seed 0", 2), ("toy-fc seed 1", 2)]
+    assert recorded == [(run, 2), (f"{run} seed 0", 2), (f"{run} seed 1", 2)]
 
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(project: Path) -> None:
     epochs = 100
-    set_run(project, epochs=epochs, validation=0.0)
+    set_run(project, "toy-fc", epochs=epochs, validation=0.0)
     together = torchrun(2, "pipeline.train", "toy-fc", "--out", "broken")
     deadline = time.monotonic() + 100
     while not list(Path(".scratch").glob("train/toy-fc/*/seed-1.state.safetensors")):
@@ -103,14 +104,14 @@ def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on
     with sqlite3.connect("mlflow.db") as store:
         before = store.execute("select count(*) from metrics where key = 'train_loss'").fetchone()[0]
     assert 0 < before < 2 * epochs
-    train_alone("broken")
-    train_alone("whole")
+    train_alone("toy-fc", "broken")
+    train_alone("toy-fc", "whole")
     assert losses("broken") == pytest.approx(losses("whole"), rel=1e-3)
 
 
 @pytest.mark.slow
 def test_batch_normalisation_over_several_processes_on_a_cpu_is_refused_by_name(project: Path) -> None:
-    set_run(project, batch_norm=True)
+    set_run(project, "toy-fc", batch_norm=True)
     together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
     said, _ = together.communicate(timeout=120)
     assert together.returncode != 0
