@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out or MODELS / arguments.run
     train_run(arguments.run, run, params, out, resume=arguments.resume, keep_states=arguments.out is not None)
     if leads():
-        print(f"{out}: {len(seeds)} seeds of {arguments.run}")
+        print(f"{out}: {arguments.run}, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}")
 
 
 if __name__ == "__main__":

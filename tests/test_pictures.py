@@ -1,4 +1,4 @@
-"""What pictures of turned images and moved capsules find, on numbers that can be looked through.
+"""What pictures find and show, on numbers that can be looked through.
 
 Axes: A angles, D pose size, J classes, M measures, R seeds.
 """
@@ -6,13 +6,18 @@ Axes: A angles, D pose size, J classes, M measures, R seeds.
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from capsnet.explain.shape import MEASURES
+from pipeline.drawing.curves import draw_curves
+from pipeline.drawing.drawing import write_below
+from pipeline.drawing.embedding import draw_embedding
 from pipeline.drawing.perturbation import Moved, tiled
 from pipeline.drawing.rotation import DEGREES, describe, pieces
 from pipeline.drawing.rotation_accuracy import accuracies, most_taken, percent
-from pipeline.drawing.style import example
+from pipeline.drawing.style import COLUMN, PAGE, example
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import stretches
 
@@ -64,7 +69,8 @@ def test_a_dimension_is_named_after_what_it_changes_most_against_the_spread_and_
     changes[2, height], deviations[2, height] = 9.0, 0.9
     moved = Moved(0, np.zeros((3, 2, 1, 4, 4)), changes, deviations, np.ones_like(changes))
     assert [moved.name(dimension) for dimension in range(3)] == ["slant −12.3°", "slant +16.0°", "little"]
-    assert moved.strongest == [1]
+    assert moved.strongest == [1, 2]
+    assert moved.name(moved.strongest[1]) == "little"
 
 
 def test_pictures_lie_row_by_row_and_column_by_column_with_white_between() -> None:
@@ -74,3 +80,34 @@ def test_pictures_lie_row_by_row_and_column_by_column_with_white_between() -> No
     assert (mosaic[:, 5:9, 12:17] == images[1, 2]).all()
     assert (mosaic[0, 4] == 1).all()
     assert (mosaic[0, :, 5] == 1).all()
+
+
+@pytest.mark.parametrize("width", [2.0, COLUMN, PAGE])
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_note_lies_below_its_picture_whatever_its_length_and_no_wider(width: float, layout: str | None) -> None:
+    figure = Figure(figsize=(width, 2.0), layout=layout)
+    figure.subplots().set_xlabel("x")
+    area = write_below(figure, "MUCH: wider than a picture, " * 8)
+    figure.draw_without_rendering()
+    (text,) = figure.texts
+    box = text.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    assert area.x0 == 0 <= box.x0 < box.x1 <= width == area.x1
+    assert area.y0 <= box.y0 < box.y1 <= 0 < 2.0 == area.y1
+
+
+def test_a_curve_of_one_epoch_can_be_seen() -> None:
+    history = pd.DataFrame({"seed": [0, 1], "epoch": [1, 1], "train_loss": [0.5, 0.4]})
+    panel, *_ = draw_curves({"one": history}).axes
+    assert panel.lines[0].get_marker() == "o"
+    longer = pd.concat([history, history.assign(epoch=2)])
+    assert draw_curves({"two": longer}).axes[0].lines[0].get_marker() in ("", "None")
+
+
+def test_of_names_of_classes_on_one_place_one_is_drawn_and_the_legend_has_them_all() -> None:
+    places = {"pixels_first": [0.0, 0.0, 5.0], "pixels_second": [0.0, 0.1, 5.0]}
+    capsules = {"class_capsules_first": [0.0, 3.0, 5.0], "class_capsules_second": [0.0, 3.0, 5.0]}
+    points = pd.DataFrame({"actual": [0, 1, 2], "predicted": [0, 1, 0], **places, **capsules})
+    *spaces, names = draw_embedding(points, ["airplane", "automobile", "ship"]).axes
+    drawn = [[text.get_text() for text in axes.texts] for axes in spaces]
+    assert drawn == [["airplane", "ship"], ["airplane", "automobile", "ship"]]
+    assert [text.get_text() for text in names.get_legend().get_texts()] == ["airplane", "automobile", "ship"]

@@ -9,6 +9,7 @@ import pandas as pd
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, plain_axes, small_print
 from pipeline.drawing.subject import Subject
+from pipeline.drawing.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,8 +61,8 @@ def told(bins: "Bins", single: "list[Bins]", accuracy: float, rejecting: dict[fl
     errors = [each.error for each in single]
     gains = ", ".join(f"{value:.2f} % without {100 * share:g} % of them" for share, value in rejecting.items())
     return (
-        f"Left: {answers} answers of {len(single)} seeds in {len(bins.images)} bins of equal counts, by the length of "
-        "the winning capsule (thin lines: each seed alone). A length lies between 0 and 1 and is no probability: "
+        f"Left: {answers:,} answers of {counted(len(single), 'seed')} in {len(bins.images)} bins of equal counts, by "
+        "the length of the winning capsule (thin lines: each seed alone). A length is between 0 and 1, no probability: "
         f"its mean is {mean_length:.3f}, and {accuracy:.2f} % of the answers are right, so lengths {side} how sure one "
         "may be. Expected calibration error, the mean over the answers of |accuracy - mean length| of their bin: "
         f"{bins.error:.3f} ({min(errors):.3f} to {max(errors):.3f} of a seed alone). Right: accuracy without the "
@@ -86,15 +87,14 @@ def draw_calibration(bins: "Bins", single: "list[Bins]", gained: np.ndarray) -> 
 
 
 def _draw_reliability(axes: "Axes", bins: "Bins", single: "list[Bins]") -> None:
-    lowest = 0.95 * min(float(min(each.length.min(), each.accuracy.min())) for each in (bins, *single))
-    axes.plot([lowest, 1], [lowest, 1], "--", color="0.5", linewidth=0.8)
-    middle = (lowest + 1) / 2
-    axes.text(middle, middle, "length = accuracy", fontsize=7, color="0.4", ha="left", va="top")
+    least = min(float(min(each.length.min(), each.accuracy.min())) for each in (bins, *single))
+    lowest = max(0.0, least - 0.05 * (1 - least))
+    axes.plot([lowest, 1], [lowest, 1], "--", color="0.5", linewidth=0.8, label="length = accuracy")
     for each in single:
         axes.plot(*_points(each), color=COLOURS[0], alpha=0.35, linewidth=0.8)
-    axes.plot(*_points(bins), "o-", color=COLOURS[0], markersize=4, linewidth=1.6)
     counts = f"{bins.images.min()} to {bins.images.max()}" if bins.images.min() < bins.images.max() else bins.images[0]
-    axes.text(0.97, 0.05, f"{counts} answers a point", transform=axes.transAxes, ha="right", fontsize=7)
+    axes.plot(*_points(bins), "o-", color=COLOURS[0], markersize=4, linewidth=1.6, label=f"{counts} answers a point")
+    axes.legend(frameon=False, fontsize=7)
     axes.set(xlabel="mean length of the winning capsule", ylabel="accuracy", xlim=(lowest, 1.0), ylim=(lowest, 1.01))
 
 

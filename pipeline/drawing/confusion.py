@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.style import COLUMN
 from pipeline.drawing.subject import Subject
+from pipeline.drawing.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +20,8 @@ def confusion(subject: Subject) -> Drawing:
     scored = subject.confusion
     counts = scored.pivot_table(index="actual", columns="predicted", values="count", aggfunc="sum").to_numpy()
     names = [subject.named(label) for label in range(len(counts))]
-    caption = (
-        f"Answers of {scored['seed'].nunique()} seeds to the test images, {counts.sum()} in all. {told(counts, names)}"
-    )
+    seeds = counted(scored["seed"].nunique(), "seed")
+    caption = f"Answers of {seeds} to the test images, {counts.sum():,} in all. {told(counts, names)}"
     numbers = scored.groupby(["actual", "predicted"], as_index=False)["count"].sum()
     return Drawing("confusion", "What is taken for what", caption, draw_confusion(counts, names), numbers)
 

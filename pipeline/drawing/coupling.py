@@ -4,6 +4,7 @@ Axes: N images, C channels, H W height and width, T types, Y X rows and columns 
 """
 
 from collections.abc import Sequence
+from math import ceil, log10
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
     types = model.config.primary_types
     images, maps = shown.images.cpu().numpy(), np.log2(shown.maps.cpu().numpy() / even)
     means = np.log2(shown.maps.mean(1).cpu().numpy() / even)
-    widest = float(np.abs(maps).max())
+    widest = max(float(np.abs(maps).max()), 1e-3)
     frame, norm = frame_of(model), Normalize(-widest, widest)
     lines = -(-types // ACROSS)
     figure = Figure(figsize=(PAGE, 0.8 * (2 + lines) + 0.3), layout="constrained")
@@ -130,7 +131,8 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
             axes.set_title(f"type {number}", fontsize=7, pad=2)
     ticks = np.linspace(-widest, widest, 5)
     bar = above.colorbar(drawn, ax=grid, ticks=ticks, aspect=25, pad=0.01)
-    bar.ax.set_yticklabels([f"{2.0**tick:.2g}×" for tick in ticks], fontsize=7)
+    digits = max(2, 1 + ceil(-log10(2**widest - 1)))  # as many as tell them apart
+    bar.ax.set_yticklabels([f"{2.0**tick:.{digits}g}×" for tick in ticks], fontsize=7)
     return figure
 
 

@@ -60,9 +60,10 @@ def _draw_curve(axes: "Axes", history: pd.DataFrame, column: str, label: str, nu
 
     colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
     seeds = history.pivot(index="epoch", columns="seed", values=column)
-    axes.plot(seeds.index, seeds.mean(axis=1), style, color=colour, label=label, linewidth=1.4)
+    marker = "o" if len(seeds) == 1 else ""  # one epoch makes no line
+    axes.plot(seeds.index, seeds.mean(axis=1), style + marker, color=colour, label=label, linewidth=1.4)
     axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.15, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _has(history: pd.DataFrame, column: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -11,11 +12,15 @@ from capsnet.files import whole_file, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
     from PIL.Image import Image
 
 INDEX = "figures.json"
 DPI = 200
 SECONDS_A_FRAME = 0.12
+NOTE_POINTS = 6
+LINE = 0.1  # inches from one line of such a note to the next
+LETTERS_AN_INCH = 19
 
 
 class Drawing(NamedTuple):
@@ -33,15 +38,17 @@ def save(drawings: Sequence[Drawing], folder: Path, facts: Mapping[str, Any]) ->
     """Write <name>.png, .pdf, .csv and .gif of each drawing into `folder`, and return the paths of the PNGs.
 
     `figures.json` lists them in order, and has the `facts` that hold for all of them: run, command, note about the
-    data. Equal pictures give equal bytes: no time gets into a file.
+    data, which is written below each. Equal pictures give equal bytes: no time gets into a file.
     """
+    note = f"{facts['dataset']}: {facts['note']}" if facts["note"] else ""
     listed = []
     for drawing in drawings:
         stem = folder / drawing.name
+        area = write_below(drawing.figure, note) if note else None
         with whole_file(stem.with_suffix(".png")) as temporary:
-            drawing.figure.savefig(temporary, format="png", dpi=DPI)
+            drawing.figure.savefig(temporary, format="png", dpi=DPI, bbox_inches=area)
         with whole_file(stem.with_suffix(".pdf")) as temporary:
-            drawing.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+            drawing.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None}, bbox_inches=area)
         if drawing.numbers is not None:
             write_whole(stem.with_suffix(".csv"), drawing.numbers.to_csv(index=False, lineterminator="\n"))
         if drawing.frames:
@@ -53,3 +60,13 @@ def save(drawings: Sequence[Drawing], folder: Path, facts: Mapping[str, Any]) ->
     index = json.dumps({**facts, "figures": listed}, indent=2, ensure_ascii=False)
     write_whole(folder / INDEX, index + "\n")
     return [folder / f"{drawing.name}.png" for drawing in drawings]
+
+
+def write_below(figure: "Figure", note: str) -> "Bbox":
+    """Write a note below a figure, no wider than it, and return the area that holds both, in inches."""
+    from matplotlib.transforms import Bbox
+
+    width, height = figure.get_size_inches()
+    lines = wrap(note, int(LETTERS_AN_INCH * width))
+    figure.text(0.5, 0, "\n".join(lines), ha="center", va="top", fontsize=NOTE_POINTS)
+    return Bbox.from_extents(0, -LINE * (len(lines) + 0.5), width, height)

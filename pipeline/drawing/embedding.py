@@ -12,10 +12,13 @@ from pipeline.drawing.subject import Subject
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
     from torch import Tensor
 
 POINTS = 2000  # at most, evenly spaced among the test images
 MARKERS = "o^"
+SPACES = ("pixels", "class capsules")
+LINE = 0.18  # inches that a line of the legend takes
 
 
 def embedding(subject: Subject) -> Drawing:
@@ -26,7 +29,7 @@ def embedding(subject: Subject) -> Drawing:
 
     model, labels = subject.model, subject.test.labels
     capsules = class_capsules(model, subject.test.images)
-    spaces = {"pixels": seen(model, subject.test.images).flatten(1), "class capsules": capsules.flatten(1)}
+    spaces = dict(zip(SPACES, (seen(model, subject.test.images).flatten(1), capsules.flatten(1)), strict=True))
     projections = {space: principal_components(points, 2) for space, points in spaces.items()}
     answers = {
         **{space: nearest_other(points, labels, objects(subject)) for space, points in spaces.items()},
@@ -65,14 +68,26 @@ def objects(subject: Subject) -> "Tensor":
 def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
     """Draw both spaces beside each other, a colour and marker a class."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(PAGE, 0.5 * PAGE), layout="constrained")
-    for axes, space in zip(figure.subplots(1, 2), ("pixels", "class capsules"), strict=True):
+    columns = min(len(names), 10 if max(map(len, names)) <= 3 else 5)
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(PAGE, 0.5 * PAGE + LINE * lines), layout="constrained")
+    panels = figure.subplot_mosaic([list(SPACES), ["names"] * 2], height_ratios=(0.5 * PAGE, LINE * lines))
+    for space in SPACES:
+        axes = panels[space]
         _draw_points(axes, points, space.replace(" ", "_"), names)
         axes.set_title(space, fontsize=9)
         axes.set(xlabel="first principal component", ylabel="second principal component")
         axes.spines[["top", "right"]].set_visible(False)
         small_print(axes)
+    looks = [_look(label) for label in range(len(names))]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=colour) for colour, marker in looks]
+    panels["names"].legend(handles, names, loc="center", ncols=columns, fontsize=7, frameon=False, columnspacing=1)
+    panels["names"].set_axis_off()
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        _take_away_overlapping(axes)
     return figure
 
 
@@ -81,7 +96,7 @@ def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str
 
     columns = [f"{space}_first", f"{space}_second"]
     for label, of_class in points.groupby("actual"):
-        colour, marker = COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+        colour, marker = _look(label)
         right = of_class["actual"] == of_class["predicted"]
         axes.plot(*of_class.loc[right, columns].to_numpy().T, marker, color=colour, markersize=2.2, mew=0)
         axes.plot(*of_class.loc[~right, columns].to_numpy().T, "x", color=colour, markersize=4.5, mew=1)
@@ -95,3 +110,19 @@ def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str
             weight="bold",
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
+
+
+def _look(label: int) -> tuple[str, str]:
+    """Return the colour and the marker of a class."""
+    return COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+
+
+def _take_away_overlapping(axes: "Axes") -> None:
+    """Leave the names that do not lie on one before; the legend has them all."""
+    kept: list[Bbox] = []
+    for text in list(axes.texts):
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in kept):
+            text.remove()
+        else:
+            kept.append(box)

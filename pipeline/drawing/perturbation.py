@@ -41,9 +41,10 @@ class Moved(NamedTuple):
 
     @property
     def strongest(self) -> list[int]:
-        """For each measure that dimensions are named after, the one that changes it most; the strongest comes first."""
+        """For each measure that a dimension changes most, the one that changes it most; the strongest comes first."""
         first: dict[int, int] = {}
-        for dimension, measure in sorted(self.named.items(), key=lambda pair: -abs(self.deviations[pair])):
+        best = np.abs(self.deviations).argmax(1).tolist()
+        for dimension, measure in sorted(enumerate(best), key=lambda pair: -abs(self.deviations[pair])):
             first.setdefault(measure, dimension)
         return list(first.values())
 
@@ -103,11 +104,13 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
 
 def describe(moved: Moved) -> str:
     """Say how many dimensions can be named, which are strongest, and whether that holds for other images."""
-    named, strongest = moved.named, moved.strongest
+    named = moved.named
     if not named:
         return f"None changes any measure of the shape by {SPREAD}."
     others = "" if len(named) == len(moved.images) else "; every other changes little"
-    effects = listed([f"{moved.name(dimension)} by dimension {dimension}" for dimension in strongest])
+    effects = listed(
+        [f"{moved.name(dimension)} by dimension {dimension}" for dimension in moved.strongest if dimension in named]
+    )
     agreeing = 100 * np.mean([moved.agreeing[pair] for pair in named.items()])
     return (
         f"{len(named)} of {len(moved.images)} change a measure of the shape by {SPREAD} or more, and are named after "

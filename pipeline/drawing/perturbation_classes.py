@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, TRIED, Moved, as_table, move_dimensions, tiled
-from pipeline.drawing.style import displayable, first_of_each_class
+from pipeline.drawing.style import GREY, displayable, first_of_each_class
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import listed
 
@@ -75,5 +75,6 @@ def draw_classes(classes: Sequence[Moved], names: Sequence[str]) -> "Figure":
             picture = tiled(moved.images[[dimension]][:, ENDS])
             axes.imshow(displayable(picture), "gray", vmin=0, vmax=1, aspect="auto")
             axes.set_axis_off()
-            axes.set_title(f"{dimension}: {moved.name(dimension)}", fontsize=6.5, pad=2)
+            colour = "black" if dimension in moved.named else GREY
+            axes.set_title(f"{dimension}: {moved.name(dimension)}", fontsize=6.5, pad=2, color=colour)
     return figure

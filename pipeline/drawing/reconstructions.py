@@ -37,7 +37,7 @@ def reconstructions(subjects: Sequence[Subject]) -> Drawing:
     )
     names = [first.named(label) for label in range(first.test.manifest.classes)]
     wrong = [
-        f"{row.label} takes a {names[true]} for a {names[taken]}"
+        f"{row.label} takes {names[true]} for {names[taken]}"
         for row in rows
         for true, taken in zip(truth, row.predicted, strict=True)
         if true != taken

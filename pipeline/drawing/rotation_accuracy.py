@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.style import BEHIND, COLOURS, GREY, PAGE, RIGHT, WRONG, plain_axes
 from pipeline.drawing.subject import Subject
-from pipeline.drawing.words import listed, spans, stretches
+from pipeline.drawing.words import counted, listed, spans, stretches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +60,10 @@ def describe(subject: Subject, counts: np.ndarray) -> str:
     confused = sorted(most_taken(shares).items(), key=lambda pair: -shares[pair])[:3]
     recognised = [f"{names[label]} ({shares[label, label]:.0f} %)" for label in best if shares[label, label]]
     taken = [f"{shares[pair]:.0f} % of {names[pair[0]]} are taken for {names[pair[1]]}" for pair in confused]
+    seeds = counted(len(counts), "seed")
     return (
         f"Accuracy of {subject.label} on the {counts[0, 0].sum():,} test images, all turned counter-clockwise: mean of "
-        f"{len(counts)} seeds and their range; a grey line a class. It is {at[0]:.1f} % upright, {at[90]:.1f} % at 90° "
+        f"{seeds} and their range; a grey line a class. It is {at[0]:.1f} % upright, {at[90]:.1f} % at 90° "
         f"(where {names[surest]} has {sideways[surest, surest]:.0f} %) and {at[DOWN]:.1f} % at {DOWN}°; it is below "
         f"50 % {below or 'nowhere'}. Recognised best at {DOWN}°: {listed(recognised or ['none'])}"
         + (f"; {listed(taken)}." if taken else ".")

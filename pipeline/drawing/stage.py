@@ -25,9 +25,6 @@ def publish(drawings: Sequence[Drawing], name: str, study: str, seen: Sequence[S
     manifest = seen[0].test.manifest
     folder = REPORTS / study / FIGURES / name
     facts = {"dataset": manifest.dataset, "note": manifest.note, "runs": [subject.run for subject in seen]}
-    if manifest.note:
-        for drawing in drawings:
-            drawing.figure.supxlabel(f"{manifest.dataset}: {manifest.note}", fontsize=6)
     paths = save(drawings, folder, facts)
     for subject in seen:
         trained = find_trained(params.tracking.experiment, next(iter(subject.models.values())))

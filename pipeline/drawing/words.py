@@ -34,6 +34,11 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many: 1 seed, 3 seeds."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
 def _span(first: int, last: int) -> str:
     if first == last:
         return f"at {first}°"

@@ -76,7 +76,7 @@ def test_two_processes_give_the_losses_of_one_and_write_and_record_once(run: str
     together = torchrun(2, "pipeline.train", run, "--out", "together")
     said, _ = together.communicate(timeout=120)
     assert together.returncode == 0, said
-    assert said.count(f"together: 2 seeds of {run}") == 1
+    assert said.count(f"together: {run}, seeds 0, 1") == 1
     assert len(losses("alone")) * STEPS_AN_EPOCH >= 2 * 20
     assert losses("together") == pytest.approx(losses("alone"), rel=1e-5)
     assert not list(Path(".scratch/train", run).iterdir())
