@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -36,7 +37,8 @@ def load(path: str | Path) -> CapsNet:
     header, tensors = read_tensors(Path(path), MODEL)
     try:
         config = header["config"]
-        model = CapsNet(ModelConfig(**{**config, "decoder_hidden": tuple(config["decoder_hidden"])}))
+        with torch.random.fork_rng(devices=[]):  # for the initial weights, which are replaced
+            model = CapsNet(ModelConfig(**{**config, "decoder_hidden": tuple(config["decoder_hidden"])}))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: written by another version of capsnet ({error!r})") from error
     try:

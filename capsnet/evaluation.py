@@ -69,7 +69,7 @@ class Tally:
     ) -> None:
         """Count a batch; `predicted` stands in the order of `labels`, and `rloss` is None without a decoder."""
         cells = (labels * lengths.shape[1] + predicted).flatten()
-        self.confusion += torch.bincount(cells, minlength=self.confusion.numel()).view_as(self.confusion)
+        self.confusion.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
         mloss = margin_loss(lengths, labels)
         errors = torch.zeros_like(mloss) if rloss is None else rloss
         self.sums += torch.stack([recognised(lengths, labels).sum(), mloss.sum(), errors.sum()])

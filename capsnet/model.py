@@ -175,9 +175,9 @@ def standardise(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     per_image_standardization of images from 0 to 255 in the authors' code; a constant image becomes zero.
     """
     axes = (1, 2, 3)
-    least = 1 / (255**2 * images[0].numel())
-    variance = images.var(axes, correction=0, keepdim=True).clamp(min=least)
-    return (images - images.mean(axes, keepdim=True)) * variance.rsqrt()
+    least = 1 / (255**2 * images.shape[1:].numel())
+    centred = images - images.mean(axes, keepdim=True)
+    return centred * centred.square().mean(axes, keepdim=True).clamp(min=least).rsqrt()
 
 
 def as_torch_does(model: CapsNet) -> None:

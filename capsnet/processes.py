@@ -6,6 +6,7 @@ Axes: B batch, S a process's share of it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
@@ -35,16 +36,17 @@ class Processes(NamedTuple):
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return DistributedDataParallel(model)
 
-    def reduce(self, sums: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
-        """Return sums added up, and the highest value, over the processes."""
+    def reduce(self, sums: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return sums added up, and the lowest of the counts that are not negative, over the processes."""
         if self.number == 1:
-            return sums, highest
+            return sums, first
         from torch import distributed
 
-        sums, highest = sums.clone(), highest.clone()
+        never = torch.iinfo(first.dtype).max
+        sums, first = sums.clone(), torch.where(first < 0, never, first)
         distributed.all_reduce(sums)
-        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
-        return sums, highest
+        distributed.all_reduce(first, distributed.ReduceOp.MIN)
+        return sums, torch.where(first == never, -1, first)
 
 
 def joined() -> Processes:

@@ -43,6 +43,7 @@ class Examples(NamedTuple):
 class Task(NamedTuple):
     """How examples are made for training, and how a network is scored on images held out."""
 
+    require: Callable[[Tensor, str], None]  # labels, and a word for whose: raises ValueError for too few classes
     examples: Callable[..., Examples]
     validate: Callable[[CapsNet, Tensor, Tensor, Generator, ReconstructionLoss], Scores]
 
@@ -53,6 +54,10 @@ def single(labels: Int64[Tensor, " N"], size: int, crop: int, *, max_shift: int,
     return Examples(1, chosen, lambda order, labels, generator: order, alone)
 
 
+def anything(labels: Int64[Tensor, " N"], where: str) -> None:
+    """Take labels of any number of classes."""
+
+
 def alone(pixels: Float[Tensor, "B C S S"], labels: Int64[Tensor, " B"]) -> Batch:
     """Return images that are to be recognised as they are, and reconstructed as far as they can be shown."""
     return Batch(pixels, labels, pixels.clamp(0, 1))
@@ -61,14 +66,13 @@ def alone(pixels: Float[Tensor, "B C S S"], labels: Int64[Tensor, " B"]) -> Batc
 def in_pairs(labels: Int64[Tensor, " N"], size: int, field: int, *, max_shift: int, **changes: Any) -> Examples:
     """Make an example of each image and a partner of another class, in a field that holds both wherever they go.
 
-    Raises ValueError for a field of another size, and for images of one class.
+    Raises ValueError for a field of another size.
     """
     if field != size + 2 * max_shift:
         raise ValueError(
             f"image_size: got {field}, expected {size + 2 * max_shift}: images of {size} pixels and max_shift "
             f"{max_shift} on each side"
         )
-    require_classes(labels, "training images")
     within = augmentation(field, field, max_shift=0, **changes)
     placing = Change("augmentation", partial(draw_shifts, pixels=max_shift), partial(place, border=max_shift))
     return Examples(2, within._replace(moves=(placing, *within.moves)), with_partners, overlaid)
@@ -83,7 +87,7 @@ def with_partners(order: Int64[Tensor, " N"], labels: Int64[Tensor, " M"], gener
 def overlaid(pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
     """Overlay every two images that follow each other; each is to be reconstructed alone."""
     digits = pixels.unflatten(0, (-1, 2))
-    return Batch(overlay(digits), labels.unflatten(0, (-1, 2)), digits)
+    return Batch(overlay(digits), labels.unflatten(0, (-1, 2)), digits.clamp(0, 1))
 
 
 def recognised_alone(
@@ -109,4 +113,7 @@ def separated(
     return evaluate_pairs(model, images, labels, pairs, rloss=rloss)
 
 
-TASKS: dict[str, Task] = {"classify": Task(single, recognised_alone), "separate": Task(in_pairs, separated)}
+TASKS: dict[str, Task] = {
+    "classify": Task(anything, single, recognised_alone),
+    "separate": Task(require_classes, in_pairs, separated),
+}

@@ -134,7 +134,8 @@ def train_side_by_side(
     first writes and logs.
 
     Raises FloatingPointError at the end of an epoch with a non-finite loss, ValueError for a state of another
-    configuration, OSError if a checkpoint cannot be written.
+    configuration, for images that the task cannot be trained or validated on, and for batches too small for batch
+    normalisation, OSError if a checkpoint cannot be written.
     """
     processes = joined()
     courses_on_the_way = [_start(course, model_config, config, images, labels, groups, processes) for course in courses]
@@ -226,6 +227,15 @@ def _start(
     processes: Processes,
 ) -> _Progress:
     training, validation = _split(labels, config.validation, course.seed, groups)
+    TASKS[config.task].require(labels[training], "training images")
+    if validation is not None:
+        TASKS[config.task].require(labels[validation], "validation images")
+    smallest = min(batch_sizes(len(training), config.batch_size))
+    if model_config.batch_norm and smallest < max(2, processes.number):
+        raise ValueError(
+            f"batch_norm: got a batch of {smallest} of {len(training)} images, expected at least "
+            f"{max(2, processes.number)}"
+        )
     trainer = trainer_of(model_config, config, images, labels, training, course.seed, processes)
     belongs_to = {**asdict(model_config), **asdict(config), "seed": course.seed}
     history: list[Row] = []
@@ -273,6 +283,8 @@ def _run_epoch(courses: Sequence[_Progress], config: TrainingConfig, epoch: int,
         start = time.perf_counter()
         for size in steps:
             bar.update(size)
+        if courses[0].trainer.images.is_cuda:
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return seconds
 

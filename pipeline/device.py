@@ -20,7 +20,7 @@ def configure_torch(device: str, threads: int) -> Hardware:
     """Choose the device and make this process deterministic; call it before the first tensor is made.
 
     Several processes on one machine take a GPU each, or share the threads. Raises ValueError if `device` is "cuda" and
-    there is none.
+    there is none, and for more processes than GPUs.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
@@ -36,6 +36,8 @@ def configure_torch(device: str, threads: int) -> Hardware:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if device != "cpu" and torch.cuda.is_available():
+        if here > torch.cuda.device_count():
+            raise ValueError(f"device: got {torch.cuda.device_count()} GPUs, expected one for each of {here} processes")
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         return Hardware(torch.device("cuda"), torch.cuda.get_device_name())
     return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")

@@ -12,8 +12,20 @@ from torch.utils._pytree import tree_leaves
 
 from capsnet.trainer import Trainer
 
-# What brings a number, or a shape that depends on numbers, from the device to Python.
-READING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal"}
+# What brings a number, or a shape that depends on numbers, from the device to Python, as far as a CPU sees it: there
+# `.cpu()`, `.numpy()` and `.tolist()` ask torch for nothing.
+READING = {
+    "aten::_local_scalar_dense",
+    "aten::_unique2",
+    "aten::allclose",
+    "aten::bincount",
+    "aten::equal",
+    "aten::masked_select",
+    "aten::nonzero",
+    "aten::repeat_interleave.Tensor",
+    "aten::unique_consecutive",
+}
+CHOOSING = {"aten::index.Tensor", "aten::index_put_", "aten::index_put"}  # by booleans it is reading, too
 # What torch.use_deterministic_algorithms refuses on a GPU, as far as it has a name of its own.
 REFUSED = {
     "aten::median.dim",
@@ -21,6 +33,7 @@ REFUSED = {
     "aten::histc",
     "aten::put_",
     "aten::scatter_reduce.two",
+    "aten::scatter_reduce_.two",
     "aten::nll_loss_forward",
     "aten::nll_loss2d_forward",
     "aten::grid_sampler_2d_backward",
@@ -43,11 +56,18 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def forbid_reading(func: Any, args: Any) -> None:
+    """Fail for an operation that brings something to Python."""
+    assert func.name() not in READING, func
+    if func.name() in CHOOSING:
+        assert not any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]), func
+
+
 class NothingIsRead(TorchDispatchMode):
     """Fails where an operation brings something to Python."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.name() not in READING, func
+        forbid_reading(func, args)
         return func(*args, **(kwargs or {}))
 
 
@@ -77,7 +97,7 @@ class Recording(TorchDispatchMode):
         self.graph = graph
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert func.name() not in READING, func
+        forbid_reading(func, args)
         made = func(*args, **(kwargs or {}))
         self.graph.operations.append((func, args, kwargs or {}, made))
         return made

@@ -221,3 +221,10 @@ def test_saving_twice_replaces_the_file_and_leaves_nothing_else(model: CapsNet, 
         save_model(path, model, {"seed": seed})
     assert read_facts(path)["seed"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reading_a_model_leaves_the_global_generator_alone(tiny_model: ModelConfig, tmp_path: Path) -> None:
+    save_model(tmp_path / "a.safetensors", CapsNet(tiny_model), {})
+    before = torch.get_rng_state()
+    load(tmp_path / "a.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)

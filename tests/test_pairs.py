@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from like_a_gpu import NothingIsRead
-from torch import Generator
+from torch import Generator, Tensor
 from trainings import Data, assert_same_training, killed_after, trainer_on
 
 from capsnet.data.pairs import Pairs, draw_pairs, draw_partners, overlay, place, put_together
@@ -115,7 +115,7 @@ def test_a_pair_is_the_sum_of_its_images_cut_off_at_white_as_a_loop_makes_it() -
         torch.testing.assert_close(together[pair], (field[0] + field[1]).clamp(max=255) / 255)
 
 
-def test_boxes_of_20_pixels_shifted_by_up_to_4_share_72_percent_of_their_area_on_average() -> None:
+def test_boxes_of_20_pixels_shifted_by_up_to_4_share_73_percent_of_their_area_on_average() -> None:
     """The mean of (1 - |d| / 20)^2 over the differences d of two shifts: (1 - 80 / 27 / 20)^2."""
     labels = torch.arange(4000) % 2
     _, shifts = draw_pairs(labels, 5, 4, drawing())
@@ -264,3 +264,35 @@ def test_images_that_follow_each_other_are_overlaid() -> None:
     assert batch.pixels[:, 0, 0, 0].tolist() == [0.75, 1.0]
     assert batch.labels.tolist() == [[3, 4], [5, 6]]
     assert batch.targets[:, :, 0, 0, 0].tolist() == [[0.25, 0.5], [0.75, 0.5]]
+
+
+def test_what_is_to_be_reconstructed_can_be_shown_whatever_the_jitter_did(
+    field: ModelConfig, separating: TrainingConfig, tiny_data: Data
+) -> None:
+    bright = replace(separating, brightness=128.0, contrast=(0.5, 2.0), clip_pixels=False)
+    trainer = trainer_on(tiny_data, field, bright)
+    list(trainer.epoch(1, [32], [0.0], 0.0))
+    batch = trainer._batch(torch.arange(32))
+    assert batch.pixels.min() < 0
+    assert (batch.targets.min(), batch.targets.max()) == (0, 1)
+
+
+def test_held_out_images_of_one_class_are_refused_before_the_first_step(
+    field: ModelConfig, separating: TrainingConfig, tiny_data: Data
+) -> None:
+    images, labels = tiny_data
+    groups = labels.clamp(max=1)  # one group of class 0, and one of the others
+    config = replace(separating, validation=0.5)
+    held_out = {seed: train_or_refusal(field, config, images, labels, groups, seed) for seed in range(8)}
+    assert "validation images: got 11 of one class, expected at least two classes to make pairs of" in held_out.values()
+
+
+def train_or_refusal(
+    model: ModelConfig, config: TrainingConfig, images: Tensor, labels: Tensor, groups: Tensor, seed: int
+) -> str:
+    """Return what a training of no epochs is refused for."""
+    try:
+        train(model, replace(config, epochs=0), images, labels, seed, groups=groups)
+    except ValueError as error:
+        return str(error)
+    return ""

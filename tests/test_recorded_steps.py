@@ -1,10 +1,12 @@
 """Steps that are recorded once and replayed, as on a GPU, are the steps themselves."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from like_a_gpu import Graph, Recording, Stream, recorded
+from like_a_gpu import Graph, NothingIsRead, Recording, Stream, recorded
+from torch import Tensor
 from trainings import Data, trainer_on
 
 from capsnet.model import ModelConfig
@@ -85,3 +87,22 @@ def test_a_recording_keeps_what_python_computed_when_it_was_made() -> None:
     for _ in range(3):
         graph.replay()
     assert total == 3.0
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool(x[0] > 0),
+        lambda x: x[x > 0],
+        lambda x: x.unique(),
+        lambda x: torch.bincount(x.long()),
+        lambda x: torch.repeat_interleave(x, x.long()),
+        lambda x: torch.equal(x, x),
+        lambda x: x.masked_fill_(x > 0, 1.0)[x == 1.0],
+    ],
+)
+def test_what_a_gpu_would_be_waited_for_is_found(read: Callable[[Tensor], object]) -> None:
+    x = torch.arange(3.0)
+    with NothingIsRead(), pytest.raises(AssertionError, match="aten"):
+        read(x)

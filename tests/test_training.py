@@ -340,3 +340,11 @@ def test_losses_are_the_golden_ones(
     assert golden.keys() == losses.keys()
     for name, expected in golden.items():
         assert losses[name] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_one_image_cannot_be_trained_on_with_batch_normalisation(
+    normalised: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
+) -> None:
+    images, labels = tiny_data
+    with pytest.raises(ValueError, match="batch_norm: got a batch of 1 of 1 images, expected at least 2"):
+        train(normalised, tiny_training, images[:1], labels[:1], 0)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from capsnet.evaluation import seen
-from capsnet.model import CapsNet
+from capsnet.model import CapsNet, mask
 
 
 @torch.no_grad()
@@ -21,5 +21,4 @@ def move(
     capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B"], offsets: Float[Tensor, "B D"]
 ) -> Float[Tensor, "B J D"]:
     """Add `offsets` to the capsule of `classes` of each image, as Sabour et al. 2017, figure 4, do to one dimension."""
-    chosen = classes.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
-    return capsules + chosen.unsqueeze(2) * offsets.unsqueeze(1)
+    return capsules + mask(offsets.unsqueeze(1).expand_as(capsules), classes)

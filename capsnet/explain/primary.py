@@ -135,7 +135,8 @@ def save_decoder(path: Path, decoder: PrimaryDecoder, facts: Mapping[str, Any]) 
 def load_decoder(path: Path) -> PrimaryDecoder:
     """Read a decoder onto the CPU, in evaluation mode. Raises ValueError if it is none, FileNotFoundError without."""
     header, tensors = read_tensors(path, KIND)
-    decoder = PrimaryDecoder(PrimaryShape(**{**header["shape"], "hidden": tuple(header["shape"]["hidden"])}))
+    with torch.random.fork_rng(devices=[]):
+        decoder = PrimaryDecoder(PrimaryShape(**{**header["shape"], "hidden": tuple(header["shape"]["hidden"])}))
     decoder.load_state_dict(tensors)
     return decoder.eval()
 

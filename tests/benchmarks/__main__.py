@@ -31,7 +31,7 @@ from tests.benchmarks.report import (
     steps_rows,
     write_table,
 )
-from tests.benchmarks.rounds import Measured, measure
+from tests.benchmarks.rounds import Measured, measure, untouched
 from tests.benchmarks.targets import targets
 
 TABLES_MADE = ("steps", "routing", "fixed", "gpu")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "steps": arguments.steps or STEPS[device],
     }
     facts = versions(hardware)
-    setting = Setting(facts["hardware"], facts["torch"], facts["python"], _commit(), arguments.batch)
+    setting = Setting(facts["hardware"], facts["torch"], facts["python"], _commit(), arguments.batch, device == "cuda")
     steps: list[dict[str, object]] = []
     routing: list[dict[str, object]] = []
     if "steps" in arguments.only:
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "fixed" in arguments.only:
         costs = fixed_costs(threads, arguments.rounds)
         write_table(arguments.out, "fixed", [cost.row() for cost in costs], fixed_markdown(costs, setting))
-    if "gpu" in arguments.only and device == "cuda":
+    if "gpu" in arguments.only and device != "cuda":
+        print("gpu: not measured, for there is none")
+    elif "gpu" in arguments.only:
         rows = _gpu({**settings, **GPU})
         write_table(arguments.out, "gpu", rows, gpu_markdown(rows, setting))
     reached = list(targets(steps, routing))
@@ -106,7 +108,8 @@ def _measured(comparisons: Sequence[Sequence[Job]], rounds: int) -> list[Measure
 def _gpu(settings: dict[str, Any]) -> list[dict[str, object]]:
     """Measure in a process of its own, where torch is not set up yet."""
     command = [sys.executable, "-m", "tests.benchmarks.gpu", json.dumps(settings)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    environment = untouched(settings["threads"])
+    ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     rows: list[dict[str, object]] = json.loads(ended.stdout.splitlines()[-1])
     return rows
 

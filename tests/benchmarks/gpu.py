@@ -56,7 +56,10 @@ def _row(what: str, unit: str, values: list[float]) -> dict[str, object]:
 
 
 def plain_epochs(images: Tensor, labels: Tensor, settings: dict[str, Any]) -> list[float]:
-    """Return seconds of epochs of the bmm network in eager float32, images on the device, no augmentation."""
+    """Return seconds of epochs of the bmm network in eager mode, images on the device, no augmentation.
+
+    In float32 as torch comes: with TF32 in convolutions.
+    """
     run, device, batch = run_settings(), images.device, settings["batch"]
     torch.manual_seed(0)
     model = PlainNetwork("bmm", model_config("mnist")).to(device)

@@ -24,6 +24,7 @@ class Setting(NamedTuple):
     python: str
     commit: str
     batch: int
+    gpu: bool
 
     def facts(self) -> Row:
         """Return what goes beside each number in a CSV."""
@@ -94,11 +95,12 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
         }
         for row in rows
     ]
+    defaults = "torch's defaults, TF32 in convolutions," if setting.gpu else "torch's defaults"
     notes = [
         "Images/s: median and range of n rounds, in which all implementations of a network take turns; against: "
         f"median of the ratios within a round. Batch {setting.batch}, fully connected decoder, 3 routing iterations.",
         "Ours: the trainer of the stages, which also chooses, shuffles and shifts the images, deterministically. "
-        "Plain: the same network as public ports write it (tests/benchmarks/plain.py), float32, with torch's defaults "
+        f"Plain: the same network as public ports write it (tests/benchmarks/plain.py), float32, with {defaults} "
         "and batches that are ready-made.",
         "Parts of a step: ms in eager mode, one part waiting for the other, medians of n. Peak memory: highest rise "
         "above what the process holds after its imports, so weights, gradients and Adam's moments are in it.",

@@ -39,7 +39,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=_environment(job),
+            env=untouched(job["threads"]),
         )
         self._read()
 
@@ -89,10 +89,10 @@ def times_faster(ours: Measured, other: Measured) -> float:
     return median(slow / fast for fast, slow in zip(ours.seconds, other.seconds, strict=True))
 
 
-def _environment(job: Job) -> dict[str, str]:
+def untouched(threads: int) -> dict[str, str]:
     """Return the environment without what setting up torch in this process has added to it."""
     kept = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
-    return {**kept, "OMP_NUM_THREADS": str(job["threads"])}
+    return {**kept, "OMP_NUM_THREADS": str(threads)}
 
 
 def _turned(places: range, turn: int) -> list[int]:

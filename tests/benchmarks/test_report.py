@@ -12,7 +12,7 @@ from tests.benchmarks.rounds import Measured, measure, times_faster
 from tests.benchmarks.targets import targets
 
 SETTINGS = {"device": "cpu", "threads": 1, "batch": 4, "steps": 1}
-SETTING = Setting("a processor, 1 threads", "2.11", "3.11", "abc1234", 4)
+SETTING = Setting("a processor, 1 threads", "2.11", "3.11", "abc1234", 4, False)
 SLOWER = {"float32": 1.0, "bfloat16": 0.5, "bmm": 2.5, "broadcast": 5.0}
 
 

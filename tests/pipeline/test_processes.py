@@ -1,19 +1,24 @@
 """Several processes that train together, started by torchrun: real ones, on the CPU, over gloo."""
 
 import csv
+import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_project import ROOT, make_project, tiny_params, write_params
+from torch import distributed
 
+from capsnet.model import CapsNet, ModelConfig
 from capsnet.processes import Processes
+from pipeline.device import configure_torch
 
 STEPS_AN_EPOCH = 3
 
@@ -125,3 +130,40 @@ def test_every_image_of_a_batch_is_the_share_of_one_process(number: int, size: i
     shares = [Processes(rank, number).shared(batch) for rank in range(number)]
     assert sorted(torch.cat(shares).tolist()) == batch.tolist()
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_an_empty_share_of_a_batch_changes_nothing(tiny_model: ModelConfig) -> None:
+    for padding, decoder in itertools.product(("valid", "same"), ("none", "fc", "deconv")):
+        model = CapsNet(replace(tiny_model, padding=padding, decoder=decoder, standardise=True))
+        output = model(torch.empty(0, 1, 20, 20), torch.empty(0, dtype=torch.int64))
+        output.lengths.sum().backward()
+        assert output.lengths.shape == (0, 3)
+        assert not any(each.grad is not None and each.grad.any() for each in model.parameters())
+
+
+def test_the_first_bad_step_of_any_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = iter(
+        [torch.tensor([2.0]), torch.tensor(4), torch.tensor([2.0]), torch.tensor(torch.iinfo(torch.int64).max)]
+    )
+
+    def all_reduce(tensor: torch.Tensor, operation: object = distributed.ReduceOp.SUM) -> None:
+        other = next(others)
+        tensor.copy_(tensor + other if operation == distributed.ReduceOp.SUM else torch.minimum(tensor, other))
+
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    for mine, first in ((5, 4), (-1, -1)):
+        sums, step = Processes(0, 2).reduce(torch.tensor([1.0]), torch.tensor(mine))
+        assert (sums.item(), step.item()) == (3.0, first)
+
+
+def test_more_processes_than_gpus_are_refused_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    before = torch.get_num_threads()
+    try:
+        with pytest.raises(ValueError, match="device: got 2 GPUs, expected one for each of 4 processes"):
+            configure_torch("cuda", 4)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(before)
