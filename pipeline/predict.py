@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--save", metavar="FOLDER", type=Path, help="write picture and reconstruction side by side, PNG")
     made.add_argument("--export", metavar="FILE", type=Path, help="write the network as ONNX (float32 images, 0 to 1)")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it computes [auto]")
-    arguments = made.parse_args(argv)
+    arguments = made.parse_intermixed_args(argv)
     if not arguments.images and not arguments.export:
         raise ValueError("IMAGE: missing; expected pictures, or --export")
     hardware = configure_torch(arguments.device, os.cpu_count() or 1)

@@ -32,7 +32,14 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
     folder = MODELS / (name + PRIMARY)
     settings = entry.model_dump()
     key = fingerprint(settings, seed, data.source.digest)
-    tags = {"stage": "primary", "run": entry.run, "output": folder.resolve(), "fingerprint": key, "seed": seed}
+    tags = {
+        "kind": "run",
+        "stage": "primary",
+        "run": entry.run,
+        "output": folder.resolve(),
+        "fingerprint": key,
+        "seed": seed,
+    }
     tags["device"] = hardware.words
     with tracked(params.tracking.experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorded:
         model = load(network).to(hardware.device)

@@ -1,7 +1,7 @@
-"""Undeclared working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<fingerprint>/`.
+"""Undeclared working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<output>-<fingerprint>/`.
 
 The fingerprint covers configuration, code and data, so that nothing stale is ever resumed; the folder goes away when
-the stage succeeds.
+the stage succeeds, and with it what earlier configurations of the same output left.
 """
 
 import fcntl
@@ -31,14 +31,14 @@ def fingerprint(*facts: object) -> str:
 
 
 @contextmanager
-def scratch(stage: str, name: str, key: str, *, follow: bool = False) -> Iterator[Path]:
-    """Yield the scratch folder, held by this process alone; remove it, and abandoned ones beside it, on success.
+def scratch(stage: str, name: str, output: Path, key: str, *, follow: bool = False) -> Iterator[Path]:
+    """Yield the scratch folder, held by this process alone; on success remove it, and abandoned ones of this output.
 
     With `follow`, it is another process of the same training that holds the folder, and will remove it.
     Raises ValueError if a process of another one holds it: killing `dvc` leaves its trainer alive.
     """
-    beside = root() / FOLDER / stage / name
-    folder = beside / key
+    of_output = hashlib.sha256(os.path.relpath(output).encode()).hexdigest()[:6]
+    folder = root() / FOLDER / stage / name / f"{of_output}-{key}"
     if follow:
         yield folder
         return
@@ -48,7 +48,7 @@ def scratch(stage: str, name: str, key: str, *, follow: bool = False) -> Iterato
     with lock:
         yield folder
         shutil.rmtree(folder)
-    for other in beside.iterdir():
+    for other in folder.parent.glob(f"{of_output}-*"):
         abandoned = _lock(other)
         if abandoned is not None:
             with abandoned:

@@ -227,17 +227,21 @@ def _experiment(client: "MlflowClient", name: str) -> str:
 
 
 def _search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> Sequence[Any]:
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    quoted = {key: f'"{value}"' if "'" in str(value) else f"'{value}'" for key, value in tags.items()}
+    query = " and ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
     return client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
 
 
-def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> str | None:
-    """Return the run to go on with, if any; runs of the same output with another fingerprint are set to KILLED."""
-    if PARENT not in tags:
+def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object], resume: bool) -> str | None:
+    """Return the run to go on with, if any; others that were left open for the same output are set to KILLED."""
+    if PARENT not in tags and "output" in tags:
         place = {key: tags[key] for key in ("stage", "output")}
         for run in _search(client, experiment_id, place):
-            if run.info.status == "RUNNING" and run.data.tags.get("fingerprint") != str(tags["fingerprint"]):
+            other = not resume or run.data.tags.get("fingerprint") != str(tags["fingerprint"])
+            if run.info.status == "RUNNING" and other:
                 client.set_terminated(run.info.run_id, ENDED)
+    if not resume:
+        return None
     same = _search(client, experiment_id, {key: value for key, value in tags.items() if key != "output"})
     # A resumed parent takes all its children up again, the finished ones too.
     same = [run for run in same if run.info.status == "RUNNING" or PARENT in tags]
@@ -255,9 +259,7 @@ def _open(
 ) -> TrackedRun:
     client = _client()
     experiment_id = _experiment(client, experiment)
-    left_open = (
-        _left_open(client, experiment_id, {**tags, **({PARENT: parent.id} if parent else {})}) if resume else None
-    )
+    left_open = _left_open(client, experiment_id, {**tags, **({PARENT: parent.id} if parent else {})}, resume)
     if left_open is not None:
         run = TrackedRun(client, left_open)
         run.resume("train_loss")

@@ -70,7 +70,7 @@ def train_run(
         key = fingerprint(run.model_dump(), seeds, data.source.digest, resume and md5(resume))
         tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
-        with scratch(stage, name, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
+        with scratch(stage, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
             finished = folder / "out"
             rows = _train_seeds(job, folder, finished, parent)
             if group.leads:

@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     search = Search(name, entry, run, seed, params, data, run.model(*data.shape), tags)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with (
-        scratch("tune", name, key) as working,
+        scratch("tune", name, folder, key) as working,
         tracked(
             params.tracking.experiment,
             f"tune {name}",

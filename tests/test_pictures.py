@@ -11,15 +11,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from capsnet.explain.shape import MEASURES
+from pipeline.drawing import stage
 from pipeline.drawing.curves import draw_curves
 from pipeline.drawing.drawing import write_below
 from pipeline.drawing.embedding import draw_embedding
-from pipeline.drawing.perturbation import Moved, tiled
+from pipeline.drawing.perturbation import Moved, tiled, told_agreeing
 from pipeline.drawing.rotation import DEGREES, describe, pieces
 from pipeline.drawing.rotation_accuracy import accuracies, most_taken, percent
-from pipeline.drawing.style import COLUMN, PAGE, example
+from pipeline.drawing.style import COLUMN, PAGE, each_class, example, first_of_each_class
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import stretches
+
+RUN = {"device": "cpu", "threads": 1, "dataset": "squares", "study": "toy"}
 
 
 def test_the_image_shown_alone_is_the_first_2_of_ten_classes_and_else_the_first_of_the_first_class() -> None:
@@ -111,3 +114,24 @@ def test_of_names_of_classes_on_one_place_one_is_drawn_and_the_legend_has_them_a
     drawn = [[text.get_text() for text in axes.texts] for axes in spaces]
     assert drawn == [["airplane", "ship"], ["airplane", "automobile", "ship"]]
     assert [text.get_text() for text in names.get_legend().get_texts()] == ["airplane", "automobile", "ship"]
+
+
+def test_of_many_classes_the_first_are_shown_and_captions_say_so() -> None:
+    labels = np.arange(26).repeat(3)
+    assert first_of_each_class(labels) == list(range(0, 30, 3))
+    assert each_class(labels) == "each of the first 10 classes"
+    assert each_class(labels[:30]) == "each class"
+
+
+def test_other_images_of_a_class_agree_with_the_first_as_often_as_they_do() -> None:
+    told = told_agreeing([1.0, 0.5, float("nan")])
+    assert told == "On up to 20 other test images of the class, 75 % of the named changes have the same direction."
+    assert told_agreeing([float("nan")]) == "There are no other test images of the class to compare with."
+
+
+def test_runs_that_are_called_alike_go_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "read_prepared", lambda *_: None)
+    runs = {name: SimpleNamespace(**RUN, label=label) for name, label in (("a", "FC"), ("b", "FC"), ("c", "DeConv"))}
+    params = SimpleNamespace(runs=runs)
+    assert [subject.label for subject in stage.subjects(["a", "c"], params)] == ["FC", "DeConv"]
+    assert [subject.label for subject in stage.subjects(["a", "b", "c"], params)] == ["a", "b", "c"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.drawing import Drawing
-from pipeline.drawing.style import PAGE, displayable, first_of_each_class
+from pipeline.drawing.style import PAGE, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def coupling(subject: Subject) -> Drawing:
     return Drawing(
         "coupling",
         "Which primary capsules the winning class listened to",
-        told(numbers, even, model),
+        told(numbers, even, model, each_class(subject.labels)),
         draw_coupling(model, shown, even, [subject.named(label) for label in subject.labels[chosen]]),
         numbers.drop(columns="type").groupby(subject.labels).mean().rename_axis("actual").reset_index(),
     )
@@ -87,13 +87,13 @@ def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
     )
 
 
-def told(numbers: pd.DataFrame, even: float, model: "CapsNet") -> str:
+def told(numbers: pd.DataFrame, even: float, model: "CapsNet", classes: str) -> str:
     """Say how concentrated coupling is, whether it prefers the figure, and which type wins most often."""
     of = numbers.mean()
     common = numbers["type"].value_counts().sort_index()
     return (
         "Coupling of primary capsules to the winning class (first seed), as multiples of the even share "
-        f"{even:.3g} that every class has before the first agreement. Above: the first test image of each class, and "
+        f"{even:.3g} that every class has before the first agreement. Above: the first test image of {classes}, and "
         "below it the mean over the types for the part in the frame: a cell lies where the middle of what its capsules "
         "see lies, and the figure is outlined. At the bottom: the first test image, a map a type. Over all test "
         f"images coupling is spread as if {of['effective']:.0f} of {model.config.num_primary} capsules had equal "

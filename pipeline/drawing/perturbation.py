@@ -21,7 +21,7 @@ REACH, STEPS = 0.25, 11  # steps of 0.05 from -0.25 to 0.25: Sabour et al. 2017,
 # By how much a measure has to change for a dimension to be named after it.
 NAMEABLE = 1
 SPREAD = f"{NAMEABLE} standard deviation of the test images of the class (moved about as in training)"
-TRIED = 20  # images of a class on which it is seen whether a dimension does the same to all
+TRIED = 20  # other images of a class on which it is seen whether a dimension does the same to all
 
 
 class Moved(NamedTuple):
@@ -31,7 +31,7 @@ class Moved(NamedTuple):
     images: np.ndarray  # D S C H W, values from 0 to 1
     changes: np.ndarray  # D M, from the first step to the last
     deviations: np.ndarray  # D M, the same in standard deviations of the class
-    agreeing: np.ndarray  # D M, share of test images of the class that change in the same direction
+    agreeing: np.ndarray  # D M, share of other test images of the class that change in the same direction
 
     @property
     def named(self) -> dict[int, int]:
@@ -90,13 +90,13 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
         spreads = spread(seen(model, test.images), test.labels, test.manifest.classes, (settings["max_shift"], cut))
     moved = []
     for truth in classes:
-        chosen = torch.from_numpy(np.flatnonzero(subject.labels == truth)[:TRIED]).to(test.images.device)
+        chosen = torch.from_numpy(np.flatnonzero(subject.labels == truth)[: TRIED + 1]).to(test.images.device)
         with torch.no_grad():
             capsules = model(seen(model, test.images[chosen])).capsules
         labels = test.labels[chosen]
         images = perturb(model, capsules[:1], labels[:1], torch.linspace(-REACH, REACH, STEPS).to(capsules))[0]
         changed = changes(model, capsules, labels, REACH)
-        agreeing = (changed.sign() == changed[0].sign()).double().mean(0)
+        agreeing = (changed[1:].sign() == changed[0].sign()).double().mean(0)  # not a number without others
         measured = (images, changed[0], changed[0] / spreads[truth], agreeing)
         moved.append(Moved(truth, *(values.cpu().numpy() for values in measured)))
     return moved
@@ -111,11 +111,21 @@ def describe(moved: Moved) -> str:
     effects = listed(
         [f"{moved.name(dimension)} by dimension {dimension}" for dimension in moved.strongest if dimension in named]
     )
-    agreeing = 100 * np.mean([moved.agreeing[pair] for pair in named.items()])
     return (
         f"{len(named)} of {len(moved.images)} change a measure of the shape by {SPREAD} or more, and are named after "
-        f"the one that they change most{others}. Strongest: {effects}. Over the first test images of the class, at "
-        f"most {TRIED}, {agreeing:.0f} % of the named changes have the same direction."
+        f"the one that they change most{others}. Strongest: {effects}. "
+        f"{told_agreeing([moved.agreeing[pair] for pair in named.items()])}"
+    )
+
+
+def told_agreeing(shares: Sequence[float]) -> str:
+    """Say how often other images of a class change in the same direction, as far as there are others."""
+    known = [share for share in shares if not np.isnan(share)]
+    if not known:
+        return "There are no other test images of the class to compare with."
+    return (
+        f"On up to {TRIED} other test images of the class, {100 * np.mean(known):.0f} % of the named changes have the "
+        "same direction."
     )
 
 

@@ -6,11 +6,9 @@ Axes: D pose size, S steps, M measures, C channels, H W height and width.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.drawing.drawing import Drawing
-from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, TRIED, Moved, as_table, move_dimensions, tiled
-from pipeline.drawing.style import GREY, displayable, first_of_each_class
+from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, Moved, as_table, move_dimensions, tiled, told_agreeing
+from pipeline.drawing.style import GREY, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import listed
 
@@ -26,9 +24,10 @@ def perturbation_classes(subject: Subject) -> Drawing:
     labels = subject.labels
     classes = move_dimensions(subject, "perturbation-classes", labels[first_of_each_class(labels)].tolist())
     caption = (
-        f"The class capsule of the first test image of each class, decoded by the first seed of {subject.label} as it "
-        f"is (in the middle) and with one dimension moved by −{REACH} and {REACH}: those that change a measure of the "
-        "shape most, in standard deviations of the test images of the class (moved about as in training). "
+        f"The class capsule of the first test image of {each_class(labels)}, decoded by the first seed of "
+        f"{subject.label} as it is (in the middle) and with one dimension moved by −{REACH} and {REACH}: those that "
+        "change a measure of the shape most, in standard deviations of the test images of the class (moved about as in "
+        "training). "
         f"{describe(classes)}"
     )
     figure = draw_classes(classes, subject.test.manifest.class_names)
@@ -46,12 +45,10 @@ def describe(classes: Sequence[Moved]) -> str:
     dimensions = sum(len(moved.images) for moved in classes)
     counts = {measure: named.count(place) for place, measure in enumerate(MEASURES)}
     often = sorted((measure for measure in counts if counts[measure]), key=counts.__getitem__, reverse=True)
-    agreeing = 100 * np.mean([moved.agreeing[pair] for moved in classes for pair in moved.named.items()])
     return (
-        f"Over all classes, {len(named)} of {dimensions} dimensions change one by {NAMEABLE} or more, most of all "
+        f"Altogether, {len(named)} of {dimensions} dimensions change one by {NAMEABLE} or more, most of all "
         + listed([f"{measure} ({counts[measure]})" for measure in often])
-        + f". Over the first test images of a class, at most {TRIED}, {agreeing:.0f} % of these changes have the same "
-        "direction."
+        + f". {told_agreeing([moved.agreeing[pair] for moved in classes for pair in moved.named.items()])}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.drawing.drawing import Drawing
-from pipeline.drawing.style import WRONG, displayable, first_of_each_class
+from pipeline.drawing.style import WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def reconstructions(subjects: Sequence[Subject]) -> Drawing:
         if true != taken
     ]
     caption = (
-        "The first test image of each class, and what the first seed of each run makes of it. "
+        f"The first test image of {each_class(first.labels)}, and what the first seed of each run makes of it. "
         + ("; ".join(wrong) if wrong else "Every one of them is recognised by each run")
         + "."
     )

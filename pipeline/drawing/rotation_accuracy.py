@@ -147,5 +147,6 @@ def _draw_upside_down(axes: "Axes", shares: np.ndarray, names: Sequence[str]) ->
                 axes.annotate(names[taken[label]], middle, ha="center", va="center", fontsize=7, color="white")
     axes.set_yticks(range(len(shown)), [names[label] for label in shown])
     axes.set(xlim=(0, 100))
-    axes.set_xlabel(f"% of a class at {DOWN}°: recognised,\nand taken for the class named", fontsize=8)
+    few = "" if len(names) <= ROWS else f" (first {ROWS})"
+    axes.set_xlabel(f"% of a class{few} at {DOWN}°: recognised,\nand taken for the class named", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

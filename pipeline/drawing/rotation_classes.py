@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.drawing.drawing import Drawing
 from pipeline.drawing.rotation import DEGREES, STEP, pieces
-from pipeline.drawing.style import COLUMN, RIGHT, WRONG, displayable, first_of_each_class
+from pipeline.drawing.style import COLUMN, RIGHT, WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import listed, stretches
 
@@ -41,9 +41,9 @@ def rotation_classes(subject: Subject) -> Drawing:
         for degrees, row in zip(DEGREES, rows, strict=True)
     )
     caption = (
-        "The first test image of each class, turned counter-clockwise, and the class that the first seed of "
-        f"{subject.label} takes it for, blue where it is right: the height is the length of the winning capsule. "
-        + describe(lengths, truths, names)
+        f"The first test image of {each_class(subject.labels)}, turned counter-clockwise, and the class that the first "
+        f"seed of {subject.label} takes it for, blue where it is right: the height is the length of the winning "
+        "capsule. " + describe(lengths, truths, names)
     )
     upright = [each.images[0].cpu().numpy() for each in turned]
     figure = draw_ribbons(upright, lengths, truths, names)

@@ -13,11 +13,17 @@ from pipeline.tracking import find_trained
 
 
 def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
-    """Return what is to be seen of runs on one data set, on the device of the first."""
+    """Return what is to be seen of runs on one data set, on the device of the first.
+
+    They are called by what is special about their network, or by their names where that is the same.
+    """
     first = params.runs[runs[0]]
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
-    return [Subject(run, params.runs[run].label, params.runs[run].study, test) for run in runs]
+    labels = {run: params.runs[run].label for run in runs}
+    if len({*labels.values()}) < len(runs):
+        labels = {run: run for run in runs}
+    return [Subject(run, labels[run], params.runs[run].study, test) for run in runs]
 
 
 def publish(drawings: Sequence[Drawing], name: str, study: str, seen: Sequence[Subject], params: Params) -> Path:

@@ -13,6 +13,7 @@ STYLES = ("-", "--", "-.", ":")
 RIGHT, WRONG = "#0072B2", "#D55E00"
 BEHIND = "#BBBBBB"  # what is there to compare with
 GREY = "#777777"  # words that matter less
+MOST_CLASSES = 10  # of which one image each is shown
 COLUMN, PAGE = 3.4, 7.0  # inches: the width of one column, and of both
 
 
@@ -35,9 +36,14 @@ def small_print(axes: "Axes") -> None:
         axis.label.set_fontsize(8)
 
 
-def first_of_each_class(labels: np.ndarray, at_most: int = 10) -> list[int]:
-    """Return the index of the first image of each class: a choice that nobody made by eye."""
-    return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:at_most]]
+def first_of_each_class(labels: np.ndarray) -> list[int]:
+    """Return the index of the first image of each class, of many the first: a choice that nobody made by eye."""
+    return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)[:MOST_CLASSES]]
+
+
+def each_class(labels: np.ndarray) -> str:
+    """Say in a caption of which classes that is the first image."""
+    return "each class" if len(np.unique(labels)) <= MOST_CLASSES else f"each of the first {MOST_CLASSES} classes"
 
 
 def example(labels: np.ndarray) -> int:

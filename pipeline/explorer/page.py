@@ -215,7 +215,7 @@ def _title(title: str, note: str) -> None:
 
 
 def _choices(explorer: Explorer) -> tuple[gr.Dropdown, gr.Slider, gr.Sketchpad, gr.File]:
-    names = [ANY, *explorer.network.class_names]
+    names = [ANY, *(name for name in explorer.network.class_names if len(explorer.members(name)))]
     with gr.Tab("Test image"):
         kind = gr.Dropdown(names, value=ANY, label="Class")
         number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Which of them", buttons=[])

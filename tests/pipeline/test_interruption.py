@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tiny_project import ROOT, make_project, tiny_params, write_params
+
+from pipeline.scratch import scratch
 
 EPOCHS = 40
 
@@ -123,15 +126,31 @@ def test_a_search_killed_twice_ends_with_the_same_trials(
         assert ours.read_bytes() == theirs.read_bytes(), name
 
 
-def test_a_second_trainer_of_the_same_run_is_refused_while_the_first_lives(long_project: tuple[Path, Path]) -> None:
-    from pipeline.scratch import scratch
-
+def test_a_second_trainer_of_the_same_run_is_refused_while_the_first_lives(project: Path) -> None:
+    out = Path("models/toy-fc")
     with (
-        scratch("train", "toy-fc", "key"),
+        scratch("train", "toy-fc", out, "key"),
         pytest.raises(ValueError, match="already running"),
-        scratch("train", "toy-fc", "key"),
+        scratch("train", "toy-fc", out, "key"),
     ):
         pass
+
+
+def test_success_clears_away_what_was_left_of_the_same_output_and_of_no_other(project: Path) -> None:
+    def interrupt(out: str) -> Path:
+        with suppress(KeyboardInterrupt), scratch("train", "toy-fc", Path(out), "earlier") as folder:
+            (folder / "seed-0.state.safetensors").touch()
+            raise KeyboardInterrupt
+        return folder
+
+    models, elsewhere = interrupt("models/toy-fc"), interrupt("elsewhere")
+    (models.parent / "notes.txt").touch()
+    with scratch("train", "toy-fc", Path("quick"), "key"):
+        pass
+    assert models.is_dir()
+    with scratch("train", "toy-fc", Path.cwd() / "models/toy-fc", "later"):
+        pass
+    assert [path.name for path in sorted(models.parent.iterdir())] == [elsewhere.name, "notes.txt"]
 
 
 @pytest.mark.slow

@@ -155,3 +155,8 @@ def test_an_export_is_written_and_named(run: str, capsys: pytest.CaptureFixture[
     predict.main([run, "--export", "toy.onnx"])
     assert capsys.readouterr().out.startswith("toy.onnx: differs from the network by")
     assert Path("toy.onnx").stat().st_size > 1000
+
+
+def test_options_may_stand_anywhere(run: str, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict.main([run, "--as", "picture", "--json", str(pictures / "0.png")])
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -112,3 +112,20 @@ def test_a_run_that_another_process_records_takes_everything_and_says_nothing(
         run.serve(tmp_path / "seed-0.safetensors")
         run.finish("FINISHED")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_was_left_open_for_the_same_output_is_killed(resume: bool, project: Path) -> None:
+    """Its process was killed with -9: the block never ended."""
+    left = [tracked("test", "left", tags={**TAGS, "output": output}) for output in ("models/o'brien", "models/x")]
+    for each in left:
+        each.__enter__()
+    with tracked("test", "new", tags={**TAGS, "output": "models/o'brien", "fingerprint": "g"}, resume=resume):
+        pass
+    assert query(
+        "select name, status, value from runs join tags using (run_uuid) where key = 'output' order by name, value"
+    ) == [
+        ("left", "KILLED", "models/o'brien"),
+        ("left", "RUNNING", "models/x"),
+        ("new", "FINISHED", "models/o'brien"),
+    ]
