@@ -242,7 +242,7 @@ def _sliders(number: int) -> list[gr.Slider]:
     for start in range(0, number, 2):
         with gr.Row(elem_classes="moves"):
             made += [
-                gr.Slider(-FARTHEST, FARTHEST, 0, step=0.01, label=f"{index + 1}", min_width=120, buttons=[])
+                gr.Slider(-FARTHEST, FARTHEST, 0, step=0.01, label=f"{index}", min_width=120, buttons=[])
                 for index in range(start, min(start + 2, number))
             ]
     return made

@@ -98,7 +98,7 @@ def coupling(view: View, field: ReceptiveField, name: str) -> str:
         x, y = (field.centre(place) + (1 - field.step) / 2 for place in (column, row))
         squares += (
             f'<rect x="{x:g}" y="{y:g}" width="{field.step}" height="{field.step}" fill="rgb{ORANGE}" '
-            f'fill-opacity="{0.85 * strength[row, column]:.3f}"><title>row {row + 1}, column {column + 1}: '
+            f'fill-opacity="{0.85 * strength[row, column]:.3f}"><title>row {row}, column {column}: '
             f"{mean[row, column]:.3f}</title></rect>"
         )
     laid_on = (
