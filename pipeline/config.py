@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 from pipeline.settings.checked import (
     Checked,
@@ -217,7 +218,13 @@ def read_yaml(path: Path) -> Any:
     """Read YAML 1.2 as DVC does: `1e-3` is a number. Raises ValueError naming the line for anything else."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
-    return _parse(path.read_text(encoding="utf-8"), str(path))
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: got byte 0x{content[error.start]:02x}, expected text in UTF-8") from error
+    return _parse(text, str(path))
 
 
 def override(run: Run, settings: list[str], where: str) -> Run:
@@ -257,6 +264,9 @@ def _parse(text: str, where: str) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ValueError(f"{where}:{line}: not YAML: {error.problem}") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:

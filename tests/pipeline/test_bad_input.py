@@ -175,6 +175,20 @@ def test_broken_yaml_is_named_with_its_line(project: Path, capsys: pytest.Captur
     assert "params.yaml:2: not YAML" in fail("train", ["toy-fc"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"seeds: [0]\ntitle: a\x07b\n", "params.yaml:2: not YAML: character 0x07"),
+        ("seeds: [0]\ntitle: Gruß\n".encode("latin-1"), "params.yaml:2: got byte 0xdf, expected text in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_line(
+    project: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_bytes(content)
+    assert fail("prepare", ["squares"], capsys) == f"error: {said}\n"
+
+
 def test_an_unreachable_tracking_server_stops_a_stage_before_it_trains(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
