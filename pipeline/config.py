@@ -9,6 +9,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
+from pipeline.outputs import PRIMARY
+from pipeline.outputs import TUNED as TUNED  # public here, too
 from pipeline.settings.checked import (
     Checked,
     Count,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     pass
 
 PARAMS = Path("params.yaml")
-TUNED = "-tuned"
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
@@ -106,6 +107,16 @@ class Params(Checked):
     studies: dict[Name, Study]
     tables: dict[Name, Table]
     published: dict[Name, Published]
+
+    @model_validator(mode="after")
+    def _folders_of_runs_are_their_own(self) -> Self:
+        for name in self.runs:
+            for suffix, stage in ((TUNED, "retrain"), (PRIMARY, "primary")):
+                if name.endswith(suffix):
+                    raise ValueError(
+                        f"runs: got {name!r}, expected no name that ends in {suffix}, as those of {stage} do"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _references_exist(self) -> Self:
