@@ -125,6 +125,8 @@ class Params(Checked):
             _require(run.study, self.studies, f"runs.{name}.study")
         for name, search in self.tune.items():
             _require(search.run, self.runs, f"tune.{name}.run")
+            if not self.runs[search.run].alpha:
+                raise ValueError(f"tune.{name}.run: alpha: got 0, expected greater than 0 on a logarithmic scale")
             _require(search.study, [self.runs[search.run].study], f"tune.{name}.study")
             _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
@@ -286,6 +288,8 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
     chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
     if choices and len(where) > 3:
         owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
+    if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
+        del where[-2:]
     path = ".".join(where)
     message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
     if fault["type"] == "missing":
@@ -300,6 +304,8 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
         if choices and not similar:
             hint = f", this {chooser} takes {', '.join(sorted(owner.model_fields))}"
         return f"{path}: unknown key{hint}"
-    if fault["type"] == "value_error":
-        return f"{path}.{message}" if path else message
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{path}: got {fault['input']!r}, expected letters, digits, _ and - only"
+    if fault["type"] == "value_error":  # of a value: "got ...", or of a model: "<key>: got ..."
+        return f"{path}: {message}" if message.startswith("got ") else f"{path}.{message}".lstrip(".")
     return f"{path}: got {fault['input']!r}, {message}"
