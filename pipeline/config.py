@@ -1,8 +1,9 @@
 """params.yaml as checked, frozen models: past this module nobody checks a parameter again."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -23,10 +24,7 @@ from pipeline.settings.checked import (
 from pipeline.settings.data import FORMATS, Dataset
 from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
 from pipeline.settings.runs import Run
-from pipeline.settings.tables import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
-
-if TYPE_CHECKING:
-    pass
+from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
 
 PARAMS = Path("params.yaml")
 
@@ -173,6 +171,8 @@ class Params(Checked):
             for key in ("runs", "ensembles"):
                 for run in getattr(table, key, ()):
                     _require(run, known, f"{where}.{key}")
+            if isinstance(table, Decoders):
+                self._require_one_test_set(table.runs, f"{where}.runs")
             if isinstance(table, Benchmarks):
                 for run in table.ensembles:
                     if len(self.seeds_of(self.base_of(run))) < 2:
@@ -182,6 +182,7 @@ class Params(Checked):
                         _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")
             if isinstance(table, Topologies):
                 _require(table.base, known, f"{where}.base")
+                self._require_one_test_set((table.base, *table.runs), f"{where}.runs")
                 base = self.base_of(table.base).model_dump()
                 for run in table.runs:
                     factor(self.base_of(run).model_dump(), base, f"{where}.runs: {run}")
@@ -193,6 +194,12 @@ class Params(Checked):
                     for degrees in table.degrees:
                         _require(degrees, range(0, 360, self.robustness[run].step), f"{where}.degrees")
         return self
+
+    def _require_one_test_set(self, names: Sequence[str], where: str) -> None:
+        sets = dict.fromkeys((run.dataset, run.task) for run in map(self.base_of, names))
+        if len(sets) > 1:
+            got = " and ".join(f"{dataset} ({task})" for dataset, task in sets)
+            raise ValueError(f"{where}: got runs of {got}, expected runs of one data set and one task")
 
     @property
     def studies_of_runs(self) -> dict[str, str]:
