@@ -1,13 +1,17 @@
 """params.yaml as checked, frozen models: past this module nobody checks a parameter again."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
+from pipeline.outputs import PRIMARY
+from pipeline.outputs import TUNED as TUNED  # public here, too
 from pipeline.settings.checked import (
     Checked,
     Count,
@@ -20,13 +24,9 @@ from pipeline.settings.checked import (
 from pipeline.settings.data import FORMATS, Dataset
 from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
 from pipeline.settings.runs import Run
-from pipeline.settings.tables import KINDS, Benchmarks, Published, Robustness, Table, Topologies, factor
-
-if TYPE_CHECKING:
-    pass
+from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
 
 PARAMS = Path("params.yaml")
-TUNED = "-tuned"
 
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
@@ -107,12 +107,24 @@ class Params(Checked):
     published: dict[Name, Published]
 
     @model_validator(mode="after")
+    def _folders_of_runs_are_their_own(self) -> Self:
+        for name in self.runs:
+            for suffix, stage in ((TUNED, "retrain"), (PRIMARY, "primary")):
+                if name.endswith(suffix):
+                    raise ValueError(
+                        f"runs: got {name!r}, expected no name that ends in {suffix}, as those of {stage} do"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _references_exist(self) -> Self:
         for name, run in self.runs.items():
             _require(run.dataset, self.datasets, f"runs.{name}.dataset")
             _require(run.study, self.studies, f"runs.{name}.study")
         for name, search in self.tune.items():
             _require(search.run, self.runs, f"tune.{name}.run")
+            if not self.runs[search.run].alpha:
+                raise ValueError(f"tune.{name}.run: alpha: got 0, expected greater than 0 on a logarithmic scale")
             _require(search.study, [self.runs[search.run].study], f"tune.{name}.study")
             _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
@@ -159,6 +171,8 @@ class Params(Checked):
             for key in ("runs", "ensembles"):
                 for run in getattr(table, key, ()):
                     _require(run, known, f"{where}.{key}")
+            if isinstance(table, Decoders):
+                self._require_one_test_set(table.runs, f"{where}.runs")
             if isinstance(table, Benchmarks):
                 for run in table.ensembles:
                     if len(self.seeds_of(self.base_of(run))) < 2:
@@ -168,6 +182,7 @@ class Params(Checked):
                         _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")
             if isinstance(table, Topologies):
                 _require(table.base, known, f"{where}.base")
+                self._require_one_test_set((table.base, *table.runs), f"{where}.runs")
                 base = self.base_of(table.base).model_dump()
                 for run in table.runs:
                     factor(self.base_of(run).model_dump(), base, f"{where}.runs: {run}")
@@ -179,6 +194,12 @@ class Params(Checked):
                     for degrees in table.degrees:
                         _require(degrees, range(0, 360, self.robustness[run].step), f"{where}.degrees")
         return self
+
+    def _require_one_test_set(self, names: Sequence[str], where: str) -> None:
+        sets = dict.fromkeys((run.dataset, run.task) for run in map(self.base_of, names))
+        if len(sets) > 1:
+            got = " and ".join(f"{dataset} ({task})" for dataset, task in sets)
+            raise ValueError(f"{where}: got runs of {got}, expected runs of one data set and one task")
 
     @property
     def studies_of_runs(self) -> dict[str, str]:
@@ -217,7 +238,13 @@ def read_yaml(path: Path) -> Any:
     """Read YAML 1.2 as DVC does: `1e-3` is a number. Raises ValueError naming the line for anything else."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
-    return _parse(path.read_text(encoding="utf-8"), str(path))
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: got byte 0x{content[error.start]:02x}, expected text in UTF-8") from error
+    return _parse(text, str(path))
 
 
 def override(run: Run, settings: list[str], where: str) -> Run:
@@ -257,6 +284,9 @@ def _parse(text: str, where: str) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ValueError(f"{where}:{line}: not YAML: {error.problem}") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
@@ -265,6 +295,8 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
     chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
     if choices and len(where) > 3:
         owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
+    if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
+        del where[-2:]
     path = ".".join(where)
     message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
     if fault["type"] == "missing":
@@ -279,6 +311,8 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
         if choices and not similar:
             hint = f", this {chooser} takes {', '.join(sorted(owner.model_fields))}"
         return f"{path}: unknown key{hint}"
-    if fault["type"] == "value_error":
-        return f"{path}.{message}" if path else message
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{path}: got {fault['input']!r}, expected letters, digits, _ and - only"
+    if fault["type"] == "value_error":  # of a value: "got ...", or of a model: "<key>: got ..."
+        return f"{path}: {message}" if message.startswith("got ") else f"{path}.{message}".lstrip(".")
     return f"{path}: got {fault['input']!r}, {message}"

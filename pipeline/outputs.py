@@ -11,6 +11,7 @@ METRICS = "metrics"
 TUNING = "tuning"
 TABLES = "tables"
 FIGURES = "figures"
+TUNED = "-tuned"  # after a search: the run that is trained with its best values
 PRIMARY = "-primary"  # after a data set: the folder in models/ of its decoder of primary capsules
 DECODER = "decoder.safetensors"
 
@@ -27,9 +28,16 @@ def state_name(seed: int) -> str:
 
 def model_files(folder: Path) -> dict[int, Path]:
     """Return the models in a run's folder by seed. Raises FileNotFoundError naming the command that trains them."""
+    if not (models := models_in(folder)):
+        run = folder.name
+        stage = f"retrain@{run.removesuffix(TUNED)}" if run.endswith(TUNED) else f"train@{run}"
+        raise FileNotFoundError(f"{folder}: no trained models; `dvc repro {stage}` makes them")
+    return models
+
+
+def models_in(folder: Path) -> dict[int, Path]:
+    """Return the models in any folder by seed, none if it is no folder."""
     seeds = sorted(int(path.stem[5:]) for path in folder.glob("seed-*.safetensors") if path.stem[5:].isdigit())
-    if not seeds:
-        raise FileNotFoundError(f"{folder}: no trained models; `dvc repro train@{folder.name}` makes them")
     return {seed: folder / model_name(seed) for seed in seeds}
 
 

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.config import PARAMS, load_params
 from pipeline.data import read_manifest
-from pipeline.outputs import MODELS, model_files
+from pipeline.outputs import MODELS, model_files, models_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,15 +47,31 @@ class Network(NamedTuple):
 
 
 def find_model(named: str, seed: int | None) -> Path:
-    """Return the model file that the user named, or the one of a run's `seed`, the first without."""
+    """Return the model file that the user named, or that of a `seed`, the first without, in a run or a folder."""
     if named.endswith(SUFFIX):
         if seed is not None:
             raise ValueError(f"--seed: {named} is a file already, expected the name of a run")
         return Path(named)
-    files = model_files(MODELS / named)
+    files = _models(named)
     if seed is not None and seed not in files:
         raise ValueError(f"--seed: got {seed}, expected one of {', '.join(map(str, files))} for {named}")
     return files[next(iter(files)) if seed is None else seed]
+
+
+def _models(named: str) -> dict[int, Path]:
+    """Return the models of a run, or in a folder, by seed.
+
+    Raises FileNotFoundError with the command that trains a run of params.yaml, and for any other name with the runs
+    that are trained.
+    """
+    if models := models_in(MODELS / named) or models_in(Path(named)):
+        return models
+    if PARAMS.is_file() and named in load_params().studies_of_runs:
+        return model_files(MODELS / named)
+    trained = ", ".join(sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))) or "none yet"
+    raise FileNotFoundError(
+        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}"
+    )
 
 
 def open_network(path: Path) -> Network:

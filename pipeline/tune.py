@@ -131,8 +131,16 @@ def _run_trial(search: Search, study: optuna.Study, number: int, parent: Tracked
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> tuple[int, FrozenTrial]:
-    """Return number and trial with the best validation accuracy; of equal ones that with the lowest RLoss."""
+    """Return number and trial with the best validation accuracy; of equal ones that with the lowest RLoss.
+
+    Raises ValueError if none finished: the median prunes none before some did, so no loss was finite.
+    """
     complete = [(number, trial) for number, trial in enumerate(trials) if trial.state == TrialState.COMPLETE]
+    if not complete:
+        raise ValueError(
+            f"trials: got {len(trials)} whose loss is not finite, expected one that finishes; lower the bounds of lr, "
+            "or the lr of the run, in params.yaml"
+        )
     return max(complete, key=lambda entry: (entry[1].value or 0.0, -entry[1].user_attrs.get(RLOSS, 0.0), -entry[0]))
 
 

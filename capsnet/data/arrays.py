@@ -145,6 +145,8 @@ def duplicates(arrays: Arrays) -> list[tuple[int, int]]:
 
 
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
+    if path.is_dir():
+        raise ValueError(f"{path}: got a folder, expected an .npz file")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
-from pipeline.settings.checked import Checked, Count, Name, Positive, Widths
+from pipeline.settings.checked import Checked, Count, Name, Positive, Widths, distinct
 
 if TYPE_CHECKING:
     from capsnet.explain.primary import PrimaryTraining
@@ -57,7 +57,7 @@ class Compare(Checked):
 
     study: Name
     dataset: Name
-    runs: Annotated[tuple[Name, Name, Name, Name], Strict(False)]
+    runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 
 
 class TakenApart(Checked):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_project import ROOT, tiny_params, write_params
+from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import load_params
 from pipeline.stage import run_stage
@@ -28,12 +28,13 @@ def fail(module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) 
 
 def set_at(params: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split("/")
+    place: Any = params
     for key in parents:
-        params = params[key]
+        place = place[key]
     if value is None:
-        del params[last]
+        del place[last]
     else:
-        params[last] = value
+        place[int(last) if isinstance(place, list) else last] = value
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,16 @@ def set_at(params: dict[str, Any], path: str, value: Any) -> None:
             "pairs.toy-fc: got 'toy-fc', expected one of toy-pairs",
         ),
         ("pairs/toy-pairs/dataset", "cubes", "pairs.toy-pairs.dataset: got 'cubes', expected one of squares"),
-        ("compare/toy-decoders/runs", ["toy-fc"] * 3 + ["toy-pairs"], "toy-pairs: task: got 'separate', expected one"),
+        (
+            "compare/toy-decoders/runs/3",
+            "toy-pairs",
+            "compare.toy-decoders.runs: toy-pairs: task: got 'separate', expected one of classify",
+        ),
+        ("compare/toy-decoders/runs/3", "toy-fc", "compare.toy-decoders.runs: got 'toy-fc' twice, expected each once"),
         ("tune/toy/run", "nobody", "tune.toy.run: got 'nobody', expected one of toy-"),
+        ("tune/toy/alpha", [0.05, 0.00005], "tune.toy.alpha: got [0.05, 5e-05], expected the lower bound first"),
+        ("tune/toy/lr", [0.1, 0.1], "tune.toy.lr: got [0.1, 0.1], expected the lower bound first"),
+        ("runs/toy-fc/alpha", 0, "tune.toy.run: alpha: got 0, expected greater than 0 on a logarithmic scale"),
         ("tables/toy-decoders/runs", ["nobody"], "tables.toy-decoders.runs: got 'nobody', expected one of toy-"),
         ("datasets/squares/raw", None, "datasets.squares.raw: missing"),
         ("datasets/squares/format", None, "datasets.squares.format: missing"),
@@ -76,6 +85,10 @@ def set_at(params: dict[str, Any], path: str, value: Any) -> None:
         ),
         ("datasets/squares", 3, "datasets.squares: got 3, expected a valid dictionary"),
         ("seeds", [], "seeds: got [], "),
+        ("seeds", [0, 0, 2], "params.yaml: seeds: got 0 twice, expected each once"),
+        ("runs/toy-fc/seeds", [3, 1, 3], "runs.toy-fc.seeds: got 3 twice, expected each once"),
+        ("runs/toy-fc-tuned", TINY, "runs: got 'toy-fc-tuned', expected no name that ends in -tuned, as those of ret"),
+        ("runs/toy-primary", TINY, "runs: got 'toy-primary', expected no name that ends in -primary, as those of pri"),
         ("speed", 1, "speed: unknown key"),
     ],
 )
@@ -110,6 +123,19 @@ def test_an_option_is_checked_by_the_format_it_belongs_to(project: Path, entry: 
     assert str(caught.value) == f"params.yaml: datasets.own.{said}"
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["datasets", "runs", "tune", "figures", "primary", "compare", "pairs", "robustness", "studies", "tables"],
+)
+def test_no_name_has_a_dot_which_dvc_would_read_as_nesting(project: Path, part: str) -> None:
+    params = tiny_params()
+    params[part]["v1.5"] = next(iter(params[part].values()))
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert str(caught.value) == f"params.yaml: {part}: got 'v1.5', expected letters, digits, _ and - only"
+
+
 def test_every_fault_is_named_at_once(project: Path) -> None:
     params = tiny_params()
     set_at(params, "runs/toy-fc/lr", "fast")
@@ -134,8 +160,10 @@ def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
         (["train", "toy-fc", "--set", "lr", "--out", "x"], "expected NAME=VALUE"),
         (["train", "toy-fc", "--set", "lr=[", "--out", "x"], "--set lr=[:1: not YAML"),
         (["train", "toy-fc", "--set", "lr=0.1"], "--out: missing"),
+        (["train", "toy-fc", "--seeds", "0", "0", "--out", "x"], "--set: seeds: got 0 twice, expected each once"),
         (["train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
-        (["evaluate", "toy-fc"], "dvc repro train@toy-fc"),
+        (["evaluate", "toy-fc"], "models/toy-fc: no trained models; `dvc repro train@toy-fc` makes them"),
+        (["evaluate", "toy-tuned"], "models/toy-tuned: no trained models; `dvc repro retrain@toy` makes them"),
         (["tables", "toy-decoders"], "dvc repro evaluate@toy-fc"),
         (["tables", "nothing"], "table: got 'nothing', expected one of toy-"),
         (["prepare", "cubes"], "dataset: got 'cubes', expected one of squares"),
@@ -173,6 +201,20 @@ def test_a_missing_params_file_says_where_stages_run(
 def test_broken_yaml_is_named_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("params.yaml").write_text("seeds: [0\nruns: {}\n")
     assert "params.yaml:2: not YAML" in fail("train", ["toy-fc"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"seeds: [0]\ntitle: a\x07b\n", "params.yaml:2: not YAML: character 0x07"),
+        ("seeds: [0]\ntitle: Gruß\n".encode("latin-1"), "params.yaml:2: got byte 0xdf, expected text in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_line(
+    project: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_bytes(content)
+    assert fail("prepare", ["squares"], capsys) == f"error: {said}\n"
 
 
 def test_an_unreachable_tracking_server_stops_a_stage_before_it_trains(

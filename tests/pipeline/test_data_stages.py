@@ -238,6 +238,13 @@ def own_folder(folder: Path) -> None:
             Image.fromarray(image).save(folder / split / name / "a.png")
 
 
+def test_a_folder_where_arrays_are_expected_is_called_one(project: Path) -> None:
+    own_folder(Path("pictures"))
+    with_dataset(project, "fruit", format="npz", raw="pictures")
+    with pytest.raises(ValueError, match=r"^pictures: got a folder, expected an \.npz file$"):
+        prepare.main(["fruit"])
+
+
 def test_a_folder_of_pictures_is_prepared_with_the_names_of_its_classes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

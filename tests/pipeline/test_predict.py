@@ -14,7 +14,7 @@ import capsnet
 from capsnet.checkpoint import save_model
 from capsnet.model import CapsNet, ModelConfig
 from pipeline import predict
-from pipeline.trained import open_network
+from pipeline.trained import find_model, open_network
 
 pytestmark = pytest.mark.usefixtures("project", "one_thread")
 
@@ -126,7 +126,8 @@ def test_a_network_that_saw_crops_sees_pictures_of_its_datas_size(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "a.png"], "models/nobody: no trained models"),
+        (["nobody", "a.png"], "RUN: got 'nobody', expected a .safetensors file, .* or a run in models/: toy$"),
+        (["toy-tuned", "a.png"], "models/toy-tuned: no trained models; `dvc repro retrain@toy` makes them"),
         (["toy"], "IMAGE: missing; expected pictures, or --export"),
         (["toy", "a.png", "--seed", "7"], "--seed: got 7, expected one of 0, 1 for toy"),
         (["models/toy/seed-0.safetensors", "a.png", "--seed", "0"], "--seed: models/toy/seed-0.safetensors is a file"),
@@ -142,6 +143,15 @@ def test_what_cannot_be_meant_is_an_error_that_says_so(
     save_model(Path("bare.safetensors"), CapsNet(replace(tiny_model, decoder="none")), {})
     with pytest.raises((ValueError, OSError), match=said.replace("(", r"\(")):
         predict.main(arguments)
+
+
+def test_a_run_may_be_named_by_its_folder(run: str, tmp_path: Path) -> None:
+    assert find_model("models/toy", 1) == find_model("toy", 1) == Path("models/toy/seed-1.safetensors")
+    Path("models/toy").rename(tmp_path / "tried")
+    assert find_model(str(tmp_path / "tried"), None) == tmp_path / "tried/seed-0.safetensors"
+    Path("params.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"RUN: got 'toy', expected .* or a run in models/: none yet"):
+        find_model("toy", None)
 
 
 def test_an_export_without_its_libraries_says_what_to_install(run: str, monkeypatch: pytest.MonkeyPatch) -> None:

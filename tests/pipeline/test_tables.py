@@ -253,6 +253,17 @@ def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path)
             ["toy-deconv_bn"],
             "tables.toy-topologies.runs: toy-deconv_bn: got nothing other than in the base, expected one setting",
         ),
+        (
+            "tables/toy-decoders/runs",
+            ["toy-fc", "toy-pairs"],
+            "tables.toy-decoders.runs: got runs of squares (classify) and squares (separate), expected runs of one "
+            "data set and one task",
+        ),
+        (
+            "tables/toy-topologies/base",
+            "toy-pairs",
+            "tables.toy-topologies.runs: got runs of squares (separate) and squares (classify), expected runs of one",
+        ),
         ("tables/toy-robustness/runs", ["toy-deconv"], "tables.toy-robustness.runs: got 'toy-deconv', expected one of"),
         ("tables/toy-robustness/degrees", [0, 45], "tables.toy-robustness.degrees: got 45, expected one of 0, 90, 180"),
         ("tables/toy-robustness/degrees/0", 360, "tables.toy-robustness.degrees.0: got 360, expected less than 360"),
@@ -285,6 +296,20 @@ def test_a_fault_in_a_table_is_named_with_its_path(project: Path, path: str, val
     with pytest.raises(ValueError, match=r"params\.yaml") as caught:
         load_params()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["decoders", "topologies", "benchmarks"])
+def test_only_tables_that_say_so_may_hold_runs_of_several_data_sets(project: Path, kind: str) -> None:
+    values = tiny_params()
+    values["datasets"]["circles"] = values["datasets"]["squares"]
+    values["runs"]["toy-circles"] = values["runs"]["toy-deconv_bn"] | {"dataset": "circles"}
+    values["tables"][f"toy-{kind}"]["runs"] = ["toy-fc_bn", "toy-circles"]
+    write_params(project, values)
+    if kind == "benchmarks":
+        assert load_params().tables["toy-benchmarks"].runs == ("toy-fc_bn", "toy-circles")
+        return
+    with pytest.raises(ValueError, match=rf"tables\.toy-{kind}\.runs: got runs of squares .* and circles .*, expected"):
+        load_params()
 
 
 @pytest.mark.parametrize(

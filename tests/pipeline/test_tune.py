@@ -41,6 +41,20 @@ def test_a_postgresql_storage_gives_the_trials_of_the_journal(prepared: Path, mo
     search_in(os.environ[POSTGRES], monkeypatch)
 
 
+def test_a_search_without_a_finished_trial_says_so_and_what_to_change(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*arguments: object, **options: object) -> None:
+        raise FloatingPointError
+
+    monkeypatch.setattr("capsnet.training.train", diverge)
+    with pytest.raises(
+        ValueError, match=r"trials: got 4 whose loss is not finite, expected one .* lower the bounds of lr"
+    ):
+        tune.main(["toy"])
+    assert not RESULTS.exists()
+
+
 def test_of_equal_accuracies_the_better_reconstruction_wins_and_pruned_trials_never_do() -> None:
     def trial(state: TrialState, value: float, rloss: float) -> optuna.trial.FrozenTrial:
         alpha = FloatDistribution(0.1, 1.0)
