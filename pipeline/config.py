@@ -10,8 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
-from pipeline.outputs import PRIMARY
-from pipeline.outputs import TUNED as TUNED  # public here, too
+from pipeline.outputs import PRIMARY, TUNED
 from pipeline.settings.checked import (
     Checked,
     Count,

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.config import TUNED, Pairing, load_params, validate
+from pipeline.config import Pairing, load_params, validate
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
-from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
+from pipeline.outputs import METRICS, MODELS, REPORTS, TUNED, csv_text, model_files, models_in
 from pipeline.settings.runs import Run
 from pipeline.stage import parser, run_stage
 from pipeline.tracking import find_trained
@@ -154,6 +154,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = made.parse_args(argv)
     params = load_params()
     name = arguments.run
+    if arguments.out and not models_in(arguments.out):
+        train = f"python -m pipeline.train {name} --out {arguments.out}"
+        raise FileNotFoundError(f"--out: {arguments.out}: no trained models; `{train}` makes them")
     target = arguments.out or REPORTS / params.study_of(name) / METRICS
     folder = arguments.out or MODELS / name
     metrics, confusion = evaluate_run(name, folder, params.test_pairs)

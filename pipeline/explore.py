@@ -14,7 +14,7 @@ from pipeline.trained import find_model, open_network
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    made = parser(__doc__, ("RUN", "a folder in models/, or a .safetensors file"))
+    made = parser(__doc__, ("RUN", "a run in models/, a folder of models, or a .safetensors file"))
     made.add_argument("--seed", metavar="N", type=int, help="another seed of the run than the first")
     made.add_argument("--port", type=int, help="the port to listen on [the first free one from 7860]")
     arguments = made.parse_args(argv)

@@ -155,7 +155,7 @@ def _print_all(network: Network, paths: Sequence[Path], treatment: str, as_json:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    made = parser(__doc__, ("RUN", "a folder in models/, or a .safetensors file"))
+    made = parser(__doc__, ("RUN", "a run in models/, a folder of models, or a .safetensors file"))
     made.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="pictures, and folders of them")
     made.add_argument("--seed", metavar="N", type=int, help="another seed of the run than the first")
     made.add_argument("--as", dest="treatment", choices=TREATMENTS, help="what pictures are taken for")

@@ -5,8 +5,8 @@ python -m pipeline.retrain digits
 
 from collections.abc import Sequence
 
-from pipeline.config import TUNED, Params, find, load_params, read_yaml, validate
-from pipeline.outputs import MODELS, REPORTS, TUNING
+from pipeline.config import Params, find, load_params, read_yaml, validate
+from pipeline.outputs import MODELS, REPORTS, TUNED, TUNING
 from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
 from pipeline.train import train_run

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from capsnet.files import write_whole
-from pipeline.config import TUNED, Params, find, load_params
-from pipeline.outputs import METRICS, REPORTS, TABLES
+from pipeline.config import Params, find, load_params
+from pipeline.outputs import METRICS, REPORTS, TABLES, TUNED
 from pipeline.reporting.typeset import Cells, latex, markdown, readable, spread, word
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage

@@ -285,3 +285,12 @@ def test_a_folder_of_labels_out_of_range_is_refused(project: Path) -> None:
     np.savez("squares.npz", **changed)
     with pytest.raises(ValueError, match="test_labels: got 3, expected 0 to 2"):
         prepare.main(["squares"])
+
+
+def test_scores_of_a_folder_without_models_are_refused_with_what_fills_it(project: Path) -> None:
+    from pipeline import evaluate
+
+    with pytest.raises(
+        FileNotFoundError, match=r"--out: out: no trained models; `python -m pipeline.train toy-fc --out out`"
+    ):
+        evaluate.main(["toy-fc", "--out", "out"])
