@@ -62,9 +62,10 @@ def told(bins: "Bins", single: "list[Bins]", accuracy: float, rejecting: dict[fl
     gains = ", ".join(f"{value:.2f} % without {100 * share:g} % of them" for share, value in rejecting.items())
     return (
         f"Left: {answers:,} answers of {counted(len(single), 'seed')} in {len(bins.images)} bins of equal counts, by "
-        "the length of the winning capsule (thin lines: each seed alone). A length is between 0 and 1, no probability: "
-        f"its mean is {mean_length:.3f}, and {accuracy:.2f} % of the answers are right, so lengths {side} how sure one "
-        "may be. Expected calibration error, the mean over the answers of |accuracy - mean length| of their bin: "
+        "the length of the winning capsule (thin lines: each seed alone). Lengths lie between 0 and 1, but are "
+        f"no probabilities: their mean is {mean_length:.3f}, and {accuracy:.2f} % of the answers are right, so they "
+        f"{side} how sure one may be. Expected calibration error, the mean over the answers of |accuracy - mean "
+        "length| of their bin: "
         f"{bins.error:.3f} ({min(errors):.3f} to {max(errors):.3f} of a seed alone). Right: accuracy without the "
         f"answers whose winners are shortest, mean and range of the seeds: {gains}."
     )

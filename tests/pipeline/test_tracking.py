@@ -81,6 +81,7 @@ def test_the_store_lies_in_the_real_repository_of_a_dvc_experiment(
     assert tracking.store() == "http://127.0.0.1:1"
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_share_one_new_store(project: Path) -> None:
     code = """from pipeline.tracking import tracked
 with tracked("test", "x", tags={"kind": "run"}) as run:

@@ -31,6 +31,7 @@ def search_in(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name.rpartition("-")[2] for name in added] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_sqlite_storage_gives_the_trials_of_the_journal(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search_in(f"sqlite:///{prepared}/optuna.db", monkeypatch)
 
