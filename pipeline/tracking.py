@@ -232,16 +232,15 @@ def _search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, objec
     return client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"])
 
 
-def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object], resume: bool) -> str | None:
-    """Return the run to go on with, if any; others that were left open for the same output are set to KILLED."""
-    if PARENT not in tags and "output" in tags:
-        place = {key: tags[key] for key in ("stage", "output")}
-        for run in _search(client, experiment_id, place):
-            other = not resume or run.data.tags.get("fingerprint") != str(tags["fingerprint"])
-            if run.info.status == "RUNNING" and other:
-                client.set_terminated(run.info.run_id, ENDED)
-    if not resume:
-        return None
+def _end_others(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object], but: str | None) -> None:
+    """Set runs that were left open for the same output to KILLED, all but those with the fingerprint `but`."""
+    for run in _search(client, experiment_id, {key: tags[key] for key in ("stage", "output")}):
+        if run.info.status == "RUNNING" and run.data.tags.get("fingerprint") != but:
+            client.set_terminated(run.info.run_id, ENDED)
+
+
+def _left_open(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> str | None:
+    """Return the run to go on with, if any."""
     same = _search(client, experiment_id, {key: value for key, value in tags.items() if key != "output"})
     # A resumed parent takes all its children up again, the finished ones too.
     same = [run for run in same if run.info.status == "RUNNING" or PARENT in tags]
@@ -259,8 +258,10 @@ def _open(
 ) -> TrackedRun:
     client = _client()
     experiment_id = _experiment(client, experiment)
-    left_open = _left_open(client, experiment_id, {**tags, **({PARENT: parent.id} if parent else {})}, resume)
-    if left_open is not None:
+    if parent is None and "output" in tags:
+        _end_others(client, experiment_id, tags, but=str(tags["fingerprint"]) if resume else None)
+    of_parent = {PARENT: parent.id} if parent else {}
+    if resume and (left_open := _left_open(client, experiment_id, {**tags, **of_parent})):
         run = TrackedRun(client, left_open)
         run.resume("train_loss")
         return run
