@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from routings import assert_close, implementations, oracle, random_capsules, routed
-from trainings import Data, assert_same_training, trainer_on
+from trainings import Data, assert_equal_states, assert_same_training, trainer_on
 
 from capsnet.model import ModelConfig
 from capsnet.separation import evaluate_pairs, fixed_pairs
@@ -60,13 +60,6 @@ def waiting_forbidden() -> Iterator[None]:
 def epochs(seed: Trainer, *numbers: int) -> None:
     for epoch in numbers:
         assert list(seed.epoch(epoch, SIZES, RATES, ALPHA)) == SIZES
-
-
-def assert_equal_states(one: Trainer, other: Trainer, tolerance: float) -> None:
-    assert one.tensors().keys() == other.tensors().keys()
-    for name, tensor in one.tensors().items():
-        torch.testing.assert_close(tensor, other.tensors()[name], rtol=tolerance, atol=tolerance, msg=name)
-    torch.testing.assert_close(one.sums, other.sums, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("implementation", implementations())

@@ -40,3 +40,11 @@ def model_bytes(folder: Path, trained: Trained) -> bytes:
 def assert_same_training(folder: Path, one: Trained, other: Trained) -> None:
     assert json.dumps(one.history) == json.dumps(other.history)
     assert model_bytes(folder, one) == model_bytes(folder, other)
+
+
+def assert_equal_states(one: Trainer, other: Trainer, tolerance: float) -> None:
+    """Compare network, optimiser and sums of two trainers; a tolerance of 0 asks for equal values."""
+    assert one.tensors().keys() == other.tensors().keys()
+    for name, tensor in one.tensors().items():
+        torch.testing.assert_close(tensor, other.tensors()[name], rtol=tolerance, atol=tolerance, msg=name)
+    torch.testing.assert_close(one.sums, other.sums, rtol=tolerance, atol=tolerance)
