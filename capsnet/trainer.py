@@ -5,6 +5,7 @@ Axes: N images of an epoch, B batch, C channels, H W height and width.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,9 @@ from capsnet.model import CapsNet, ModelConfig
 from capsnet.processes import Processes
 from capsnet.tasks import Batch, Examples
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# The type of convolutions and decoder. TensorFloat-32 rounds the factors of convolutions to 10 bits on a GPU that has
+# it, which is what torch does unless it is told otherwise; on a CPU it is float32.
+PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 WARM_UP = 3  # steps before a recording: libraries allocate and choose in them
 
 
@@ -38,6 +41,17 @@ def stream(seed: int, *name: object, device: torch.device | str = "cpu") -> Gene
     """
     digest = hashlib.sha256("/".join(map(str, (seed, *name))).encode()).digest()
     return Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Say for the block whether convolutions on a GPU may round their factors to TensorFloat-32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def initialise(config: ModelConfig, seed: int) -> CapsNet:
@@ -76,6 +90,7 @@ class Trainer:
         self.margin_weight = margin_weight
         self.reconstruction_loss = RECONSTRUCTION_LOSSES[reconstruction]
         self.precision = PRECISIONS[precision]
+        self.tensor_float = precision == "tf32"
         self.model = initialise(model_config, seed).to(device)
         for part in (self.model.encoder, self.model.decoder):
             if part is not None:
@@ -185,11 +200,13 @@ class Trainer:
             for tensor, earlier in zip(changed, before, strict=True):
                 tensor.copy_(earlier)
         graph = torch.cuda.CUDAGraph()
+        # One recording leaves nothing in its memory that the next one would need: they can share it.
+        pool = next((earlier.pool() for earlier in self.recorded.values()), None)
         self.optimizer.zero_grad(set_to_none=True)
         # Without this Adam refuses to be recorded, and with it warns elsewhere; the fused one computes the same.
         for group in self.optimizer.param_groups:
             group["capturable"] = True
-        with torch.cuda.graph(graph, stream=self.stream):
+        with torch.cuda.graph(graph, pool=pool, stream=self.stream):
             self._step(size)
         for group in self.optimizer.param_groups:
             group["capturable"] = False
@@ -197,6 +214,10 @@ class Trainer:
 
     def _step(self, size: int) -> None:
         """Train on the next `size` examples of the epoch, or on this process's share of them."""
+        with tensor_float_32(self.tensor_float):
+            self._train_batch(size)
+
+    def _train_batch(self, size: int) -> None:
         batch = self._batch(self.processes.shared(self.first + torch.arange(size, device=self.images.device)))
         self.lr.copy_(self.rates.take(self.step))
         self.optimizer.zero_grad(set_to_none=True)

@@ -56,7 +56,7 @@ class TrainingConfig:
     contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
     clip_pixels: bool  # cut off at 0 and 1 after these two; a decoder's target always is
     validation: float  # fraction of the training images held out for validation; 0 for none
-    precision: str  # a key of trainer.PRECISIONS: of convolutions and decoder; capsules and losses are in float32
+    precision: str  # a key of trainer.PRECISIONS; capsules and losses are in float32 whatever it says
 
 
 class Trained(NamedTuple):

@@ -23,6 +23,8 @@ def configure_torch(device: str, threads: int) -> Hardware:
     there is none, and for more processes than GPUs.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or each step of Adam opens a context on the GPU that nobody uses
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

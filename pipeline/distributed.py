@@ -53,7 +53,11 @@ def process_group(device: str) -> Iterator[Group]:
     )
     earlier = signal.signal(signal.SIGTERM, _exit_saying(ended))  # what torchrun sends to those that are left
     try:
-        distributed.init_process_group("nccl" if device != "cpu" and torch.cuda.is_available() else "gloo")
+        if device != "cpu" and torch.cuda.is_available():
+            here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            distributed.init_process_group("nccl", device_id=here)  # or barriers guess the device, and say so
+        else:
+            distributed.init_process_group("gloo")
         yield Group(distributed.get_rank(), number)
     except RuntimeError as error:
         if not _is_of_the_group(error):

@@ -22,6 +22,13 @@ def run_stage(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        # By its name: not every stage imports torch.
+        if type(error).__name__ != "OutOfMemoryError" or os.environ.get(DEBUG):
+            raise
+        advice = "lower batch_size, or train one seed at a time (--seeds 0)"
+        print(f"error: the GPU's memory is full; {advice}: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(2)
 
 
 def parser(doc: str | None, *positional: tuple[str, str]) -> argparse.ArgumentParser:

@@ -67,7 +67,9 @@ def train_run(
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
         seeds = params.seeds_of(run)
-        key = fingerprint(run.model_dump(), seeds, data.source.digest, resume and md5(resume))
+        # A GPU draws other random numbers than a CPU: neither goes on from what the other left behind.
+        kind = hardware.device.type
+        key = fingerprint(run.model_dump(), seeds, kind, data.source.digest, resume and md5(resume))
         tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
         with scratch(stage, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:

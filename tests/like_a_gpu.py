@@ -1,5 +1,6 @@
 """What a GPU asks of a program, tested on a CPU: recorded steps, nothing read in between, nothing that it refuses."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -71,12 +72,27 @@ class NothingIsRead(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextmanager
+def waiting_forbidden() -> Iterator[None]:
+    """Raise in the block where Python waits for the GPU."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first call says that the mode is a prototype, after it was set
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 class Graph:
     """Stands in for a CUDA graph: operations with their very tensors, which replaying fills anew."""
 
     def __init__(self) -> None:
         self.operations: list[tuple[Any, Any, Any, Any]] = []
         self.ran = False
+
+    def pool(self) -> None:
+        """Return the memory of its own that the graph would have."""
 
     @torch.no_grad()
     def replay(self) -> None:
@@ -92,7 +108,7 @@ class Graph:
 class Recording(TorchDispatchMode):
     """Records the operations of the block; what Python decides or computes on the way is recorded as it is now."""
 
-    def __init__(self, graph: Graph, stream: Any) -> None:
+    def __init__(self, graph: Graph, pool: Any = None, stream: Any = None) -> None:
         super().__init__()
         self.graph = graph
 

@@ -3,6 +3,7 @@
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from capsnet.kernels import tiles, triton_routing
+from capsnet.kernels import fused, tiles, triton_routing
 from capsnet.routing import dynamic_routing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -261,3 +262,60 @@ def test_without_a_compiler_routing_warns_once_and_is_the_tiled_one(
     for one, other, tiled in zip(got, again, routed("tiled", *tensors), strict=True):
         assert torch.equal(one, tiled)
         assert torch.equal(other, tiled)
+
+
+@pytest.fixture
+def kernels_are_asked_anew() -> Iterator[None]:
+    for cached in (fused._kernels, triton_routing.can_launch):
+        cached.cache_clear()
+    yield
+    for cached in (fused._kernels, triton_routing.can_launch):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("kernels_are_asked_anew")
+def test_kernels_are_taken_where_they_can_be_launched_for_all_but_double_precision_and_long_poses() -> None:
+    assert fused._kernels_take(torch.ones(2, 3, 16))
+    assert not fused._kernels_take(torch.ones(2, 3, 17))
+    assert not fused._kernels_take(torch.ones(2, 3, 16, dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("kernels_are_asked_anew")
+def test_kernels_that_cannot_be_launched_are_not_taken_and_one_warning_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NoCompiler:
+        def __getitem__(self, grid: object) -> Any:
+            raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\nmore")
+
+    monkeypatch.setattr(triton_routing, "probe_kernel", NoCompiler())
+    expected = "Triton cannot launch kernels here, routing does without it: Failed to find C compiler"
+    with pytest.warns(UserWarning, match=expected) as caught:
+        assert [fused._kernels_take(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
+    assert len(caught) == 1
+
+
+@pytest.mark.usefixtures("kernels_are_asked_anew")
+def test_without_triton_one_warning_says_so_and_no_kernel_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "capsnet.kernels.triton_routing")
+    monkeypatch.delattr("capsnet.kernels.triton_routing")
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.warns(UserWarning, match="Triton is not installed") as caught:
+        assert [fused._kernels_take(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
+    assert len(caught) == 1
+
+
+def test_kernels_refuse_poses_that_take_minutes_to_compile_by_their_number() -> None:
+    tensors = random_capsules(2, 3, 2, 17, 4)
+    with pytest.raises(ValueError, match="got 'triton' for lower capsules of 17 dimensions, expected at most 16"):
+        routed("triton", *tensors)
+
+
+def test_shared_memory_holds_weights_and_poses_of_any_sizes_that_kernels_take() -> None:
+    """Two classes of four numbers leave room for many images a program, and so for many poses."""
+    for upper, upper_dim, batch in ((2, 4, 512), (10, 16, 128), (100, 32, 128)):
+        weight = torch.empty(1, upper, 16, upper_dim, device="meta")
+        for arrays in (3, 4):
+            tile = triton_routing._tile(batch, weight, arrays)
+            floats = (weight.shape[1] * weight.shape[3] + tile.images) * 16 * (arrays - 2)
+            assert tile.stages == 1 or tile.stages * 4 * floats < 227e3

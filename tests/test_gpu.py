@@ -5,12 +5,12 @@ Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsul
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from like_a_gpu import waiting_forbidden
 from routings import assert_close, implementations, oracle, random_capsules, routed
 from trainings import Data, assert_equal_states, assert_same_training, trainer_on
 
@@ -45,16 +45,6 @@ def there(tiny_data: Data, device: torch.device) -> Data:
     """The images and labels on the GPU."""
     images, labels = tiny_data
     return images.to(device), labels.to(device)
-
-
-@contextmanager
-def waiting_forbidden() -> Iterator[None]:
-    """Raise in the block where Python waits for the GPU."""
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def epochs(seed: Trainer, *numbers: int) -> None:

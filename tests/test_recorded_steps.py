@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from like_a_gpu import Graph, NothingIsRead, Recording, Stream, recorded
+from like_a_gpu import Graph, NothingIsRead, Recording, recorded, waiting_forbidden
 from torch import Tensor
 from trainings import Data, assert_equal_states, trainer_on
 
@@ -74,7 +74,7 @@ def test_a_recording_keeps_what_python_computed_when_it_was_made() -> None:
     """Or the tests above would find nothing that a GPU does."""
     total, python = torch.zeros(()), 1.0
     graph = Graph()
-    with torch.no_grad(), Recording(graph, Stream()):
+    with torch.no_grad(), Recording(graph):
         total += python
     python = 100.0
     for _ in range(3):
@@ -99,3 +99,12 @@ def test_what_a_gpu_would_be_waited_for_is_found(read: Callable[[Tensor], object
     x = torch.arange(3.0)
     with NothingIsRead(), pytest.raises(AssertionError, match="aten"):
         read(x)
+
+
+def test_the_mode_that_forbids_waiting_warns_of_nothing_and_ends_with_its_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)  # it needs no device
+    with waiting_forbidden():
+        assert torch.cuda.get_sync_debug_mode() == 2
+    assert torch.cuda.get_sync_debug_mode() == 0

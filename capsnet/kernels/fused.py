@@ -12,8 +12,11 @@ for each iteration too, from the last to the second (`Passes`); in the first the
 two are s and V of each iteration.
 """
 
+import functools
+import warnings
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -122,7 +125,26 @@ def _uniform(weight: Float[Tensor, "I J K D"], leaky: bool) -> float:
 
 def _fastest(inputs: Float[Tensor, "B I K"]) -> str:
     """Name the passes for a device; compiled ones save a fiftieth of a training step on a CPU, and cost seconds."""
-    return "triton" if inputs.is_cuda and inputs.dtype != torch.float64 else "tiled"
+    return "triton" if inputs.is_cuda and _kernels_take(inputs) else "tiled"
+
+
+def _kernels_take(inputs: Float[Tensor, "B I K"]) -> bool:
+    """Tell whether Triton's kernels are there for these capsules and can be launched."""
+    kernels = _kernels()
+    if kernels is None or inputs.dtype == torch.float64 or inputs.shape[2] > kernels.MOST_DIMS:
+        return False
+    return bool(kernels.can_launch(inputs.device))
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    """Return the module of Triton's kernels; without Triton there is none, and a warning says so once."""
+    try:
+        from capsnet.kernels import triton_routing
+    except ValueError:
+        warnings.warn("Triton is not installed: routing on the GPU does without it, and takes longer", stacklevel=2)
+        return None
+    return triton_routing
 
 
 def _compiled() -> Passes:

@@ -17,6 +17,13 @@ import triton.language as tl
 
 @triton.jit
 @no_type_check
+def probe_kernel(answer):
+    """Write a one: the smallest kernel that shows whether kernels can be launched."""
+    tl.store(answer, 1.0)
+
+
+@triton.jit
+@no_type_check
 def _weight_row(weight_at, d, upper_dims: tl.constexpr, upper_dims_pad: tl.constexpr):
     return tl.load(weight_at, mask=d < upper_dims, other=0.0) if upper_dims < upper_dims_pad else tl.load(weight_at)
 

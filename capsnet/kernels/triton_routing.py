@@ -7,6 +7,8 @@ torch's, and how the work is cut depends on shapes alone, so that numbers are ad
 Importing this module raises ValueError where there is no Triton.
 """
 
+import functools
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -18,13 +20,14 @@ NO_DEVICE = "implementation: got 'triton', expected 'auto' or another one withou
 try:
     import triton
 
-    from capsnet.kernels.triton_kernels import grad_query_kernel, grad_weight_kernel, totals_kernel
+    from capsnet.kernels.triton_kernels import grad_query_kernel, grad_weight_kernel, probe_kernel, totals_kernel
 except ImportError as error:
     raise ValueError(NO_DEVICE) from error
 
+MOST_DIMS = 16  # of a lower capsule: kernels are unrolled over K, and with 32 take a minute to compile
 MULTIPROCESSORS = 132  # of an H100; fixed, for the order of sums not to depend on the device
 SCRATCH = 2**22  # pairs (image, upper capsule) x lower capsules whose coupling is kept at a time: 2 x 16 MB of float32
-SHARED = 2**16  # bytes of shared memory that the weights of one lower capsule may take to be fetched one step ahead
+SHARED = 2**16  # bytes of shared memory that one lower capsule's weights and poses may take to be fetched a step ahead
 
 
 class Tile(NamedTuple):
@@ -35,6 +38,23 @@ class Tile(NamedTuple):
     stages: int  # depth of the pipeline of loads; 1: none
     registers: int | None  # a thread's limit; None: the device's, 255
     programs: int  # as many as run at once
+
+
+@functools.cache
+def can_launch(device: torch.device) -> bool:
+    """Tell whether kernels can be launched on this device; where they cannot, warn once and say why.
+
+    Triton compiles a small C program at its first launch: it needs a C compiler and the header files of Python.
+    """
+    try:
+        answer = torch.zeros(1, device=device)
+        with torch.cuda.device_of(answer):
+            probe_kernel[(1,)](answer)
+        return answer.item() == 1
+    except Exception as error:  # whatever a compiler or a driver may raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        warnings.warn(f"Triton cannot launch kernels here, routing does without it: {reason}", stacklevel=2)
+        return False
 
 
 def forward_pass(
@@ -48,7 +68,7 @@ def forward_pass(
     rest is float32. Scratch: one B x J x D per chunk of lower capsules, at most 13 MB unless one alone is more; and a
     bfloat16 weight as float32, to be widened once and not by each thread.
 
-    Raises ValueError if the tensors are not on a CUDA device, or float64.
+    Raises ValueError if the tensors are not on a CUDA device, are float64, or have more than MOST_DIMS = 16 axes K.
     """
     _check(inputs)
     if not len(inputs):
@@ -83,7 +103,7 @@ def backward_pass(
     needs no votes. Scratch: c and db of as many lower capsules at a time as 34 MB hold (one at least), their weights as
     float32 if they are bfloat16, and sums as in the forward pass.
 
-    Raises ValueError if the tensors are not on a CUDA device, or float64.
+    Raises ValueError like the forward pass.
     """
     _check(inputs)
     if not len(inputs):
@@ -121,6 +141,11 @@ def backward_pass(
 def _check(inputs: Tensor) -> None:
     if inputs.dtype == torch.float64:
         raise ValueError("implementation: got 'triton', expected 'auto' or another one for float64")
+    if inputs.shape[2] > MOST_DIMS:
+        raise ValueError(
+            f"implementation: got 'triton' for lower capsules of {inputs.shape[2]} dimensions, expected at most "
+            f"{MOST_DIMS}, or 'auto'"
+        )
     interpreted = not isinstance(totals_kernel, triton.JITFunction)
     if inputs.device.type != "cuda" and not interpreted:
         raise ValueError(NO_DEVICE)
@@ -141,7 +166,7 @@ def _tile(num_images: int, weight: Tensor, arrays: int) -> Tile:
     most = (8 if uppers_pad > 32 else 4) * 32 * floats
     images = min(max(1, most // row), triton.next_power_of_2(num_images))
     warps = min(8, max(1, images * row // (32 * floats)))
-    fetched = row * dims * 4 * (arrays - 2)
+    fetched = (row + images) * dims * 4 * (arrays - 2)  # weights and poses; in the backward pass their gradients too
     light = sparse and arrays == 3
     # 65536 registers hold 12 warps of 168 a thread, or 8 of 255.
     programs = MULTIPROCESSORS * (12 if light else 8) // warps

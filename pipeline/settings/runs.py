@@ -78,7 +78,7 @@ class Run(Checked):
         description="cut a training image off at 0 and 1 after brightness and contrast; a decoder's target always is"
     )
     validation: Share = Field(description="share of the training images, or of their instances, held out; 0 for none")
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
         description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")

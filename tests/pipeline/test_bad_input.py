@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.config import load_params
@@ -294,3 +295,23 @@ def test_scores_of_a_folder_without_models_are_refused_with_what_fills_it(projec
         FileNotFoundError, match=r"--out: out: no trained models; `python -m pipeline.train toy-fc --out out`"
     ):
         evaluate.main(["toy-fc", "--out", "out"])
+
+
+def test_a_full_gpu_ends_with_one_line_that_says_what_to_lower(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    with pytest.raises(SystemExit) as ended:
+        run_stage(full)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the GPU's memory is full; lower batch_size, or train one seed at a time")
+    assert said.count("\n") == 1
+
+
+def test_other_errors_of_torch_keep_their_traceback() -> None:
+    def broken() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run_stage(broken)
