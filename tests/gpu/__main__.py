@@ -1,0 +1,156 @@
+"""Try everything that was written for a GPU, and measure it: reports/gpu/.
+
+    python -m tests.gpu                                     (`make gpu`: at most eight minutes)
+    python -m tests.gpu --device cpu --small --out /tmp/x   (the same script on a CPU, with tiny sizes)
+
+Every step is a process of its own with a time limit of its own. Its numbers are written as they come, and a step that
+fails or takes too long leaves the next ones alone. Status 1 if a step failed, at the end.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.outputs import REPORTS
+from pipeline.stage import parser, run_stage
+from tests.gpu.report import Row, Sheet
+
+TESTS = Path(__file__).parents[1]
+MARK = "pytest.mark.gpu"
+TRAINED = "mnist-deconv_bn"  # the run that takes what is left of the time
+LEAST = 20  # seconds without which no step is begun
+
+
+class Step(NamedTuple):
+    """One process: what it is called, its command, and how many seconds it may take."""
+
+    name: str
+    command: list[str]
+    limit: float
+
+
+def steps(arguments: argparse.Namespace, settings: Mapping[str, object]) -> Iterator[Step]:
+    """Name all steps but the last in their order."""
+    measure = [sys.executable, "-m", "tests.gpu.measure"]
+    given = json.dumps(settings)
+    yield Step("environment", [*measure, "environment", given], 60)
+    if "tests" in arguments.only:
+        for path in marked_files():
+            which = "not slow" if path.stem == "test_triton_routing" else "gpu and not slow"
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-rfE",
+                "--tb=short",
+                "-p",
+                "no:cacheprovider",
+                "-m",
+                which,
+            ]
+            parallel = ["-n", str(arguments.workers)] if arguments.workers else []
+            yield Step(f"tests {path.name}", [*command, *parallel, str(path)], 150)
+    for name, limit in (("checks", 60), ("steps", 120), ("epoch", 60), ("checkpoint", 60)):
+        if name in arguments.only:
+            yield Step(name, [*measure, name, given], limit)
+
+
+def marked_files() -> list[Path]:
+    """Return the test files with tests that need a GPU."""
+    return [path for path in sorted(TESTS.rglob("test_*.py")) if MARK in path.read_text(encoding="utf-8")]
+
+
+def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool:
+    """Run one step, add its rows to the sheet as they come, and keep its output; tell whether it ended well."""
+    start = time.monotonic()
+    log = logs / f"{step.name.replace(' ', '-')}.log"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    if device == "cuda":
+        environment["CAPSNET_TEST_GPU"] = "1"
+    with log.open("w", encoding="utf-8") as kept:
+        process = subprocess.Popen(
+            ["timeout", "--kill-after=5", f"{limit:.0f}", *step.command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            kept.write(line)
+            if (row := Row.read(line, step.name)) is not None:
+                sheet.add(row)
+                print(row.words(), flush=True)
+            elif line.strip():
+                last = line.strip()
+        code = process.wait()
+    seconds = time.monotonic() - start
+    verdict = {0: "ok", 124: "too slow", 137: "too slow"}.get(code, "failed")
+    if step.name.startswith("tests") and code == 5:
+        verdict = "no tests"
+    sheet.add(Row(step.name, "time", "s", seconds, verdict, last if verdict != "ok" or "passed" in last else ""))
+    print(f"{step.name}: {verdict}, {seconds:.0f} s. {last[-300:]}", flush=True)
+    return verdict == "ok"
+
+
+def training(seconds: float, sheet: Sheet, settings: Mapping[str, object]) -> Step | None:
+    """Name the training that fits into so many seconds, by the measured time of an epoch."""
+    rows = {row.measurement: row.value for row in sheet.rows if row.step == "epoch"}
+    epoch = rows.get(f"{TRAINED}, {settings['precision']}: an epoch")
+    if epoch is None:
+        return None
+    number = min(25, int((seconds - LEAST) / (1.1 * epoch)))
+    if number < 1:
+        return None
+    command = [sys.executable, "-m", "tests.gpu.measure", "training", json.dumps({**settings, "epochs": number})]
+    return Step("training", command, seconds)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    made = parser(__doc__)
+    names = ("tests", "checks", "steps", "epoch", "checkpoint", "training")
+    made.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="what is tried [cuda]")
+    made.add_argument("--minutes", type=float, default=8, help="all steps together [8]")
+    made.add_argument("--only", choices=names, nargs="+", default=list(names), help="these steps")
+    made.add_argument("--small", action="store_true", help="tiny sizes, to try the script itself")
+    made.add_argument("--precision", default="tf32", help="of the training that takes the rest of the time [tf32]")
+    made.add_argument("--workers", type=int, default=4, help="processes a test file, 0 for none of their own [4]")
+    made.add_argument("--out", type=Path, default=REPORTS / "gpu", help="folder [reports/gpu]")
+    return made.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run every step and write the table."""
+    arguments = _arguments(argv)
+    end = time.monotonic() + 60 * arguments.minutes
+    settings = {"device": arguments.device, "small": arguments.small, "precision": arguments.precision}
+    logs = arguments.out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    sheet = Sheet(arguments.out)
+    well = True
+    for step in steps(arguments, settings):
+        left = end - time.monotonic()
+        if left < LEAST:
+            sheet.add(Row(step.name, "time", "s", None, "no time left", ""))
+            well = False
+            continue
+        well &= run(step, min(step.limit, left), sheet, logs, arguments.device)
+    if "training" in arguments.only:
+        last = training(end - time.monotonic(), sheet, settings)
+        if last is not None:
+            well &= run(last, last.limit, sheet, logs, arguments.device)
+    print(sheet.markdown())
+    if not well:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_stage(main)
