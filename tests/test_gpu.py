@@ -4,7 +4,7 @@ recorded step and in one that is not, beside other seeds and alone.
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import pytest
 import torch
 from like_a_gpu import waiting_forbidden
 from routings import assert_close, implementations, oracle, random_capsules, routed
+from torch import Tensor
+from torch.nn import functional
 from trainings import Data, assert_equal_states, assert_same_training, trainer_on
 
+from capsnet.kernels.fourier import conv2d
 from capsnet.model import ModelConfig
 from capsnet.separation import evaluate_pairs, fixed_pairs
 from capsnet.trainer import PRECISIONS, Trainer, initialise, stream
@@ -251,3 +254,26 @@ def test_a_loss_that_is_not_finite_is_found_at_its_step_in_recorded_steps(
 def test_streams_of_random_numbers_on_the_gpu_repeat_themselves(device: torch.device) -> None:
     first, second = (torch.rand(9, generator=stream(0, "order", 1, device=device), device=device) for _ in range(2))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolution_on_the_gpu_agrees_with_torch_s_own_in_float64_and_repeats_itself(
+    dtype: torch.dtype, device: torch.device
+) -> None:
+    """The primary capsules of 16 images in the paper's sizes."""
+    generator = torch.Generator().manual_seed(3)
+    inputs, weight, grad = (
+        torch.randn(shape, generator=generator).to(device, dtype)
+        for shape in ((16, 256, 20, 20), (256, 256, 9, 9), (16, 256, 6, 6))
+    )
+
+    def both(precision: torch.dtype, convolve: Callable[..., Tensor]) -> list[Tensor]:
+        arguments = [each.to(precision, copy=True).requires_grad_() for each in (inputs, weight)]
+        outputs = convolve(*arguments, stride=2)
+        return [outputs.detach(), *torch.autograd.grad(outputs, arguments, grad.to(precision))]
+
+    exact = both(torch.float64, functional.conv2d)
+    first, second = (both(dtype, conv2d) for _ in range(2))
+    for one, again, other in zip(first, second, exact, strict=True):
+        assert torch.equal(one, again)
+        assert (one - other).abs().max() <= (1e-5 if dtype == torch.float32 else 2e-2) * other.abs().max()

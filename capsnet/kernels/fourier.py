@@ -23,6 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from capsnet.kernels.unfolded import unfolded_conv2d
+
 BLOCK = 256  # bytes of each pixel, 64 channels in float32, transformed at a time; the fewer, the less memory
 WORTH_IT = 2.0  # by how much fewer multiplications make up for passing over memory more often
 
@@ -35,11 +37,16 @@ def conv2d(
     *,
     rectify: bool = False,
 ) -> Float[Tensor, "B N O O"]:
-    """Convolve square images as `torch.nn.functional.conv2d` does, on a CPU in the Fourier domain where that is faster.
+    """Convolve square images as `torch.nn.functional.conv2d` does, in the way that is fastest for their device.
+
+    That is the Fourier domain on a CPU for large kernels, one matrix product on a GPU (`capsnet.kernels.unfolded`).
 
     With `rectify` it is the images' ReLU that is convolved; see `fourier_conv2d` for what becomes of the images. Under
     autocast the products are in its type and so is the result.
     """
+    if inputs.is_cuda:
+        outputs = unfolded_conv2d(inputs.relu() if rectify else inputs, weight, stride)
+        return outputs if bias is None else outputs + bias.to(outputs.dtype)[:, None, None]
     if not (inputs.device.type == "cpu" and _advantage(inputs.shape, weight.shape, stride) >= WORTH_IT):
         return functional.conv2d(inputs.relu() if rectify else inputs, weight, bias, stride)
     outputs = fourier_conv2d(inputs, weight, stride, rectify=rectify)
