@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from capsnet.kernels import unfolded
+from capsnet.kernels.fold import fold
 from capsnet.kernels.unfolded import unfolded_conv2d
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,3 +82,16 @@ def test_products_may_round_where_convolutions_may_and_the_setting_is_put_back(
     unfolded_conv2d(inputs, weight, 2).backward(grad)
     assert seen == [allowed] * 3
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 7, 4, 2), (1, 5, 6, 3, 1), (2, 2, 5, 5, 1), (1, 1, 8, 3, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_adds_up_what_torch_adds_up(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    images, channels, height, size, stride = sizes
+    side = (height - size) // stride + 1
+    generator = torch.Generator().manual_seed(1)
+    windows = torch.randn(images, side, side, size, size, channels, generator=generator).to(dtype)
+    expected = torch.empty(images, height, height, channels)
+    unfolded._add_up(windows.view(images * side**2, -1), expected, size, stride)
+    got = fold(windows, torch.full_like(expected, torch.nan), stride)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)

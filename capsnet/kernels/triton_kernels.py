@@ -1,12 +1,10 @@
 """The Triton kernels of routing without the vote tensor.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule; `b`,
-`i`, `j`, `k`, `d` count along them. Tiles are (J, images, D), in this order: the compiler then gives a thread all of J
-(up to 16) and 4 neighbours of D, and spreads images over threads and warps, so that the softmax stays in a thread.
+`i`, `j`, `k`, `d` count along them. Tensors that belong to pairs lie as (J, B, K, I), so that neighbouring threads read
+neighbouring lower capsules, and a thread holds all upper capsules of one: the softmax needs no other thread.
 
-In loops over lower capsules, images and upper capsules beyond the last are the last again: their addresses are good,
-their results are never written, and no load needs a mask unless D is no power of two. Offsets are 64-bit wherever B or
-I enters; J x K x D alone, 51,200 for the largest of the tests, stays far below 2^31.
+Offsets are 64-bit wherever B or I enters; J x K x D alone, 51,200 for the largest of the tests, stays far below 2^31.
 """
 
 from typing import no_type_check
@@ -20,12 +18,6 @@ import triton.language as tl
 def probe_kernel(answer):
     """Write a one: the smallest kernel that shows whether kernels can be launched."""
     tl.store(answer, 1.0)
-
-
-@triton.jit
-@no_type_check
-def _weight_row(weight_at, d, upper_dims: tl.constexpr, upper_dims_pad: tl.constexpr):
-    return tl.load(weight_at, mask=d < upper_dims, other=0.0) if upper_dims < upper_dims_pad else tl.load(weight_at)
 
 
 @triton.jit
@@ -44,119 +36,83 @@ def _softmax(logits, here, leaky: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def totals_kernel(
-    inputs,
-    weight,
-    query,
-    partial,
+def share_kernel(
+    back,
+    poses,
     num_images,
     num_lower,
-    chunk,
-    chunks,
     uppers: tl.constexpr,
     dims: tl.constexpr,
-    upper_dims: tl.constexpr,
     uppers_pad: tl.constexpr,
-    upper_dims_pad: tl.constexpr,
-    images_tile: tl.constexpr,
+    tile: tl.constexpr,
     leaky: tl.constexpr,
-    stages: tl.constexpr,
 ):
-    """Write the weighted sum of the votes of one chunk of lower capsules."""
-    # Programs that start together on a multiprocessor tend to share a chunk, and its weights in the cache.
-    chunk_of, tile_of = tl.program_id(0) % chunks, tl.program_id(0) // chunks
-    first = chunk_of * chunk
-    j = tl.arange(0, uppers_pad)[:, None, None]
-    b = (tile_of * images_tile + tl.arange(0, images_tile))[None, :, None]
-    d = tl.arange(0, upper_dims_pad)[None, None, :]
-    here = (j < uppers) & (b < num_images) & (d < upper_dims)
-    at = (b.to(tl.int64) * uppers + j) * upper_dims + d
-    asked = tl.load(query + at, mask=here, other=0.0)
-    inputs_at = inputs + tl.minimum(b, num_images - 1).to(tl.int64) * num_lower * dims
-    weight_at = weight + tl.minimum(j, uppers - 1) * dims * upper_dims + d
+    """Turn W V of each pair into the pair's share of the pose, c u, in the same memory."""
+    blocks = tl.cdiv(num_lower, tile)
+    b = (tl.program_id(0) // blocks).to(tl.int64)
+    i = tl.program_id(0) % blocks * tile + tl.arange(0, tile)[None, :]
+    j = tl.arange(0, uppers_pad)[:, None]
+    here = (j < uppers) & (i < num_lower)
+    back_at = back + (j * num_images + b) * dims * num_lower + i
+    pose_at = poses + b * dims * num_lower + i
 
-    totals = tl.zeros((uppers_pad, images_tile, upper_dims_pad), dtype=tl.float32)
-    for i in tl.range(first, tl.minimum(first + chunk, num_lower), num_stages=stages):
-        lower = tl.cast(i, tl.int64)
-        votes = tl.zeros((uppers_pad, images_tile, upper_dims_pad), dtype=tl.float32)
-        for k in tl.static_range(dims):
-            pose = tl.load(inputs_at + (lower * dims + k)).to(tl.float32)
-            row_at = weight_at + (lower * uppers * dims + k) * upper_dims
-            votes += pose * _weight_row(row_at, d, upper_dims, upper_dims_pad)
-        agreement = tl.sum(votes * asked, axis=2, keep_dims=True)
-        totals += _softmax(agreement, j < uppers, leaky) * votes
-    tl.store(partial + chunk_of.to(tl.int64) * num_images * uppers * upper_dims + at, totals, mask=here)
+    logits = tl.zeros((uppers_pad, tile), dtype=tl.float32)
+    for k in tl.static_range(dims):
+        pose = tl.load(pose_at + k * num_lower, mask=i < num_lower, other=0.0)
+        logits += tl.load(back_at + k * num_lower, mask=here, other=0.0) * pose
+    c = _softmax(logits, j < uppers, leaky)
+    for k in tl.static_range(dims):
+        pose = tl.load(pose_at + k * num_lower, mask=i < num_lower, other=0.0)
+        tl.store(back_at + k * num_lower, c * pose, mask=here)
 
 
 @triton.jit
 @no_type_check
-def grad_query_kernel(
-    inputs,
-    weight,
-    query,
-    grad_totals,
-    partial,
+def grad_share_kernel(
+    back,
+    poses,
+    grad_poses,
     coupling,
     grad_logits,
-    grad_inputs,
     num_images,
     num_lower,
-    start,
-    stop,
-    chunk,
-    chunks,
     uppers: tl.constexpr,
     dims: tl.constexpr,
-    upper_dims: tl.constexpr,
     uppers_pad: tl.constexpr,
-    upper_dims_pad: tl.constexpr,
-    images_tile: tl.constexpr,
+    tile: tl.constexpr,
     leaky: tl.constexpr,
-    stages: tl.constexpr,
 ):
-    """Write the query's gradient over one chunk, c and db of each pair; add to the gradient of the inputs."""
-    chunk_of, tile_of = tl.program_id(0) % chunks, tl.program_id(0) // chunks
-    first = start + chunk_of * chunk
-    j = tl.arange(0, uppers_pad)[:, None, None]
-    b = (tile_of * images_tile + tl.arange(0, images_tile))[None, :, None]
-    d = tl.arange(0, upper_dims_pad)[None, None, :]
-    here = (j < uppers) & (b < num_images) & (d < upper_dims)
-    at = (b.to(tl.int64) * uppers + j) * upper_dims + d
-    asked = tl.load(query + at, mask=here, other=0.0)
-    grad = tl.load(grad_totals + at, mask=here, other=0.0)
-    poses = tl.minimum(b, num_images - 1).to(tl.int64) * num_lower * dims
-    weight_at = weight + tl.minimum(j, uppers - 1) * dims * upper_dims + d
-    pair = b.to(tl.int64) * uppers + j
-    pair_here = (j < uppers) & (b < num_images)
+    """Write c, db and the gradient of the poses; turn W V of each pair into db u, in the same memory.
 
-    grad_query = tl.zeros((uppers_pad, images_tile, upper_dims_pad), dtype=tl.float32)
-    for i in tl.range(first, tl.minimum(first + chunk, stop), num_stages=stages):
-        lower = tl.cast(i, tl.int64)
-        votes = tl.zeros((uppers_pad, images_tile, upper_dims_pad), dtype=tl.float32)
-        for k in tl.static_range(dims):
-            pose = tl.load(inputs + poses + (lower * dims + k)).to(tl.float32)
-            row_at = weight_at + ((lower - start) * uppers * dims + k) * upper_dims
-            votes += pose * _weight_row(row_at, d, upper_dims, upper_dims_pad)
-        c = _softmax(tl.sum(votes * asked, axis=2, keep_dims=True), j < uppers, leaky)
-        dc = tl.sum(votes * grad, axis=2, keep_dims=True)
-        db = c * (dc - tl.sum(c * dc, axis=0, keep_dims=True))
-        grad_query += db * votes
-        # These stores stand between the two reads of the weights: merged into one read, they would fill the registers.
-        pair_at = (lower - start) * num_images * uppers + pair
-        tl.store(coupling + pair_at, c, mask=pair_here)
-        tl.store(grad_logits + pair_at, db, mask=pair_here)
-        grad_votes = c * grad + db * asked
-        for k in tl.static_range(dims):
-            row_at = weight_at + ((lower - start) * uppers * dims + k) * upper_dims
-            product = grad_votes * _weight_row(row_at, d, upper_dims, upper_dims_pad)
-            # Last what crosses threads: D where a thread has all of J, J where the weights are not fetched ahead.
-            if stages == 1:
-                grad_pose = tl.sum(tl.sum(product, axis=2, keep_dims=True), axis=0, keep_dims=True)
-            else:
-                grad_pose = tl.sum(tl.sum(product, axis=0, keep_dims=True), axis=2, keep_dims=True)
-            pose_at = grad_inputs + poses + (lower * dims + k)
-            tl.store(pose_at, tl.load(pose_at) + grad_pose, mask=b < num_images)
-    tl.store(partial + chunk_of.to(tl.int64) * num_images * uppers * upper_dims + at, grad_query, mask=here)
+    `back` holds W V of every image, and after that W g with g the gradient of the totals, for each upper capsule.
+    """
+    blocks = tl.cdiv(num_lower, tile)
+    b = (tl.program_id(0) // blocks).to(tl.int64)
+    i = tl.program_id(0) % blocks * tile + tl.arange(0, tile)[None, :]
+    j = tl.arange(0, uppers_pad)[:, None]
+    here = (j < uppers) & (i < num_lower)
+    value_at = back + (2 * j * num_images + b) * dims * num_lower + i
+    grad_at = value_at + num_images.to(tl.int64) * dims * num_lower
+    pose_at = b * dims * num_lower + i
+
+    logits = tl.zeros((uppers_pad, tile), dtype=tl.float32)
+    dc = tl.zeros((uppers_pad, tile), dtype=tl.float32)
+    for k in tl.static_range(dims):
+        pose = tl.load(poses + pose_at + k * num_lower, mask=i < num_lower, other=0.0)
+        logits += tl.load(value_at + k * num_lower, mask=here, other=0.0) * pose
+        dc += tl.load(grad_at + k * num_lower, mask=here, other=0.0) * pose
+    c = _softmax(logits, j < uppers, leaky)
+    db = c * (dc - tl.sum(c * dc, axis=0, keep_dims=True))
+    pair_at = (i * num_images + b) * uppers + j
+    tl.store(coupling + pair_at, c, mask=here)
+    tl.store(grad_logits + pair_at, db, mask=here)
+    for k in tl.static_range(dims):
+        pose = tl.load(poses + pose_at + k * num_lower, mask=i < num_lower, other=0.0)
+        value = tl.load(value_at + k * num_lower, mask=here, other=0.0)
+        grad = tl.load(grad_at + k * num_lower, mask=here, other=0.0)
+        grad_pose = tl.sum(c * grad + db * value, axis=0, keep_dims=True)
+        tl.store(grad_poses + pose_at + k * num_lower, grad_pose, mask=i < num_lower)
+        tl.store(value_at + k * num_lower, db * pose, mask=here)
 
 
 @triton.jit
@@ -178,7 +134,7 @@ def grad_weight_kernel(
     dims_pad: tl.constexpr,
     upper_dims_pad: tl.constexpr,
 ):
-    """Add to the gradient of one lower capsule's weights."""
+    """Add to the gradient of one lower capsule's weights; c and db lie as (I, B, J)."""
     tiles: tl.constexpr = (uppers + uppers_tile - 1) // uppers_tile
     i = (tl.program_id(0) // tiles).to(tl.int64)
     k = tl.arange(0, dims_pad)[:, None, None]

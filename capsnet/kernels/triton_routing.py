@@ -1,15 +1,17 @@
-"""Passes of routing without the vote tensor on a GPU, as Triton kernels.
+"""Passes of routing without the vote tensor on a GPU: matrix products, and Triton kernels for what is between them.
 
-Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
+Axes: B batch, I lower capsules, T lower capsules of a part, J upper capsules, K and D pose sizes of lower and upper.
 
-Everything is float32 without TF32, and nothing is atomic: a program owns what it writes, sums over programs are
-torch's, and how the work is cut depends on shapes alone, so that numbers are added in the same order on every run.
+As in `capsnet.kernels.tiles`, no vote is made: u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W. One kernel
+reads W V, forms the coupling and leaves c u in its place; the products before and after it are torch's. Everything is
+float32, nothing is atomic, and numbers are added in the same order on every run.
 Importing this module raises ValueError where there is no Triton.
 """
 
 import functools
 import warnings
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,24 +22,12 @@ NO_DEVICE = "implementation: got 'triton', expected 'auto' or another one withou
 try:
     import triton
 
-    from capsnet.kernels.triton_kernels import grad_query_kernel, grad_weight_kernel, probe_kernel, totals_kernel
+    from capsnet.kernels.triton_kernels import grad_share_kernel, grad_weight_kernel, probe_kernel, share_kernel
 except ImportError as error:
     raise ValueError(NO_DEVICE) from error
 
-MOST_DIMS = 16  # of a lower capsule: kernels are unrolled over K, and with 32 take a minute to compile
-MULTIPROCESSORS = 132  # of an H100; fixed, for the order of sums not to depend on the device
-SCRATCH = 2**22  # pairs (image, upper capsule) x lower capsules whose coupling is kept at a time: 2 x 16 MB of float32
-SHARED = 2**16  # bytes of shared memory that one lower capsule's weights and poses may take to be fetched a step ahead
-
-
-class Tile(NamedTuple):
-    """How many images a program takes, and how it is to be compiled and launched."""
-
-    images: int
-    warps: int
-    stages: int  # depth of the pipeline of loads; 1: none
-    registers: int | None  # a thread's limit; None: the device's, 255
-    programs: int  # as many as run at once
+MOST_DIMS = 32  # of a lower capsule: kernels are unrolled over K
+SCRATCH = 2**24  # numbers of W V, an entry a pair and axis K, made at a time: 64 MB
 
 
 @functools.cache
@@ -65,24 +55,24 @@ def forward_pass(
         totals[b, j] = sum_i softmax_j(u_hat[b, i, j] . query[b, j]) u_hat[b, i, j],   u_hat[b, i, j] = u[b, i] W[i, j]
 
     `leaky` adds a zero logit to the softmax and drops it afterwards. Inputs and weight are float32 or bfloat16, the
-    rest is float32. Scratch: one B x J x D per chunk of lower capsules, at most 13 MB unless one alone is more; and a
-    bfloat16 weight as float32, to be widened once and not by each thread.
+    rest is float32. Scratch: J x B x K floats for as many lower capsules at a time as SCRATCH allows.
 
-    Raises ValueError if the tensors are not on a CUDA device, are float64, or have more than MOST_DIMS = 16 axes K.
+    Raises ValueError if the tensors are not on a CUDA device, are float64, or have more than MOST_DIMS = 32 axes K.
     """
     _check(inputs)
     if not len(inputs):
         return torch.zeros_like(query)  # no kernel can be launched for nothing
-    inputs, weight, query = inputs.contiguous(), weight.float().contiguous(), query.contiguous()
-    num_images, num_lower, _ = inputs.shape
-    tile = _tile(num_images, weight, arrays=3)
-    chunk, chunks, grid = _chunks(num_images, num_lower, tile)
-    partial = query.new_empty((chunks, *query.shape))
+    num_images, uppers = len(inputs), weight.shape[1]
+    upper = query.transpose(0, 1).contiguous()
+    totals = torch.zeros_like(upper)
     with torch.cuda.device_of(inputs):
-        totals_kernel[grid](
-            inputs, weight, query, partial, num_images, num_lower, chunk, chunks, **_sizes(weight, leaky, tile)
-        )
-    return partial.sum(0)
+        for part in _parts(inputs, weight):
+            poses, matrices = _tile(inputs[:, part], weight[part])
+            back = torch.bmm(upper, matrices.transpose(1, 2))
+            sizes = _sizes(uppers, poses, leaky)
+            share_kernel[_grid(poses, sizes)](back, poses, num_images, poses.shape[2], **sizes)
+            totals += torch.bmm(back, matrices)
+    return totals.transpose(0, 1)
 
 
 def backward_pass(
@@ -99,43 +89,42 @@ def backward_pass(
         dc = u_hat . grad_totals,   db = c (dc - sum_j c dc),   grad_query = sum_i db u_hat
         d_u_hat = c grad_totals + db query,   grad_inputs += d_u_hat W^T,   grad_weight += u^T d_u_hat
 
-    The first kernel owns images and leaves c and db, B x J floats a lower capsule; the second owns lower capsules and
-    needs no votes. Scratch: c and db of as many lower capsules at a time as 34 MB hold (one at least), their weights as
-    float32 if they are bfloat16, and sums as in the forward pass.
+    Scratch: twice that of the forward pass, and c and db of as many lower capsules.
 
     Raises ValueError like the forward pass.
     """
     _check(inputs)
     if not len(inputs):
         return torch.zeros_like(query)
-    inputs, weight, query, grad_totals = (each.contiguous() for each in (inputs, weight, query, grad_totals))
-    to_inputs, to_weight = grad_inputs.contiguous(), grad_weight.contiguous()
+    query, grad_totals, whole = query.contiguous(), grad_totals.contiguous(), inputs.contiguous()
+    to_weight = grad_weight.contiguous()
     num_images, num_lower, _ = inputs.shape
-    num_upper = weight.shape[1]
-    slabs = triton.cdiv(num_lower, max(1, SCRATCH // (num_images * num_upper)))
-    slab = triton.cdiv(num_lower, slabs)
-    tile = _tile(num_images, weight, arrays=4)
-    chunk, chunks, grid = _chunks(num_images, slab, tile)
-    partial = query.new_empty((chunks, *query.shape))
-    coupling, grad_logits = query.new_empty((2, slab, num_images, num_upper)).unbind()
-    grad_query = torch.zeros_like(query)
+    uppers = weight.shape[1]
+    both = torch.cat([query, grad_totals]).transpose(0, 1).contiguous()
+    grad_query = torch.zeros_like(both[:, :num_images])
+    of_weight = _weight_sizes(weight)
+    tiles = triton.cdiv(uppers, of_weight["uppers_tile"])
     with torch.cuda.device_of(inputs):
-        for start in range(0, num_lower, slab):
-            stop = min(start + slab, num_lower)
-            grad_query_kernel[grid](
-                *(inputs, weight[start:stop].float(), query, grad_totals, partial, coupling, grad_logits, to_inputs),
-                *(num_images, num_lower, start, stop, chunk, chunks),
-                **_sizes(weight, leaky, tile),
+        for part in _parts(inputs, weight):
+            poses, matrices = _tile(inputs[:, part], weight[part])
+            number = poses.shape[2]
+            back = torch.bmm(both, matrices.transpose(1, 2))
+            grad_poses = torch.empty_like(poses)
+            coupling, grad_logits = poses.new_empty((2, number, num_images, uppers)).unbind()
+            sizes = _sizes(uppers, poses, leaky)
+            grad_share_kernel[_grid(poses, sizes)](
+                back, poses, grad_poses, coupling, grad_logits, num_images, number, **sizes
             )
-            grad_query += partial.sum(0)
-            sizes = _weight_sizes(weight)
-            grad_weight_kernel[((stop - start) * triton.cdiv(num_upper, sizes["uppers_tile"]),)](
-                *(inputs, query, grad_totals, coupling, grad_logits, to_weight, num_images, num_lower, start), **sizes
+            grad_inputs[:, part] += grad_poses.transpose(1, 2)
+            grad_query += torch.bmm(back[:, :num_images], matrices)
+            grad_weight_kernel[(number * tiles,)](
+                *(whole, query, grad_totals, coupling, grad_logits, to_weight),
+                *(num_images, num_lower, part.start),
+                **of_weight,
             )
-    for given, written in ((grad_inputs, to_inputs), (grad_weight, to_weight)):
-        if written is not given:
-            given.copy_(written)
-    return grad_query
+    if to_weight is not grad_weight:
+        grad_weight.copy_(to_weight)
+    return grad_query.transpose(0, 1)
 
 
 def _check(inputs: Tensor) -> None:
@@ -146,56 +135,41 @@ def _check(inputs: Tensor) -> None:
             f"implementation: got 'triton' for lower capsules of {inputs.shape[2]} dimensions, expected at most "
             f"{MOST_DIMS}, or 'auto'"
         )
-    interpreted = not isinstance(totals_kernel, triton.JITFunction)
+    interpreted = not isinstance(share_kernel, triton.JITFunction)
     if inputs.device.type != "cuda" and not interpreted:
         raise ValueError(NO_DEVICE)
 
 
-def _tile(num_images: int, weight: Tensor, arrays: int) -> Tile:
-    """Choose the tile so that `arrays` tiles of floats (three forward, four backward) stay in registers.
-
-    A thread holds 64 floats of each, or 32 where that is too many. Up to J = 16 a thread has all of J, and what pads J
-    takes no register: 40 floats of 64, as for J = 10, leave room for 12 warps on a multiprocessor in the forward pass,
-    and for four arrays in the backward pass.
-    """
-    _, uppers, dims, upper_dims = weight.shape
-    uppers_pad, upper_dims_pad = triton.next_power_of_2(uppers), triton.next_power_of_2(upper_dims)
-    sparse = uppers_pad <= 16 and 8 * uppers <= 5 * uppers_pad
-    floats = 64 if arrays == 3 or sparse else 32
-    row = uppers_pad * upper_dims_pad
-    most = (8 if uppers_pad > 32 else 4) * 32 * floats
-    images = min(max(1, most // row), triton.next_power_of_2(num_images))
-    warps = min(8, max(1, images * row // (32 * floats)))
-    fetched = (row + images) * dims * 4 * (arrays - 2)  # weights and poses; in the backward pass their gradients too
-    light = sparse and arrays == 3
-    # 65536 registers hold 12 warps of 168 a thread, or 8 of 255.
-    programs = MULTIPROCESSORS * (12 if light else 8) // warps
-    return Tile(images, warps, 2 if fetched <= SHARED else 1, 168 if light else None, programs)
+def _parts(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> Iterator[slice]:
+    """Cut the lower capsules so that the tensor of the pairs of a part has about SCRATCH numbers."""
+    num_images, num_lower, dims = inputs.shape
+    step = max(1, SCRATCH // (num_images * weight.shape[1] * dims))
+    for start in range(0, num_lower, step):
+        yield slice(start, min(start + step, num_lower))
 
 
-def _chunks(num_images: int, num_lower: int, tile: Tile) -> tuple[int, int, tuple[int]]:
-    """Cut the lower capsules into chunks such that tiles x chunks is about the number of programs asked for."""
-    tiles = triton.cdiv(num_images, tile.images)
-    chunk = triton.cdiv(num_lower, max(1, tile.programs // tiles))
-    chunks = triton.cdiv(num_lower, chunk)
-    return chunk, chunks, (tiles * chunks,)
+def _tile(
+    inputs: Float[Tensor, "B T K"], weight: Float[Tensor, "T J K D"]
+) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "J KT D"]]:
+    return inputs.float().transpose(1, 2).contiguous(), weight.float().permute(1, 2, 0, 3).flatten(1, 2).contiguous()
 
 
-def _sizes(weight: Tensor, leaky: bool, tile: Tile) -> dict[str, object]:
-    _, uppers, dims, upper_dims = weight.shape
+def _sizes(uppers: int, poses: Float[Tensor, "B K T"], leaky: bool) -> dict[str, Any]:
+    """Choose how many lower capsules a program takes: so few that its numbers stay in registers."""
+    uppers_pad = triton.next_power_of_2(uppers)
+    tile = 32 if uppers_pad <= 128 else 16
     return {
         "uppers": uppers,
-        "dims": dims,
-        "upper_dims": upper_dims,
-        "uppers_pad": triton.next_power_of_2(uppers),
-        "upper_dims_pad": triton.next_power_of_2(upper_dims),
-        "images_tile": tile.images,
+        "dims": poses.shape[1],
+        "uppers_pad": uppers_pad,
+        "tile": tile,
         "leaky": leaky,
-        "stages": tile.stages,
-        "num_warps": tile.warps,
-        "maxnreg": tile.registers,
-        "enable_fp_fusion": True,
+        "num_warps": min(8, max(1, uppers_pad * tile // 1024)),
     }
+
+
+def _grid(poses: Float[Tensor, "B K T"], sizes: dict[str, Any]) -> tuple[int]:
+    return (len(poses) * triton.cdiv(poses.shape[2], sizes["tile"]),)
 
 
 def _weight_sizes(weight: Tensor) -> dict[str, int]:

@@ -43,18 +43,9 @@ def steps(arguments: argparse.Namespace, settings: Mapping[str, object]) -> Iter
     if "tests" in arguments.only:
         for path in marked_files():
             which = "not slow" if path.stem == "test_triton_routing" else "gpu and not slow"
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-rfE",
-                "--tb=short",
-                "-p",
-                "no:cacheprovider",
-                "-m",
-                which,
-            ]
+            # Of the plugins that may be installed: one writes files, one warns beside parallel tests.
+            without = ["-p", "no:cacheprovider", "-p", "no:benchmark"]
+            command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", *without, "-m", which]
             parallel = ["-n", str(arguments.workers)] if arguments.workers else []
             yield Step(f"tests {path.name}", [*command, *parallel, str(path)], 150)
     for name, limit in (("checks", 60), ("steps", 120), ("epoch", 60), ("checkpoint", 60)):
