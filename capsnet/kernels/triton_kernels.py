@@ -1,7 +1,7 @@
 """The Triton kernels of routing without the vote tensor.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule; `b`,
-`i`, `j`, `k`, `d` count along them. Tensors that belong to pairs lie as (J, B, K, I), so that neighbouring threads read
+`i`, `j`, `k`, `d` count along them. Tensors that belong to pairs lie as (J, K, B, I), so that neighbouring threads read
 neighbouring lower capsules, and a thread holds all upper capsules of one: the softmax needs no other thread.
 
 Offsets are 64-bit wherever B or I enters; J x K x D alone, 51,200 for the largest of the tests, stays far below 2^31.
@@ -53,17 +53,18 @@ def share_kernel(
     i = tl.program_id(0) % blocks * tile + tl.arange(0, tile)[None, :]
     j = tl.arange(0, uppers_pad)[:, None]
     here = (j < uppers) & (i < num_lower)
-    back_at = back + (j * num_images + b) * dims * num_lower + i
+    back_at = back + (j * dims * num_images + b) * num_lower + i
+    along_k = tl.cast(num_images, tl.int64) * num_lower
     pose_at = poses + b * dims * num_lower + i
 
     logits = tl.zeros((uppers_pad, tile), dtype=tl.float32)
     for k in tl.static_range(dims):
         pose = tl.load(pose_at + k * num_lower, mask=i < num_lower, other=0.0)
-        logits += tl.load(back_at + k * num_lower, mask=here, other=0.0) * pose
+        logits += tl.load(back_at + k * along_k, mask=here, other=0.0) * pose
     c = _softmax(logits, j < uppers, leaky)
     for k in tl.static_range(dims):
         pose = tl.load(pose_at + k * num_lower, mask=i < num_lower, other=0.0)
-        tl.store(back_at + k * num_lower, c * pose, mask=here)
+        tl.store(back_at + k * along_k, c * pose, mask=here)
 
 
 @triton.jit
@@ -84,23 +85,24 @@ def grad_share_kernel(
 ):
     """Write c, db and the gradient of the poses; turn W V of each pair into db u, in the same memory.
 
-    `back` holds W V of every image, and after that W g with g the gradient of the totals, for each upper capsule.
+    `back` holds W V of all images, then W g of all images, with g the gradient of the totals, for each j and k.
     """
     blocks = tl.cdiv(num_lower, tile)
     b = (tl.program_id(0) // blocks).to(tl.int64)
     i = tl.program_id(0) % blocks * tile + tl.arange(0, tile)[None, :]
     j = tl.arange(0, uppers_pad)[:, None]
     here = (j < uppers) & (i < num_lower)
-    value_at = back + (2 * j * num_images + b) * dims * num_lower + i
-    grad_at = value_at + num_images.to(tl.int64) * dims * num_lower
+    value_at = back + (2 * j * dims * num_images + b) * num_lower + i
+    grad_at = value_at + tl.cast(num_images, tl.int64) * num_lower
+    along_k = 2 * tl.cast(num_images, tl.int64) * num_lower
     pose_at = b * dims * num_lower + i
 
     logits = tl.zeros((uppers_pad, tile), dtype=tl.float32)
     dc = tl.zeros((uppers_pad, tile), dtype=tl.float32)
     for k in tl.static_range(dims):
         pose = tl.load(poses + pose_at + k * num_lower, mask=i < num_lower, other=0.0)
-        logits += tl.load(value_at + k * num_lower, mask=here, other=0.0) * pose
-        dc += tl.load(grad_at + k * num_lower, mask=here, other=0.0) * pose
+        logits += tl.load(value_at + k * along_k, mask=here, other=0.0) * pose
+        dc += tl.load(grad_at + k * along_k, mask=here, other=0.0) * pose
     c = _softmax(logits, j < uppers, leaky)
     db = c * (dc - tl.sum(c * dc, axis=0, keep_dims=True))
     pair_at = (i * num_images + b) * uppers + j
@@ -108,11 +110,11 @@ def grad_share_kernel(
     tl.store(grad_logits + pair_at, db, mask=here)
     for k in tl.static_range(dims):
         pose = tl.load(poses + pose_at + k * num_lower, mask=i < num_lower, other=0.0)
-        value = tl.load(value_at + k * num_lower, mask=here, other=0.0)
-        grad = tl.load(grad_at + k * num_lower, mask=here, other=0.0)
+        value = tl.load(value_at + k * along_k, mask=here, other=0.0)
+        grad = tl.load(grad_at + k * along_k, mask=here, other=0.0)
         grad_pose = tl.sum(c * grad + db * value, axis=0, keep_dims=True)
         tl.store(grad_poses + pose_at + k * num_lower, grad_pose, mask=i < num_lower)
-        tl.store(value_at + k * num_lower, db * pose, mask=here)
+        tl.store(value_at + k * along_k, db * pose, mask=here)
 
 
 @triton.jit

@@ -63,16 +63,16 @@ def forward_pass(
     if not len(inputs):
         return torch.zeros_like(query)  # no kernel can be launched for nothing
     num_images, uppers = len(inputs), weight.shape[1]
-    upper = query.transpose(0, 1).contiguous()
-    totals = torch.zeros_like(upper)
+    upper = _for_each_dim(query, weight.shape[2])
+    totals = torch.zeros_like(query)
     with torch.cuda.device_of(inputs):
         for part in _parts(inputs, weight):
             poses, matrices = _tile(inputs[:, part], weight[part])
             back = torch.bmm(upper, matrices.transpose(1, 2))
             sizes = _sizes(uppers, poses, leaky)
             share_kernel[_grid(poses, sizes)](back, poses, num_images, poses.shape[2], **sizes)
-            totals += torch.bmm(back, matrices)
-    return totals.transpose(0, 1)
+            totals += _over_dims(torch.bmm(back, matrices), uppers)
+    return totals
 
 
 def backward_pass(
@@ -100,8 +100,8 @@ def backward_pass(
     to_weight = grad_weight.contiguous()
     num_images, num_lower, _ = inputs.shape
     uppers = weight.shape[1]
-    both = torch.cat([query, grad_totals]).transpose(0, 1).contiguous()
-    grad_query = torch.zeros_like(both[:, :num_images])
+    both = _for_each_dim(torch.cat([query, grad_totals]), weight.shape[2])
+    grad_query = torch.zeros_like(query)
     of_weight = _weight_sizes(weight)
     tiles = triton.cdiv(uppers, of_weight["uppers_tile"])
     with torch.cuda.device_of(inputs):
@@ -116,7 +116,7 @@ def backward_pass(
                 back, poses, grad_poses, coupling, grad_logits, num_images, number, **sizes
             )
             grad_inputs[:, part] += grad_poses.transpose(1, 2)
-            grad_query += torch.bmm(back[:, :num_images], matrices)
+            grad_query += _over_dims(torch.bmm(back[:, :num_images], matrices), uppers)
             grad_weight_kernel[(number * tiles,)](
                 *(whole, query, grad_totals, coupling, grad_logits, to_weight),
                 *(num_images, num_lower, part.start),
@@ -124,7 +124,7 @@ def backward_pass(
             )
     if to_weight is not grad_weight:
         grad_weight.copy_(to_weight)
-    return grad_query.transpose(0, 1)
+    return grad_query
 
 
 def _check(inputs: Tensor) -> None:
@@ -150,8 +150,19 @@ def _parts(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> 
 
 def _tile(
     inputs: Float[Tensor, "B T K"], weight: Float[Tensor, "T J K D"]
-) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "J KT D"]]:
-    return inputs.float().transpose(1, 2).contiguous(), weight.float().permute(1, 2, 0, 3).flatten(1, 2).contiguous()
+) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "JK T D"]]:
+    """Return poses and matrices; a matrix for each axis of the pose, for one product over all of K and T is slow."""
+    matrices = weight.float().permute(1, 2, 0, 3).contiguous()
+    return inputs.float().transpose(1, 2).contiguous(), matrices.flatten(0, 1)
+
+
+def _for_each_dim(vectors: Float[Tensor, "B J D"], dims: int) -> Float[Tensor, "JK B D"]:
+    return vectors.transpose(0, 1).unsqueeze(1).expand(-1, dims, -1, -1).flatten(0, 1)
+
+
+def _over_dims(products: Float[Tensor, "JK B D"], uppers: int) -> Float[Tensor, "B J D"]:
+    sums: Tensor = products.unflatten(0, (uppers, -1)).sum(1)
+    return sums.transpose(0, 1)
 
 
 def _sizes(uppers: int, poses: Float[Tensor, "B K T"], leaky: bool) -> dict[str, Any]:
