@@ -173,9 +173,6 @@ class Params(Checked):
             if isinstance(table, Decoders):
                 self._require_one_test_set(table.runs, f"{where}.runs")
             if isinstance(table, Benchmarks):
-                for run in table.ensembles:
-                    if len(self.seeds_of(self.base_of(run))) < 2:
-                        raise ValueError(f"{where}.ensembles: got one seed of {run}, expected at least 2")
                 for protocol, followers in table.protocols.items():
                     for run in followers:
                         _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")

@@ -1,7 +1,8 @@
 """Score every seed of a run, and all of them as one ensemble, on the test set, once.
 
-They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. A run that separates
-pairs is scored on pairs of test images, right where both classes are; its confusion matrices count each image.
+They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. What training gave, epoch
+by epoch, is copied to <run>-history.csv beside them: models are not in git, results are. A run that separates pairs is
+scored on pairs of test images, right where both classes are; its confusion matrices count each image.
 
 python -m pipeline.evaluate digits-fc
 python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad hoc training, scored in that folder)
@@ -162,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics, confusion = evaluate_run(name, folder, params.test_pairs)
     write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
+    if not arguments.out:  # there it lies already
+        write_whole(target / f"{name}-history.csv", (folder / "history.csv").read_bytes())
     record(params.tracking.experiment, folder, metrics)
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
 

@@ -26,13 +26,29 @@ def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
     return [Subject(run, labels[run], params.runs[run].study, test) for run in runs]
 
 
-def publish(drawings: Sequence[Drawing], name: str, study: str, seen: Sequence[Subject], params: Params) -> Path:
-    """Write drawings into reports/<study>/figures/<name>/, attach them to the runs in MLflow, return the folder."""
+def publish(
+    drawings: Sequence[Drawing],
+    name: str,
+    study: str,
+    seen: Sequence[Subject],
+    params: Params,
+    left_out: Sequence[str] = (),
+) -> Path:
+    """Write drawings into reports/<study>/figures/<name>/, attach them to the runs in MLflow, return the folder.
+
+    `left_out` says what could not be drawn, a sentence each.
+    """
     manifest = seen[0].test.manifest
     folder = REPORTS / study / FIGURES / name
     facts = {"dataset": manifest.dataset, "note": manifest.note, "runs": [subject.run for subject in seen]}
+    weights = [str(path) for subject in seen for path in subject.published]
+    facts |= {key: said for key, said in (("weights", weights), ("left_out", [*left_out])) if said}
     paths = save(drawings, folder, facts)
+    for sentence in left_out:
+        print(f"left out: {sentence}")
     for subject in seen:
+        if subject.published:
+            continue  # nothing was trained here
         trained = find_trained(params.tracking.experiment, next(iter(subject.models.values())))
         if trained is not None and trained.parent is not None:
             trained.parent.attach(*paths, folder=f"figures/{name}")

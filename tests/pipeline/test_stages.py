@@ -247,15 +247,6 @@ def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -
     assert loss == pytest.approx(history["train_rloss"].iloc[-1])
 
 
-def test_a_data_set_without_attributes_has_no_picture_of_them(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import data, figures
-
-    read = data.read_split
-    monkeypatch.setattr(data, "read_split", lambda *arguments: read(*arguments)._replace(attributes={}))
-    with pytest.raises(ValueError, match="squares: got none, expected azimuth, elevation, lighting of each image"):
-        figures.main(["squares"])
-
-
 @pytest.mark.parametrize("name", ["toy-decoders", "squares", "toy-pairs"])
 def test_every_picture_is_written_for_screen_and_paper_with_a_caption_and_the_note(name: str, there: Path) -> None:
     folder = there / REPORTS / "figures" / name
