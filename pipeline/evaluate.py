@@ -53,7 +53,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     from capsnet.evaluation import ensemble_accuracy
 
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
-    seeds, labels = _score_pairs(models, data, pairing) if run.task == "separate" else _score(models, data)
+    seeds, labels = score(models, run, data, pairing)
     more: dict[str, Any] = {}
     if len(seeds) > 1:
         accuracy = ensemble_accuracy([scores.lengths for scores in seeds.values()], labels)
@@ -62,7 +62,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
         more["pairs"] = _about_pairs(seeds, len(labels))
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     first_model, *_ = models.values()
-    metrics = {**_facts(name, run, data, first_model), **summary(seeds), **more, **environment}
+    metrics = {**facts_of(name, run, data, first_model), **summary(seeds), **more, **environment}
     confusion = [
         {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
         for seed, scores in seeds.items()
@@ -72,9 +72,12 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     return metrics, confusion
 
 
-def _score(models: "Mapping[int, CapsNet]", data: Prepared) -> Scored:
+def score(models: "Mapping[int, CapsNet]", run: Run, data: Prepared, pairing: Pairing) -> Scored:
+    """Score networks of a run by seed, on the images or, if they separate, on pairs of them."""
     from capsnet.evaluation import evaluate
 
+    if run.task == "separate":
+        return _score_pairs(models, data, pairing)
     return Scored({seed: evaluate(model, data.images, data.labels) for seed, model in models.items()}, data.labels)
 
 
@@ -93,7 +96,8 @@ def _about_pairs(seeds: "Mapping[int, Scores]", number: int) -> dict[str, Any]:
     return {"number": number, "image_accuracy": each, "image_accuracy_mean": statistics.mean(each.values())}
 
 
-def _facts(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
+def facts_of(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
+    """Return what is known of a run's networks besides their scores."""
     decoder = model.decoder
     return {
         "run": name,

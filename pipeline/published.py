@@ -5,6 +5,7 @@ scores.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.outputs import MODELS, model_files, models_in
@@ -14,17 +15,24 @@ PUBLISHED = Path("published")
 
 def published_models(run: str) -> dict[int, Path]:
     """Return the published models of a run by seed, if there are any. Raises ValueError for a damaged manifest."""
-    found = {}
+    return dict(sorted((seed, path) for name, seed, path in _published() if name == run))
+
+
+def published_runs() -> list[str]:
+    """Return the runs of which a model is published. Raises ValueError for a damaged manifest."""
+    return sorted({name for name, _, _ in _published()})
+
+
+def _published() -> Iterator[tuple[str, int, Path]]:
+    """Yield run, seed and weights of each manifest whose weights are there."""
     for path in sorted(PUBLISHED.glob("*.json")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            of_run, seed = manifest["run"], int(manifest["seed"])
+            run, seed = str(manifest["run"]), int(manifest["seed"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: got {error!r}, expected a manifest with run and seed") from error
-        weights = path.with_suffix(".safetensors")
-        if of_run == run and weights.is_file():
-            found[seed] = weights
-    return dict(sorted(found.items()))
+        if path.with_suffix(".safetensors").is_file():
+            yield run, seed, path.with_suffix(".safetensors")
 
 
 def models_of(run: str) -> dict[int, Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.config import PARAMS, load_params
 from pipeline.data import read_manifest
 from pipeline.outputs import MODELS, model_files, models_in
-from pipeline.published import published_models
+from pipeline.published import PUBLISHED, published_models, published_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,10 @@ def _models(named: str) -> dict[int, Path]:
     if PARAMS.is_file() and named in load_params().studies_of_runs:
         return model_files(MODELS / named)
     trained = ", ".join(sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))) or "none yet"
+    published = ", ".join(published_runs())
+    also = f", or in {PUBLISHED}/: {published}" if published else ""
     raise FileNotFoundError(
-        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}"
+        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}{also}"
     )
 
 
