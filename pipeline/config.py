@@ -170,7 +170,6 @@ class Params(Checked):
             _require(weights.run, self.studies_of_runs, f"{where}.run")
             _require(name, [weights.run, f"{weights.run}-seed-{weights.seed}"], where)
             _require(weights.dataset, [self.base_of(weights.run).dataset], f"{where}.dataset")
-            _require(weights.seed, self.seeds_of(self.base_of(weights.run)), f"{where}.seed")
         for name, study in self.studies.items():
             for kind in study.tables:
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")

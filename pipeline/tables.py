@@ -15,9 +15,19 @@ import pandas as pd
 from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
 from pipeline.outputs import REPORTS, TABLES
-from pipeline.reporting.scores import Row, not_run, protocol, provenance, read_rotations, rotated_by, rows_of, scored_by
-from pipeline.reporting.typeset import NOT_RUN, Cells, latex, markdown, readable, spread, word
-from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
+from pipeline.reporting.scores import (
+    Row,
+    not_run,
+    protocol,
+    provenance,
+    read_costs,
+    read_rotations,
+    rotated_by,
+    rows_of,
+    scored_by,
+)
+from pipeline.reporting.typeset import NOT_RUN, Cells, costs_readable, latex, markdown, readable, spread, word
+from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage
 
 DECODERS = [
@@ -37,10 +47,22 @@ ROBUSTNESS = [
     "run", "model", "dataset", "parameters", "epochs", "seeds", "degrees", "accuracy_mean", "accuracy_std",
     "published_accuracy", "source", "difference",
 ]  # fmt: skip
+COSTS = [
+    "run", "model", "dataset", "epochs", "seeds", "seconds_an_epoch", "hours", "peak_memory_mb", "hardware", "commit",
+    "remark",
+]  # fmt: skip
 COUNTS = ("parameters", "decoder_parameters", "epochs", "seeds", "degrees")
 ENSEMBLE = (
     "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules summed: it "
     "has no spread, and compares with other ensembles only."
+)
+TAKEN = (
+    "Seconds an epoch: training steps alone, median of a seed's epochs, mean of n seeds; hours: of all epochs of all "
+    "seeds. On a GPU the seeds are trained at the same time, and each has its share. Memory: the most that the "
+    "process had, imports included; on a GPU what its tensors had there."
+)
+RECORDED = (
+    "Written down by `python -m pipeline.costs {study}` from what MLflow recorded; no training takes its time twice."
 )
 LOSSES = (
     "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an image."
@@ -128,6 +150,35 @@ def robustness(entry: Robustness, params: Params) -> Table:
     return table._replace(cells=cells, missing=[*table.missing, *missing])
 
 
+def costs(entry: Costs, params: Params) -> Table:
+    """Say what training took, for the runs of which it is written down: of each seed the mean, of all the sum."""
+    known = read_costs(entry.study)
+    told = known[known["run"].isin(entry.runs)] if known is not None else pd.DataFrame(columns=["run"])
+    lines = [
+        {**row, **_taken(told[told["run"] == row["run"]])}
+        for row in rows_of(entry.study, entry.runs, params)
+        if row["run"] in set(told["run"])
+    ]
+    data = _frame(lines, COSTS)
+    missing = [run for run in entry.runs if run not in set(told["run"])]
+    notes = [f"Not recorded yet: {', '.join(missing)}."] if missing else []
+    cells = costs_readable(data)
+    return Table(data, cells, [*notes, TAKEN], RECORDED.format(study=entry.study), [])
+
+
+def _taken(seeds: pd.DataFrame) -> Row:
+    """Return the cost of a run from those of its seeds."""
+    words = {key: "; ".join(map(str, seeds[key].dropna().unique())) for key in ("hardware", "commit", "remark")}
+    return {
+        **words,
+        "epochs": seeds["epochs"].max(),
+        "seeds": len(seeds),
+        "seconds_an_epoch": seeds["seconds_an_epoch"].mean(),
+        "hours": seeds["hours"].sum(),
+        "peak_memory_mb": seeds["peak_memory_mb"].max(),
+    }
+
+
 def _at_angles(study: str, row: Row) -> list[Row]:
     """Return the row of a run at each angle that it is scored at."""
     rotations = read_rotations(study, row["run"]) if row["seeds"] else None
@@ -159,6 +210,7 @@ BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
     "benchmarks": benchmarks,
     "topologies": topologies,
     "robustness": robustness,
+    "costs": costs,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
+from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies
 
 BATCH_NORM = " w/ BN"  # after the name of a decoder
 
@@ -118,11 +118,27 @@ def robustness(table: pd.DataFrame, entry: Robustness) -> list[str]:
     return said
 
 
+def costs(table: pd.DataFrame, entry: Costs) -> list[str]:
+    """Say how long training took in all, and which epochs are the longest and the shortest."""
+    if table.empty:
+        return []
+    seconds = table["seconds_an_epoch"]
+    slowest, fastest = (table.loc[place] for place in (seconds.idxmax(), seconds.idxmin()))
+    said = [f"In all: {table['hours'].sum():,.1f} hours for {int(table['seeds'].sum())} networks of {len(table)} runs."]
+    if len(table) > 1:
+        said.append(
+            f"An epoch takes from {fastest['seconds_an_epoch']:,.1f} seconds ({fastest['run']}) to "
+            f"{slowest['seconds_an_epoch']:,.1f} ({slowest['run']})."
+        )
+    return said
+
+
 FINDINGS: dict[str, Callable[[pd.DataFrame, Any], list[str]]] = {
     "decoders": decoders,
     "benchmarks": benchmarks,
     "topologies": topologies,
     "robustness": robustness,
+    "costs": costs,
 }
 
 

@@ -226,7 +226,7 @@ def table(study: str, kind: str, params: Params) -> TableShown:
     data = pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values="")
     entry = params.tables[name]
     notes = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
-    scored = bool(data["accuracy_mean"].notna().any())
+    scored = bool(data["seeds"].gt(0).any())
     return TableShown(kind, entry.title, command, read_markdown(text), notes, FINDINGS[kind](data, entry), scored)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -58,6 +59,17 @@ def read_rotations(study: str, run: str) -> pd.DataFrame | None:
     """Read the accuracy of each seed at each angle; None if the run was not scored so."""
     path = REPORTS / study / METRICS / f"{run}-robustness.csv"
     return pd.read_csv(path) if path.is_file() else None
+
+
+def costs_path(study: str) -> Path:
+    """Return where the costs of a study's trainings are written down, a row a run and seed."""
+    return REPORTS / study / METRICS / "costs.csv"
+
+
+def read_costs(study: str) -> pd.DataFrame | None:
+    """Read what the trainings of a study took; None if nobody wrote it down."""
+    path = costs_path(study)
+    return pd.read_csv(path, dtype={"commit": str, "remark": str}) if path.is_file() else None
 
 
 def not_run(rows: Sequence[Row]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -81,6 +82,26 @@ def readable(table: pd.DataFrame) -> Cells:
     shown = shown.astype(object).where(shown.notna(), "").astype(str)
     shown = shown[[column for column in shown if (shown[column] != "").any()]]
     return [list(shown.columns), *(list(row) for row in shown.itertuples(index=False))]
+
+
+def costs_readable(table: pd.DataFrame) -> Cells:
+    """Return a table of costs as people read it; columns of words that say nothing are left out."""
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("run", "Run", str),
+        ("model", "Model", str),
+        ("dataset", "Data", str),
+        ("seconds_an_epoch", "Seconds an epoch", "{:,.1f}".format),
+        ("epochs", "Epochs", str),
+        ("seeds", "n", str),
+        ("hours", "Hours in all", "{:,.2f}".format),
+        ("peak_memory_mb", "Peak memory (MB)", "{:,.0f}".format),
+        ("hardware", "Hardware", str),
+        ("commit", "Commit", str),
+        ("remark", "Remark", str),
+    ]
+    shown = {title: ["" if pd.isna(v) else form(v) for v in table[column]] for column, title, form in columns}
+    kept = [title for title, cells in shown.items() if any(cells) or not cells]
+    return [kept, *map(list, zip(*(shown[title] for title in kept), strict=True))]
 
 
 def markdown(cells: Cells) -> str:

@@ -77,12 +77,19 @@ class Robustness(TableEntry):
     degrees: Annotated[tuple[Degrees, ...], Strict(False), Field(min_length=1)]
 
 
-Table = Annotated[Decoders | Benchmarks | Topologies | Robustness, Field(discriminator="kind")]
+class Costs(TableEntry):
+    """What training the runs took, as far as it is written down in metrics/costs.csv."""
+
+    kind: Literal["costs"]
+
+
+Table = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
 KINDS: dict[str, type[TableEntry]] = {
     "decoders": Decoders,
     "benchmarks": Benchmarks,
     "topologies": Topologies,
     "robustness": Robustness,
+    "costs": Costs,
 }
 
 
