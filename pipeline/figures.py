@@ -2,8 +2,8 @@
 
     python -m pipeline.figures digits
 
-The networks are those trained here, or else the published ones. A picture for which something else is not there is left
-out and named.
+The networks are those trained here, or else the published ones. A picture for which something else is not there is
+left out and named.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,9 @@
 """What is drawn: the networks of one run and its test images."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from capsnet.model import CapsNet
 
 
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
 class Subject(NamedTuple):
     """A trained run, how pictures call it, and test images on its device."""
 
@@ -23,6 +29,7 @@ class Subject(NamedTuple):
     label: str
     study: str
     test: Prepared
+    reported: Mapping[str, float] = NOTHING  # test scores that others published, by their name
 
     @property
     def models(self) -> dict[int, Path]:
@@ -30,7 +37,7 @@ class Subject(NamedTuple):
         return models_of(self.run)
 
     @property
-    def published(self) -> list[Path]:
+    def published_files(self) -> list[Path]:
         """Those of the model files that are published ones."""
         return [path for path in self.models.values() if path.parent == PUBLISHED]
 
@@ -63,6 +70,15 @@ class Subject(NamedTuple):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; `dvc repro evaluate@{self.run}` makes it")
         return pd.read_csv(path)
+
+    @property
+    def reported_and_ours(self) -> dict[str, tuple[float, float]]:
+        """Each test score that others report for the run, and ours, the mean over the seeds, after it: by its name."""
+        if not self.reported:
+            return {}
+        path = REPORTS / self.study / METRICS / f"{self.run}.json"
+        ours = json.loads(path.read_text(encoding="utf-8"))
+        return {key: (value, ours[f"{key}_mean"]) for key, value in self.reported.items() if f"{key}_mean" in ours}
 
     @property
     def confusion(self) -> pd.DataFrame:
