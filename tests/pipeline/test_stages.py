@@ -243,7 +243,8 @@ def test_the_picture_of_mistakes_has_the_counts_of_evaluate(there: Path) -> None
 def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -> None:
     store = sqlite3.connect(there / "mlflow.db")
     ((loss,),) = store.execute(
-        "select value from latest_metrics join runs using (run_uuid) where name = 'squares-primary' and key = 'train_rloss'"
+        "select value from latest_metrics join runs using (run_uuid) "
+        "where name = 'squares-primary' and key = 'train_rloss'"
     ).fetchall()
     history = pd.read_csv(there / "models/squares-primary/history.csv")
     assert loss == pytest.approx(history["train_rloss"].iloc[-1])
