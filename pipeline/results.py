@@ -19,7 +19,7 @@ from importlib import import_module
 
 from pipeline.config import Params, find, load_params
 from pipeline.data import DATA
-from pipeline.outputs import MODELS, REPORTS, models_in
+from pipeline.outputs import METRICS, MODELS, REPORTS, models_in
 from pipeline.published import can_be_drawn
 from pipeline.readme import README
 from pipeline.reporting.page import Drawn, drawn_sets, missing
@@ -34,18 +34,23 @@ def make(study: str, params: Params, draw: bool) -> None:
     for kind in params.studies[study].tables:
         write(f"{study}-{kind}", params)
     for drawn in drawn_sets(study, params):
-        if able(drawn) and (draw or outdated(drawn)):
+        if not lacking(drawn) and (draw or outdated(drawn)):
             import_module(f"pipeline.{drawn.stage}").main([drawn.name])
     import_module("pipeline.report").main([study])
 
 
-def able(drawn: Drawn) -> bool:
-    """Say whether pictures can be drawn here: networks, what training and scoring left of them, and images."""
+def lacking(drawn: Drawn) -> str:
+    """Return what drawing wants first here: networks, what their evaluation left, images; nothing if all is there."""
     there = [run for run in drawn.runs if can_be_drawn(run)]
-    metrics = REPORTS / drawn.study / "metrics"
-    scored = all((metrics / f"{run}-{what}.csv").is_file() for run in there for what in ("history", "confusion"))
-    images = all((DATA / f"{drawn.dataset}.{suffix}").is_file() for suffix in ("json", "npz"))
-    return len(there) >= FEWEST[drawn.stage] and scored and images
+    metrics = REPORTS / drawn.study / METRICS
+    left = (".json", "-history.csv", "-confusion.csv")
+    if len(there) < FEWEST[drawn.stage]:
+        return "no network is there"
+    if unscored := [run for run in there if not all((metrics / f"{run}{end}").is_file() for end in left)]:
+        return f"the scores of {', '.join(unscored)} are not there"
+    if not all((DATA / f"{drawn.dataset}.{suffix}").is_file() for suffix in ("json", "npz")):
+        return f"only the images are not there: `dvc repro prepare@{drawn.dataset}`, then this command again"
+    return ""
 
 
 def outdated(drawn: Drawn) -> bool:
@@ -73,8 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for study in studies:
         gaps = missing(study, params)
         print(f"{study}: {f'{len(gaps)} missing' if gaps else 'nothing is missing'}")
+        why = {drawn.command: lacking(drawn) for drawn in drawn_sets(study, params)}
         for gap in gaps:
-            print(f"  {gap.kind}: {gap.name:<24} {gap.command}")
+            reason = f" ({why[gap.command]})" if gap.command in why else ""
+            print(f"  {gap.kind + ': ' + gap.name:<36} {gap.command}{reason}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pipeline import publish
 from pipeline.config import load_params
 from pipeline.data import read_prepared
 from pipeline.reporting.page import drawn_sets
-from pipeline.results import able
+from pipeline.results import lacking
 from pipeline.stage import run_stage
 from pipeline.trained import find_model, open_network
 
@@ -180,16 +180,20 @@ def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_a
 
 
 def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path) -> None:
-    def can() -> dict[str, bool]:
-        return {each.name: able(each) for each in drawn_sets("toy", load_params())}
+    def lacked() -> list[str]:
+        return [lacking(each) for each in drawn_sets("toy", load_params())]
 
-    assert can() == {"toy-decoders": True, "squares": True, "toy-pairs": False}
+    nothing = "no network is there"
+    assert [each.name for each in drawn_sets("toy", load_params())] == ["toy-decoders", "squares", "toy-pairs"]
+    assert lacked() == ["", "", nothing]
     shutil.rmtree("models")
-    assert can() == {"toy-decoders": True, "squares": True, "toy-pairs": False}
+    assert lacked() == ["", "", nothing]
     Path("published/toy-fc-seed-1.json").unlink()
-    assert can() == {"toy-decoders": False, "squares": True, "toy-pairs": False}
+    assert lacked() == [nothing, "", nothing]
+    Path("data/squares.npz").unlink()
+    assert lacked()[1] == "only the images are not there: `dvc repro prepare@squares`, then this command again"
     Path("reports/toy/metrics/toy-deconv_bn-history.csv").unlink()
-    assert not any(can().values())
+    assert lacked()[1] == "the scores of toy-deconv_bn are not there"
 
 
 def test_results_are_drawn_once_and_again_when_a_model_is_newer_or_asked_for(
