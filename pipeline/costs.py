@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             recorded = find_trained(params.tracking.experiment, path)
             if recorded is not None:
                 rows.append(cost(run, seed, path, recorded, params, arguments.remark))
+    if not rows:
+        raise ValueError(f"{study}: got no recorded training of a model in {MODELS}/, expected at least one")
     earlier = read_costs(study)
     data = pd.DataFrame(rows, columns=COLUMNS)
     if earlier is not None:

@@ -82,6 +82,12 @@ def test_what_mlflow_recorded_is_written_down_a_row_a_run_and_seed(
     assert again.loc["toy-fc", "remark"].isna().all()
 
 
+def test_without_a_recorded_training_nothing_is_written(costly: Path) -> None:
+    with pytest.raises(ValueError, match="toy: got no recorded training of a model in models/, expected at least one"):
+        costs.main(["toy"])
+    assert not PATH.exists()
+
+
 def test_seconds_are_images_by_speed_and_hours_those_of_all_epochs(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
