@@ -14,10 +14,12 @@ from pathlib import Path
 from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
 from pipeline.outputs import REPORTS, TABLES
-from pipeline.reporting.page import in_sentences, missing, table
+from pipeline.reporting.findings import NOT_RUN_YET
+from pipeline.reporting.page import TableShown, in_sentences, missing, table
 from pipeline.stage import parser, run_stage
 
 README = Path("README.md")
+BEHIND = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -42,11 +44,17 @@ def in_words(study: str, params: Params) -> str:
     made = [kind for kind in kinds if (REPORTS / study / TABLES / f"{kind}.md").is_file()]
     parts = ["".join(f"- {sentence}\n" for sentence in in_sentences(missing(study, params)))]
     parts += [
-        f"**{shown.title}**\n\n" + "".join(f"- {sentence}\n" for sentence in shown.findings)
+        f"**{shown.title}**\n\n" + "".join(f"- {sentence}\n" for sentence in _said(shown))
         for shown in (table(study, kind, params) for kind in made)
         if shown.scored
     ]
     return "\n".join(filter(None, parts)) or NOT_MADE
+
+
+def _said(shown: TableShown) -> list[str]:
+    """Return the findings of a table, and what is behind its numbers; what is missing was said for all of them."""
+    found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
+    return [*found, *(note for note in shown.notes if note.startswith(BEHIND))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

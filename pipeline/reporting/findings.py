@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies
 
+NOT_RUN_YET = "Not run yet: "
 BATCH_NORM = " w/ BN"  # after the name of a decoder
 
 
@@ -27,7 +28,7 @@ def decoders(table: pd.DataFrame, entry: Decoders) -> list[str]:
     if rloss.notna().any():
         best = _listed(names[rloss == rloss.min()])
         said.append(f"Best reconstruction: {best}, RLoss {rloss.min():.2f} per image.")
-    sizes = table.loc[table["decoder_parameters"] > 0, "decoder_parameters"]
+    sizes = table.loc[table["decoder_parameters"] > 0, "decoder_parameters"].astype(int)
     if sizes.nunique() > 1:
         smallest, largest = (_listed(names[sizes.index[sizes == size]]) for size in (sizes.min(), sizes.max()))
         said.append(
@@ -146,7 +147,7 @@ def missing(table: pd.DataFrame) -> list[str]:
     """Name the runs of a table that are not scored yet."""
     scored = set(_scored(table)["run"])
     names = dict.fromkeys(run for run in table["run"].dropna() if run not in scored)
-    return [f"Not run yet: {_listed(names)}."] if names else []
+    return [f"{NOT_RUN_YET}{_listed(names)}."] if names else []
 
 
 def reproduced(table: pd.DataFrame, names: "pd.Series[str]") -> list[str]:

@@ -109,6 +109,10 @@ def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
         "The order of RLoss of these 2 is the published one: from FC down to DeConv w/ BN.",
         "Mean accuracy: 99.00 %, FC and DeConv w/ BN (n = 1).",
     ]
+    table.loc[[1, 2], "decoder_parameters"] = float("nan")  # then the others are no whole numbers in a file either
+    assert decoders(table, DECODERS)[4].startswith(
+        "Smallest decoder: DeConv w/ BN, 180 parameters, 82.0 % fewer than the"
+    )
     table["accuracy_mean"] = float("nan")
     assert decoders(table, DECODERS) == ["Not run yet: run-0, run-1, run-2 and run-3."]
 

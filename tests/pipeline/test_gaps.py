@@ -199,6 +199,9 @@ def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> Non
     filled = Path("README.md").read_text()
     assert filled.startswith("# Toy\n\n<!-- findings: toy -->\n- Not run yet: toy-fc_bn.\n\n**Decoders**\n\n- ")
     assert "old" not in filled
+    assert filled.count("Not run yet") == 2, "once in the findings, once under the table"
+    assert "- Ours: the network of the final epoch, mean ± sample standard deviation over n seeds (0, 1)" in filled
+    assert "- Trained on a slide rule" in filled
     assert "- DeConv w/ BN reconstructs as well as DeConv: RLoss 20.00 against 20.00 (n = 2)" in filled
     assert "| toy-fc_bn | FC w/ BN | not run |" in filled
     assert with_results(filled) == filled
