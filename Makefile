@@ -9,7 +9,7 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper test slowtest bench check format readme ui explore lock
+.PHONY: help demo verify paper results test slowtest bench check format readme ui explore lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
 
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	dvc repro report@paper
+
+results: $(VENV)/.built  ## tables, pictures, pages and README from what there is, without training; says what is missing
+	python -m pipeline.results
 
 test: $(VENV)/.built  ## the test suite, a file at a time on every core
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"

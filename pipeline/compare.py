@@ -1,6 +1,8 @@
 """Draw four runs beside each other: reports/<study>/figures/<name>/.
 
-python -m pipeline.compare digits-decoders
+    python -m pipeline.compare digits-decoders
+
+A run without a network, trained here or published, is left out and named, as long as two are there.
 """
 
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from pipeline.config import find, load_params
 from pipeline.drawing.curves import curves
 from pipeline.drawing.reconstructions import reconstructions
 from pipeline.drawing.stage import publish, subjects
+from pipeline.published import can_be_drawn, models_of
 from pipeline.stage import name_argument, run_stage
 
 
@@ -17,8 +20,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "NAME", "a key of `compare` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.compare, "compare")
-    seen = subjects(entry.runs, params)
-    print(publish([curves(seen), reconstructions(seen)], name, entry.study, seen, params))
+    there = [run for run in entry.runs if can_be_drawn(run)]
+    missing = [run for run in entry.runs if run not in there]
+    if len(there) < 2:
+        models_of(missing[0])  # which says what trains it
+    seen = subjects(there, params)
+    left_out = [f"{run}, which is not trained here (`dvc repro evaluate@{run}`)" for run in missing]
+    print(publish([curves(seen), reconstructions(seen)], name, entry.study, seen, params, left_out))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -64,6 +64,18 @@ class Rotations(Checked):
         return self
 
 
+class PublishedWeights(Checked):
+    """The weights of one seed of a run that lie in git; in bfloat16 unless rounding moves the accuracy.
+
+    The key is the run's name, or <run>-seed-<seed>.
+    """
+
+    run: Name
+    dataset: Name
+    seed: Seed
+    dtype: Literal["bfloat16", "float32"]
+
+
 class Study(Checked):
     """What a study is called and about, and its tables, in the order of its page; `tables` has <study>-<table>."""
 
@@ -104,6 +116,7 @@ class Params(Checked):
     studies: dict[Name, Study]
     tables: dict[Name, Table]
     published: dict[Name, Published]
+    published_weights: dict[Name, PublishedWeights]
 
     @model_validator(mode="after")
     def _folders_of_runs_are_their_own(self) -> Self:
@@ -152,6 +165,11 @@ class Params(Checked):
             _require(rotations.study, [self.studies_of_runs[name]], f"robustness.{name}.study")
             _require(rotations.dataset, [self.base_of(name).dataset], f"robustness.{name}.dataset")
             _require(self.base_of(name).task, ["classify"], f"robustness.{name}: task")
+        for name, weights in self.published_weights.items():
+            where = f"published_weights.{name}"
+            _require(weights.run, self.studies_of_runs, f"{where}.run")
+            _require(name, [weights.run, f"{weights.run}-seed-{weights.seed}"], where)
+            _require(weights.dataset, [self.base_of(weights.run).dataset], f"{where}.dataset")
         for name, study in self.studies.items():
             for kind in study.tables:
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
@@ -173,9 +191,6 @@ class Params(Checked):
             if isinstance(table, Decoders):
                 self._require_one_test_set(table.runs, f"{where}.runs")
             if isinstance(table, Benchmarks):
-                for run in table.ensembles:
-                    if len(self.seeds_of(self.base_of(run))) < 2:
-                        raise ValueError(f"{where}.ensembles: got one seed of {run}, expected at least 2")
                 for protocol, followers in table.protocols.items():
                     for run in followers:
                         _require(run, (*table.runs, *table.ensembles), f"{where}.protocols.{protocol}")

@@ -1,7 +1,8 @@
 """Score every seed of a run, and all of them as one ensemble, on the test set, once.
 
-They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. A run that separates
-pairs is scored on pairs of test images, right where both classes are; its confusion matrices count each image.
+They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. What training gave, epoch
+by epoch, is copied to <run>-history.csv beside them: models are not in git, results are. A run that separates pairs is
+scored on pairs of test images, right where both classes are; its confusion matrices count each image.
 
 python -m pipeline.evaluate digits-fc
 python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad hoc training, scored in that folder)
@@ -52,7 +53,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     from capsnet.evaluation import ensemble_accuracy
 
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
-    seeds, labels = _score_pairs(models, data, pairing) if run.task == "separate" else _score(models, data)
+    seeds, labels = score(models, run, data, pairing)
     more: dict[str, Any] = {}
     if len(seeds) > 1:
         accuracy = ensemble_accuracy([scores.lengths for scores in seeds.values()], labels)
@@ -61,7 +62,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
         more["pairs"] = _about_pairs(seeds, len(labels))
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     first_model, *_ = models.values()
-    metrics = {**_facts(name, run, data, first_model), **summary(seeds), **more, **environment}
+    metrics = {**facts_of(name, run, data, first_model), **summary(seeds), **more, **environment}
     confusion = [
         {"seed": seed, "actual": actual, "predicted": predicted, "count": count}
         for seed, scores in seeds.items()
@@ -71,9 +72,12 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     return metrics, confusion
 
 
-def _score(models: "Mapping[int, CapsNet]", data: Prepared) -> Scored:
+def score(models: "Mapping[int, CapsNet]", run: Run, data: Prepared, pairing: Pairing) -> Scored:
+    """Score networks of a run by seed, on the images or, if they separate, on pairs of them."""
     from capsnet.evaluation import evaluate
 
+    if run.task == "separate":
+        return _score_pairs(models, data, pairing)
     return Scored({seed: evaluate(model, data.images, data.labels) for seed, model in models.items()}, data.labels)
 
 
@@ -92,7 +96,8 @@ def _about_pairs(seeds: "Mapping[int, Scores]", number: int) -> dict[str, Any]:
     return {"number": number, "image_accuracy": each, "image_accuracy_mean": statistics.mean(each.values())}
 
 
-def _facts(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
+def facts_of(name: str, run: Run, data: Prepared, model: "CapsNet") -> dict[str, Any]:
+    """Return what is known of a run's networks besides their scores."""
     decoder = model.decoder
     return {
         "run": name,
@@ -162,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics, confusion = evaluate_run(name, folder, params.test_pairs)
     write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
+    if not arguments.out:  # there it lies already
+        write_whole(target / f"{name}-history.csv", (folder / "history.csv").read_bytes())
     record(params.tracking.experiment, folder, metrics)
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
 

@@ -4,12 +4,12 @@
     python -m pipeline.predict models/digits-fc/seed-1.safetensors *.png --json
     python -m pipeline.predict digits-fc --export digits.onnx
 
-The network is that of a run's first seed, or a .safetensors file. Pictures are of any format that Pillow reads; folders
-are searched, files whose name begins with a dot passed over. As a `digit` a picture is searched for one in dark ink on
-brighter paper or the reverse, which is laid out as the network's data does it; an image of exactly the data's size and
-mostly dark stays as it is. As a `picture` its middle square is brought to the data's size and colours. Networks trained
-on mnist, affnist and digits see digits, all others pictures; --as says otherwise. What cannot be read is named on
-standard error and left out, and the status is then 1.
+The network is that of a run's first seed, in models/ or else in published/, or a .safetensors file. Pictures are of any
+format that Pillow reads; folders are searched, files whose name begins with a dot passed over. As a `digit` a picture
+is searched for one in dark ink on brighter paper or the reverse, which is laid out as the network's data does it; an
+image of exactly the data's size and mostly dark stays as it is. As a `picture` its middle square is brought to the
+data's size and colours. Networks trained on mnist, affnist and digits see digits, all others pictures; --as says
+otherwise. What cannot be read is named on standard error and left out, and the status is then 1.
 """
 
 import json

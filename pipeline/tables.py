@@ -3,10 +3,10 @@
     python -m pipeline.tables digits-decoders
 
 Published values stand beside ours; every accuracy is in percent, every difference of accuracies in points, every ± a
-sample standard deviation over the seeds.
+sample standard deviation over the seeds. A run that is not scored yet stands there as "not run", with no seeds and with
+what is published about it; the commands that would fill such gaps are printed.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +14,20 @@ import pandas as pd
 
 from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
-from pipeline.outputs import METRICS, REPORTS, TABLES, TUNED
-from pipeline.reporting.typeset import Cells, latex, markdown, readable, spread, word
-from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
+from pipeline.outputs import REPORTS, TABLES
+from pipeline.reporting.scores import (
+    Row,
+    not_run,
+    protocol,
+    provenance,
+    read_costs,
+    read_rotations,
+    rotated_by,
+    rows_of,
+    scored_by,
+)
+from pipeline.reporting.typeset import NOT_RUN, Cells, costs_readable, latex, markdown, readable, spread, word
+from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage
 
 DECODERS = [
@@ -36,6 +47,23 @@ ROBUSTNESS = [
     "run", "model", "dataset", "parameters", "epochs", "seeds", "degrees", "accuracy_mean", "accuracy_std",
     "published_accuracy", "source", "difference",
 ]  # fmt: skip
+COSTS = [
+    "run", "model", "dataset", "epochs", "seeds", "seconds_an_epoch", "hours", "peak_memory_mb", "hardware", "commit",
+    "remark",
+]  # fmt: skip
+COUNTS = ("parameters", "decoder_parameters", "epochs", "seeds", "degrees")
+ENSEMBLE = (
+    "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules summed: it "
+    "has no spread, and compares with other ensembles only."
+)
+TAKEN = (
+    "Seconds an epoch: training steps alone, median of a seed's epochs, mean of n seeds; hours: of all epochs of all "
+    "seeds. On a GPU the seeds are trained at the same time, and each has its share. Memory: the most that the "
+    "process had, imports included; on a GPU what its tensors had there."
+)
+RECORDED = (
+    "Written down by `python -m pipeline.costs {study}` from what MLflow recorded; no training takes its time twice."
+)
 LOSSES = (
     "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an image."
 )
@@ -52,55 +80,51 @@ class Table(NamedTuple):
     cells: Cells
     notes: list[str]
     provenance: str
+    missing: list[str]  # commands that would fill its gaps
 
 
 def decoders(entry: Decoders, params: Params) -> Table:
     """Compare runs by losses, accuracy and size, one row a run."""
-    rows = read_metrics(entry.study, entry.runs)
-    data = pd.DataFrame([{**row, **_published(row, params)} for row in rows]).reindex(columns=DECODERS)
-    return Table(data, readable(data), [*protocol(rows), LOSSES, *_about(rows, data)], provenance(rows))
+    rows = rows_of(entry.study, entry.runs, params)
+    data = _frame([{**row, **_published(row, params)} for row in rows], DECODERS)
+    return _table(rows, data, [LOSSES])
 
 
 def benchmarks(entry: Benchmarks, params: Params) -> Table:
-    """Compare accuracies with the published ones: our runs first, then our ensembles, then what others report."""
-    scored = [_with_protocol(row, entry) for row in read_metrics(entry.study, [*entry.runs, *entry.ensembles])]
-    rows, together = scored[: len(entry.runs)], scored[len(entry.runs) :]
-    ours = [{**row, **_published(row, params)} for row in rows]
-    ensembles = [{**row, **_published(row, params, ensemble=True)} for row in map(_ensemble, together)]
+    """Compare accuracies with the published ones: our runs first, then our ensembles, then what others report.
+
+    A run of which fewer than two seeds are scored makes no ensemble; it has a row for one if others report one.
+    """
+    everything = rows_of(entry.study, [*entry.runs, *entry.ensembles], params)
+    rows = [_with_protocol(row, entry) for row in everything]
+    ours = [{**row, **_published(row, params)} for row in rows[: len(entry.runs)]]
+    together = [{**row, **_published(row, params, ensemble=True)} for row in map(_ensemble, rows[len(entry.runs) :])]
+    ensembles = [row for row in together if row["seeds"] or "source" in row]
     others = [
         {"model": row.model, "dataset": row.dataset, "published_accuracy": row.accuracy, "source": row.source}
         for row in entry.published
     ]
-    data = pd.DataFrame([*ours, *ensembles, *others]).reindex(columns=BENCHMARKS)
-    data = data.astype({"epochs": "Int64", "seeds": "Int64"})
-    notes = protocol(scored)
-    if together:
-        notes.append(
-            "An ensemble is one result of the networks of all seeds of a run, the lengths of their class capsules "
-            "summed: it has no spread, and compares with other ensembles only."
-        )
-    return Table(data, readable(data), [*notes, *_about(scored, data)], provenance(scored))
+    data = _frame([*ours, *ensembles, *others], BENCHMARKS)
+    return _table(rows, data, [ENSEMBLE] if ensembles else [])
 
 
 def topologies(entry: Topologies, params: Params) -> Table:
     """Compare runs with the one that they differ from in one setting, a group a setting, that one in each group."""
-    (base,) = read_metrics(entry.study, [entry.base])
-    rows = read_metrics(entry.study, entry.runs)
-    groups: dict[str, list[dict[str, Any]]] = {}
+    base, *rows = rows_of(entry.study, [entry.base, *entry.runs], params)
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(factor(row["settings"], base["settings"], row["run"]), [base]).append(row)
-    data = pd.DataFrame(
+    lines = [
         {**row, "factor": name, "value": word(row["settings"][name]), "difference": _difference(row, base)}
         for name, members in groups.items()
         for row in _in_order(name, members)
-    ).reindex(columns=TOPOLOGIES)
+    ]
     notes = [
-        *protocol([base, *rows]),
         LOSSES,
         f"Each run differs from {entry.base} in the one setting of its group; differences are to that run, which is "
         "in every group and was trained once for all of them.",
     ]
-    return Table(data, readable(data), [*notes, *_about([base, *rows], data)], provenance([base, *rows]))
+    return _table([base, *rows], _frame(lines, TOPOLOGIES), notes)
 
 
 def robustness(entry: Robustness, params: Params) -> Table:
@@ -109,30 +133,64 @@ def robustness(entry: Robustness, params: Params) -> Table:
     As data a run has a row for its own test images, and one for each angle if it is scored on rotated ones as well; for
     people it has one row, with the angles of the entry.
     """
-    rows = read_metrics(entry.study, entry.runs)
+    rows = rows_of(entry.study, entry.runs, params)
     own = [{**row, **_published(row, params)} for row in rows]
     turned = [_at_angles(entry.study, row) if row["run"] in params.robustness else [] for row in rows]
-    data = pd.DataFrame(line for row, others in zip(own, turned, strict=True) for line in (row, *others))
-    cells = readable(pd.DataFrame(own).reindex(columns=ROBUSTNESS))
+    data = _frame([line for row, others in zip(own, turned, strict=True) for line in (row, *others)], ROBUSTNESS)
+    cells = readable(_frame(own, ROBUSTNESS))
     place = cells[0].index("n")
     cells[0][place:place] = [f"{degrees}°" for degrees in entry.degrees]
-    for others, line in zip(turned, cells[1:], strict=True):
+    missing = []
+    for row, others, line in zip(rows, turned, cells[1:], strict=True):
         at = {other["degrees"]: spread(other["accuracy_mean"], other["accuracy_std"], 2) for other in others}
-        line[place:place] = [at[degrees] if at else "" for degrees in entry.degrees]
-    notes = [*protocol(rows), *_harder(rows, params)]
-    data = data.reindex(columns=ROBUSTNESS).astype({"degrees": "Int64"})
-    return Table(data, cells, [*notes, *_about(rows, data)], provenance(rows))
+        waiting = row["run"] in params.robustness and not others
+        line[place:place] = [at.get(degrees, NOT_RUN if waiting else "") for degrees in entry.degrees]
+        missing += [rotated_by(row["run"])] if waiting else []
+    table = _table(rows, data, _harder(rows, params))
+    return table._replace(cells=cells, missing=[*table.missing, *missing])
 
 
-def _at_angles(study: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+def costs(entry: Costs, params: Params) -> Table:
+    """Say what training took, for the runs of which it is written down: of each seed the mean, of all the sum."""
+    known = read_costs(entry.study)
+    told = known[known["run"].isin(entry.runs)] if known is not None else pd.DataFrame(columns=["run"])
+    lines = [
+        {**row, **_taken(told[told["run"] == row["run"]])}
+        for row in rows_of(entry.study, entry.runs, params)
+        if row["run"] in set(told["run"])
+    ]
+    data = _frame(lines, COSTS)
+    missing = [run for run in entry.runs if run not in set(told["run"])]
+    notes = [f"Not recorded yet: {', '.join(missing)}."] if missing else []
+    cells = costs_readable(data)
+    return Table(data, cells, [*notes, TAKEN], RECORDED.format(study=entry.study), [])
+
+
+def _taken(seeds: pd.DataFrame) -> Row:
+    """Return the cost of a run from those of its seeds."""
+    words = {key: "; ".join(map(str, seeds[key].dropna().unique())) for key in ("hardware", "commit", "remark")}
+    return {
+        **words,
+        "epochs": seeds["epochs"].max(),
+        "seeds": len(seeds),
+        "seconds_an_epoch": seeds["seconds_an_epoch"].mean(),
+        "hours": seeds["hours"].sum(),
+        "peak_memory_mb": seeds["peak_memory_mb"].max(),
+    }
+
+
+def _at_angles(study: str, row: Row) -> list[Row]:
     """Return the row of a run at each angle that it is scored at."""
+    rotations = read_rotations(study, row["run"]) if row["seeds"] else None
+    if rotations is None:
+        return []
     return [
         {**row, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
-        for degrees, accuracies in read_rotations(study, row["run"]).groupby("degrees")["accuracy"]
+        for degrees, accuracies in rotations.groupby("degrees")["accuracy"]
     ]
 
 
-def _harder(rows: Sequence[dict[str, Any]], params: Params) -> list[str]:
+def _harder(rows: Sequence[Row], params: Params) -> list[str]:
     """Say in what test images differ from those of the training."""
     moved = dict.fromkeys(row["dataset"] for row in rows if params.datasets[row["dataset"]].format == "affnist")
     said = [ROTATED] if any(row["run"] in params.robustness for row in rows) else []
@@ -152,42 +210,29 @@ BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
     "benchmarks": benchmarks,
     "topologies": topologies,
     "robustness": robustness,
+    "costs": costs,
 }
 
 
 def build(name: str, params: Params) -> Table:
-    """Return a table of params.yaml. Raises ValueError for an unknown one, FileNotFoundError if a run is not scored."""
+    """Return a table of params.yaml, with the gaps that there are. Raises ValueError for an unknown one."""
     entry = find(name, params.tables, "table")
     return BUILDERS[entry.kind](entry, params)
 
 
-def read_metrics(study: str, runs: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the metrics of runs; `seeds` becomes their number. Raises FileNotFoundError naming what makes them."""
-    rows = []
-    for run in runs:
-        path = REPORTS / study / METRICS / f"{run}.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; `{scored_by(run)}` makes it")
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        rows.append({**metrics, "seeds": len(metrics["seeds"]), "seed_list": ", ".join(metrics["seeds"])})
-    return rows
+def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+    """Return rows as data in which a count stays a whole number where others are missing."""
+    data = pd.DataFrame(rows).reindex(columns=columns)
+    return data.astype({column: "Int64" for column in COUNTS if column in columns})
 
 
-def scored_by(run: str) -> str:
-    """Return the command that trains and scores a run."""
-    tuned = run.endswith(TUNED)
-    return f"dvc repro evaluate-tuned@{run.removesuffix(TUNED)}" if tuned else f"dvc repro evaluate@{run}"
+def _table(rows: Sequence[Row], data: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Put a table together: what its numbers are comes first, what its data is last."""
+    said = [*protocol(rows), *notes, *_about(rows, data)]
+    return Table(data, readable(data), said, provenance(rows), [scored_by(run) for run in not_run(rows)])
 
 
-def read_rotations(study: str, run: str) -> pd.DataFrame:
-    """Read the accuracy of each seed at each angle. Raises FileNotFoundError naming what makes it."""
-    path = REPORTS / study / METRICS / f"{run}-robustness.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; `dvc repro robustness@{run}` makes it")
-    return pd.read_csv(path)
-
-
-def _published(row: dict[str, Any], params: Params, *, ensemble: bool = False) -> dict[str, Any]:
+def _published(row: Row, params: Params, *, ensemble: bool = False) -> Row:
     """Return what is published about the run of a row, for single networks or for an ensemble."""
     entry = params.published.get(row["run"])
     if entry is None or entry.ensemble != ensemble:
@@ -201,25 +246,25 @@ def _published(row: dict[str, Any], params: Params, *, ensemble: bool = False) -
     }
 
 
-def _with_protocol(row: dict[str, Any], entry: Benchmarks) -> dict[str, Any]:
+def _with_protocol(row: Row, entry: Benchmarks) -> Row:
     """Say in a row whose training the run follows, if the table does."""
     names = [name for name, followers in entry.protocols.items() if row["run"] in followers]
     return {**row, "model": ", ".join([*names, row["model"]])}
 
 
-def _ensemble(row: dict[str, Any]) -> dict[str, Any]:
-    if "ensemble" not in row:
-        raise ValueError(f"{row['run']}: got metrics without an ensemble, expected those of at least two seeds")
-    model = f"{row['model']} (ensemble of {row['ensemble']['size']})"
+def _ensemble(row: Row) -> Row:
+    """Return the row of all seeds of a run as one, without seeds if there are not two."""
+    size = f"ensemble of {row['ensemble']['size']}" if "ensemble" in row else "ensemble"
+    accuracy = row["ensemble"]["accuracy"] if "ensemble" in row else float("nan")
     kept = {key: row[key] for key in ("run", "dataset", "epochs")}
-    return {**kept, "model": model, "seeds": 1, "accuracy_mean": row["ensemble"]["accuracy"]}
+    return {**kept, "model": f"{row['model']} ({size})", "seeds": int("ensemble" in row), "accuracy_mean": accuracy}
 
 
-def _difference(row: dict[str, Any], base: dict[str, Any]) -> float:
+def _difference(row: Row, base: Row) -> float:
     return float(row["accuracy_mean"] - base["accuracy_mean"])
 
 
-def _in_order(name: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(name: str, members: list[Row]) -> list[Row]:
     """Return the runs of a group by number, or, where the setting is none, the base and the others as listed."""
     values = [row["settings"][name] for row in members]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
@@ -227,17 +272,7 @@ def _in_order(name: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(members, key=lambda row: float(row["settings"][name]))
 
 
-def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say what our numbers are: which networks, how many, scored on what."""
-    seeds = " / ".join(dict.fromkeys(row["seed_list"] for row in rows))
-    tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in rows))
-    return [
-        f"Ours: the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}), scored once "
-        f"on the test images ({tests})."
-    ]
-
-
-def _about(rows: Sequence[dict[str, Any]], data: pd.DataFrame) -> list[str]:
+def _about(rows: Sequence[Row], data: pd.DataFrame) -> list[str]:
     """Say what is to be known about published values and inexact copies of data, where there are any."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
     said = ["Published values are single results; the reference study's are the best epoch on the test set."]
@@ -246,16 +281,8 @@ def _about(rows: Sequence[dict[str, Any]], data: pd.DataFrame) -> list[str]:
     ]
 
 
-def provenance(rows: Sequence[dict[str, Any]]) -> str:
-    """Say where the networks were trained, and where to find the rest."""
-    where = "; ".join(dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in rows))
-    return f"Trained on {where}; code, data and settings of each number are those in dvc.lock of the same commit."
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the stage."""
-    name = name_argument(__doc__, "TABLE", "a key of `tables` in params.yaml", argv)
-    params = load_params()
+def write(name: str, params: Params) -> Table:
+    """Write a table of params.yaml in its three forms, and return it."""
     table = build(name, params)
     entry = params.tables[name]
     path = REPORTS / entry.study / TABLES / entry.kind
@@ -264,7 +291,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_whole(path.with_suffix(".csv"), table.data.to_csv(index=False, lineterminator="\n"))
     write_whole(path.with_suffix(".md"), markdown(table.cells) + notes + "\n")
     write_whole(path.with_suffix(".tex"), latex(table.cells, caption, f"tab:{name}", [table.provenance]))
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    name = name_argument(__doc__, "TABLE", "a key of `tables` in params.yaml", argv)
+    table = write(name, load_params())
     print(markdown(table.cells))
+    for command in table.missing:
+        print(f"{NOT_RUN}: `{command}`")
 
 
 if __name__ == "__main__":

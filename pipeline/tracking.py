@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -85,6 +86,19 @@ class TrackedRun:
         self._safely(lambda: self.recorded.update(m.step for m in self.client.get_metric_history(self.id, metric)))
         self._safely(lambda: self.client.update_run(self.id, status="RUNNING"))
 
+    def history(self, metric: str) -> list[float]:
+        """Return the values of a metric in the order of their steps, the last of each step."""
+        found = sorted(self.client.get_metric_history(self.id, metric), key=lambda each: (each.step, each.timestamp))
+        return [*{each.step: float(each.value) for each in found}.values()]
+
+    def tagged(self, name: str) -> str:
+        """Return a tag, or nothing where there is none."""
+        return str(self.client.get_run(self.id).data.tags.get(name, ""))
+
+    def measure(self) -> None:
+        """Record how much memory this process had at most, its imports included, and how much of a GPU's."""
+        self.log(0, peak_memory())
+
     def finish(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""
         self._safely(lambda: self.client.set_terminated(self.id, status))
@@ -137,7 +151,19 @@ def tracked(
     except BaseException:
         run.finish("FAILED")
         raise
+    if parent is None:
+        run.measure()
     run.finish("FINISHED")
+
+
+def peak_memory() -> dict[str, float]:
+    """Return the most memory that this process had so far, in MB: its own, and on a GPU what torch had allocated."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    measured = {"peak_memory_mb": kilobytes / 1024}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        measured["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    return measured
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.config import PARAMS, load_params
 from pipeline.data import read_manifest
 from pipeline.outputs import MODELS, model_files, models_in
+from pipeline.published import PUBLISHED, published_models, published_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,10 @@ class Network(NamedTuple):
 
 
 def find_model(named: str, seed: int | None) -> Path:
-    """Return the model file that the user named, or that of a `seed`, the first without, in a run or a folder."""
+    """Return the model file that the user named, or that of a `seed`, the first without, in a run or a folder.
+
+    A run that is not trained here is looked for among the published ones.
+    """
     if named.endswith(SUFFIX):
         if seed is not None:
             raise ValueError(f"--seed: {named} is a file already, expected the name of a run")
@@ -64,13 +68,15 @@ def _models(named: str) -> dict[int, Path]:
     Raises FileNotFoundError with the command that trains a run of params.yaml, and for any other name with the runs
     that are trained.
     """
-    if models := models_in(MODELS / named) or models_in(Path(named)):
+    if models := models_in(MODELS / named) or models_in(Path(named)) or published_models(named):
         return models
     if PARAMS.is_file() and named in load_params().studies_of_runs:
         return model_files(MODELS / named)
     trained = ", ".join(sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))) or "none yet"
+    published = ", ".join(published_runs())
+    also = f", or in {PUBLISHED}/: {published}" if published else ""
     raise FileNotFoundError(
-        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}"
+        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}{also}"
     )
 
 

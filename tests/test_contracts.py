@@ -19,7 +19,7 @@ from capsnet.model import ModelConfig
 from capsnet.training import TrainingConfig
 from pipeline.config import load_params
 from pipeline.figures import PICTURES
-from pipeline.readme import with_tables
+from pipeline.readme import with_results
 from pipeline.settings.data import FORMATS
 from pipeline.settings.figures import Picture
 from pipeline.settings.runs import Run
@@ -154,13 +154,14 @@ def test_a_data_set_in_git_is_read_from_a_folder_that_a_download_fills() -> None
 def test_the_tables_in_the_readme_are_those_in_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As committed: a demo that was run here may have changed the tables since.
     archive = subprocess.run(
-        ["git", "archive", "HEAD", "README.md", "reports"], cwd=ROOT, capture_output=True, check=True
+        ["git", "archive", "HEAD", "README.md", "reports", "params.yaml"], cwd=ROOT, capture_output=True, check=True
     )
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive.stdout, check=True)
     monkeypatch.chdir(tmp_path)
     text = Path("README.md").read_text()
-    assert text.count("<!-- table:") == text.count("<!-- end -->") >= 1
-    assert text == with_tables(text), "`make readme` puts them there"
+    marked = [text.count(f"<!-- {kind}:") for kind in ("table", "findings")]
+    assert sum(marked) == text.count("<!-- end -->") >= 1
+    assert text == with_results(text), "`make readme` puts them there"
 
 
 def test_the_page_in_git_shows_the_tables_in_git(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,7 @@ def test_no_file_in_git_names_a_package_registry_or_a_folder_above_the_project()
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     hosts = ("py" + "pi.org", "python" + "hosted.org", "." * 2 + "/shared")
     for name in filter(None, listed.split("\0")):
-        if name == ".ci/run" or not (ROOT / name).is_file() or name.endswith((".png", ".pdf", ".gif")):
+        if name == ".ci/run" or not (ROOT / name).is_file() or name.endswith((".png", ".pdf", ".gif", ".safetensors")):
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not any(host in text for host in hosts), name

@@ -3,6 +3,7 @@
 Axes: A angles, D pose size, J classes, M measures, R seeds.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.drawing.rotation_accuracy import accuracies, most_taken, percent
 from pipeline.drawing.style import COLUMN, PAGE, each_class, example, first_of_each_class
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import stretches
+from pipeline.settings.tables import Published
 
 RUN = {"device": "cpu", "threads": 1, "dataset": "squares", "study": "toy"}
 
@@ -100,10 +102,49 @@ def test_a_note_lies_below_its_picture_whatever_its_length_and_no_wider(width: f
 
 def test_a_curve_of_one_epoch_can_be_seen() -> None:
     history = pd.DataFrame({"seed": [0, 1], "epoch": [1, 1], "train_loss": [0.5, 0.4]})
-    panel, *_ = draw_curves({"one": history}).axes
+    panel, *_ = draw_curves({"one": history}, {"one": {}}).axes
     assert panel.lines[0].get_marker() == "o"
     longer = pd.concat([history, history.assign(epoch=2)])
-    assert draw_curves({"two": longer}).axes[0].lines[0].get_marker() in ("", "None")
+    assert draw_curves({"two": longer}, {"two": {}}).axes[0].lines[0].get_marker() in ("", "None")
+
+
+def test_scores_of_the_test_images_stand_at_the_end_of_their_curves() -> None:
+    epochs = {"seed": [0, 0], "epoch": [1, 2], "train_loss": [2.0, 1.0], "train_rloss": [30.0, 20.0]}
+    history = pd.DataFrame(epochs | {"train_accuracy": [90.0, 95.0]})
+    scores = {"one": {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}, "two": {}}
+    panels = draw_curves({"one": history, "two": history}, scores).axes
+    marked = {
+        axes.get_ylabel(): [
+            (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
+            for line in axes.lines
+            if len(line.get_xdata()) == 1
+        ]
+        for axes in panels
+    }
+    assert marked == {
+        "total loss, training": [],
+        "RLoss per image, training": [("D", 2, 9.5), ("o", 2, 10.5)],
+        "accuracy (%), training": [("D", 2, 99.5), ("o", 2, 99.25)],
+    }
+
+
+def test_a_run_stands_beside_what_others_report_for_single_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "read_prepared", lambda *_: None)
+    metrics = tmp_path / "reports/toy/metrics/a.json"
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text('{"accuracy_mean": 99.25, "rloss_mean": 10.5}')
+    others = {"accuracy": 99.5, "source": "Somebody 2001"}
+    for entry, expected in (
+        (Published(**others), {"accuracy": (99.5, 99.25)}),
+        (Published(**others, rloss=9.5), {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}),
+        (Published(**others, ensemble=True), {}),
+    ):
+        params = SimpleNamespace(runs={"a": SimpleNamespace(**RUN, label="FC")}, published={"a": entry})
+        (subject,) = stage.subjects(["a"], params)
+        assert subject.reported_and_ours == expected
 
 
 def test_of_names_of_classes_on_one_place_one_is_drawn_and_the_legend_has_them_all() -> None:
@@ -132,6 +173,6 @@ def test_other_images_of_a_class_agree_with_the_first_as_often_as_they_do() -> N
 def test_runs_that_are_called_alike_go_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "read_prepared", lambda *_: None)
     runs = {name: SimpleNamespace(**RUN, label=label) for name, label in (("a", "FC"), ("b", "FC"), ("c", "DeConv"))}
-    params = SimpleNamespace(runs=runs)
+    params = SimpleNamespace(runs=runs, published={})
     assert [subject.label for subject in stage.subjects(["a", "c"], params)] == ["FC", "DeConv"]
     assert [subject.label for subject in stage.subjects(["a", "b", "c"], params)] == ["a", "b", "c"]

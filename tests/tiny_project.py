@@ -145,6 +145,10 @@ def tiny_params() -> dict:
             },
         },
         "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},
+        "published_weights": {
+            "toy-deconv_bn": {"run": "toy-deconv_bn", "dataset": "squares", "seed": 0, "dtype": "bfloat16"},
+            "toy-fc-seed-1": {"run": "toy-fc", "dataset": "squares", "seed": 1, "dtype": "float32"},
+        },
     }
 
 

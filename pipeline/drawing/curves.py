@@ -1,6 +1,6 @@
 """Learning curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,6 +12,9 @@ from pipeline.drawing.subject import Subject
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Scores of the test images by their name, what others report and ours.
+Scores = Mapping[str, tuple[float, float]]
 
 # Columns of history.csv and how an axis calls them.
 CURVES = (
@@ -31,11 +34,17 @@ def curves(subjects: Sequence[Subject]) -> Drawing:
         + "; ".join(f"{label}: training accuracy {accuracy:.2f} %" for label, accuracy in last.items())
         + "."
     )
-    return Drawing("curves", "Learning curves", caption, draw_curves(histories))
+    scores = {subject.label: subject.reported_and_ours for subject in subjects}
+    if any(scores.values()):
+        caption += (
+            " Beside the curves of the training, at their end, scores of the test images: a diamond for what others "
+            "report, a disc for our mean over the seeds."
+        )
+    return Drawing("curves", "Learning curves", caption, draw_curves(histories, scores))
 
 
-def draw_curves(histories: dict[str, pd.DataFrame]) -> "Figure":
-    """Draw each curve of `CURVES` that the histories have."""
+def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, Scores]) -> "Figure":
+    """Draw each curve of `CURVES` that the histories have, and at its end the scores of the test images."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -45,6 +54,8 @@ def draw_curves(histories: dict[str, pd.DataFrame]) -> "Figure":
     for axes, (column, title, scale) in zip(panels, columns, strict=True):
         for number, (label, history) in enumerate(histories.items()):
             _draw_curve(axes, history, column, label, number)
+            if pair := scores[label].get(column.removeprefix("train_")):
+                _draw_scores(axes, history["epoch"].max(), pair, number)
         axes.set(xlabel="epoch", ylabel=title, yscale=scale)
         if scale == "log":
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -64,6 +75,12 @@ def _draw_curve(axes: "Axes", history: pd.DataFrame, column: str, label: str, nu
     axes.plot(seeds.index, seeds.mean(axis=1), style + marker, color=colour, label=label, linewidth=1.4)
     axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.15, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _draw_scores(axes: "Axes", epoch: int, pair: tuple[float, float], number: int) -> None:
+    colour = COLOURS[number % len(COLOURS)]
+    for value, marker, inside in zip(pair, "Do", ("white", colour), strict=True):
+        axes.plot([epoch], [value], marker, color=colour, markerfacecolor=inside, markersize=5, clip_on=False, zorder=3)
 
 
 def _has(history: pd.DataFrame, column: str) -> bool:

@@ -1,18 +1,25 @@
 """What is drawn: the networks of one run and its test images."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pipeline.data import Prepared
-from pipeline.outputs import DECODER, METRICS, MODELS, PRIMARY, REPORTS, model_files
+from pipeline.outputs import DECODER, METRICS, MODELS, PRIMARY, REPORTS
+from pipeline.published import PUBLISHED, models_of
 
 if TYPE_CHECKING:
     from capsnet.evaluation import Scores
     from capsnet.explain.primary import PrimaryDecoder
     from capsnet.model import CapsNet
+
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class Subject(NamedTuple):
@@ -22,11 +29,17 @@ class Subject(NamedTuple):
     label: str
     study: str
     test: Prepared
+    reported: Mapping[str, float] = NOTHING  # test scores that others published, by their name
 
     @property
     def models(self) -> dict[int, Path]:
-        """The model files of the run, by seed."""
-        return model_files(MODELS / self.run)
+        """The model files of the run, by seed: those trained here, or else the published ones."""
+        return models_of(self.run)
+
+    @property
+    def published_files(self) -> list[Path]:
+        """Those of the model files that are published ones."""
+        return [path for path in self.models.values() if path.parent == PUBLISHED]
 
     @property
     def model(self) -> "CapsNet":
@@ -53,7 +66,19 @@ class Subject(NamedTuple):
     @property
     def history(self) -> pd.DataFrame:
         """What training gave: a row a seed and epoch."""
-        return pd.read_csv(MODELS / self.run / "history.csv")
+        path = REPORTS / self.study / METRICS / f"{self.run}-history.csv"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; `dvc repro evaluate@{self.run}` makes it")
+        return pd.read_csv(path)
+
+    @property
+    def reported_and_ours(self) -> dict[str, tuple[float, float]]:
+        """Each test score that others report for the run, and ours, the mean over the seeds, after it: by its name."""
+        if not self.reported:
+            return {}
+        path = REPORTS / self.study / METRICS / f"{self.run}.json"
+        ours = json.loads(path.read_text(encoding="utf-8"))
+        return {key: (value, ours[f"{key}_mean"]) for key, value in self.reported.items() if f"{key}_mean" in ours}
 
     @property
     def confusion(self) -> pd.DataFrame:
@@ -74,11 +99,20 @@ class Subject(NamedTuple):
         """The decoder of the first seed's primary capsules, on the device of the test images."""
         from capsnet.explain.primary import load_decoder
 
-        dataset = self.test.manifest.dataset
-        path = MODELS / (dataset + PRIMARY) / DECODER
+        path = self.primary_path
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; `dvc repro primary@{dataset}` makes it")
+            raise FileNotFoundError(f"{path}: no such file; {self.primary_command} makes it")
         return load_decoder(path).to(self.test.images.device)
+
+    @property
+    def primary_path(self) -> Path:
+        """Where the decoder of primary capsules lies, if there is one."""
+        return MODELS / (self.test.manifest.dataset + PRIMARY) / DECODER
+
+    @property
+    def primary_command(self) -> str:
+        """The command that makes it, quoted."""
+        return f"`dvc repro primary@{self.test.manifest.dataset}`"
 
     @property
     def labels(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the page of a study says, gathered from declared files."""
+"""What the page of a study says, gathered from declared files; what is not there is left out, and said to be."""
 
 import json
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from pipeline.drawing.drawing import INDEX
 from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
 from pipeline.reporting.embedding import Embedded, moving, still
 from pipeline.reporting.findings import FINDINGS, search_plots
+from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
 from pipeline.reporting.typeset import Cells, read_markdown, word
 from pipeline.settings.tables import Topologies
-from pipeline.tables import read_metrics, scored_by
 
 # Where `make ui` serves the store that the stages make. There the experiment of params.yaml is the first: MLflow's own
 # is number 0, and its pages take a number only.
@@ -33,6 +33,7 @@ class TableShown(NamedTuple):
     cells: Cells
     notes: list[str]
     findings: list[str]
+    scored: bool  # whether any of its runs is
 
 
 class FigureShown(NamedTuple):
@@ -54,6 +55,7 @@ class SetShown(NamedTuple):
     note: str
     runs: Sequence[str]
     figures: list[FigureShown]
+    remarks: list[str]  # on weights that were not trained here, and on what could not be drawn
 
 
 class SearchShown(NamedTuple):
@@ -92,12 +94,20 @@ class Page(NamedTuple):
     differing: Cells
     settings: Cells
     data: Cells
+    missing: list[str]  # a sentence each
+
+    @property
+    def command(self) -> str:
+        """What made the page: the whole study, or as much of it as there was."""
+        return f"python -m pipeline.results {self.study}" if self.missing else f"dvc repro report@{self.study}"
 
     @property
     def commands(self) -> list[tuple[str, str]]:
         """What makes each part, and what that is."""
+        whole = "everything on this page"
         return [
-            (f"dvc repro report@{self.study}", "everything on this page"),
+            *([(self.command, f"{whole}, without what is missing")] if self.missing else []),
+            (f"dvc repro report@{self.study}", f"{whole}{', and what is missing' if self.missing else ''}"),
             *((each.command, f"table: {each.title}") for each in self.tables),
             *((each.command, f"figures: {each.title}") for each in self.sets),
             *((each.command, f"search: {each.name}") for each in self.searches),
@@ -110,16 +120,45 @@ class Page(NamedTuple):
         return max(len(command) for command, _ in self.commands)
 
 
+class Drawn(NamedTuple):
+    """The pictures of one stage, made or not: reports/<study>/figures/<name>/."""
+
+    study: str
+    stage: str
+    name: str
+    dataset: str
+    runs: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What makes them with all that they need."""
+        return f"dvc repro {self.stage}@{self.name}"
+
+    @property
+    def listing(self) -> Path:
+        """The file that lists them."""
+        return REPORTS / self.study / FIGURES / self.name / INDEX
+
+
+def drawn_sets(study: str, params: Params) -> list[Drawn]:
+    """Return the sets of pictures of a study, in the order of its page."""
+    compared = [("compare", name, each.dataset, each.runs) for name, each in params.compare.items()]
+    figures = [("figures", name, name, (each.run,)) for name, each in params.figures.items()]
+    pairs = [("pairs", name, each.dataset, (name,)) for name, each in params.pairs.items()]
+    everything = [Drawn(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
+    return [each for each in everything if each.study == study]
+
+
 def gather(study: str, params: Params) -> Page:
-    """Return what the page of a study says. Raises FileNotFoundError naming the stage that makes what is missing."""
+    """Return what the page of a study says. Raises FileNotFoundError naming the stage that makes a lost file."""
     entry = params.studies[study]
     tables = [table(study, kind, params) for kind in entry.tables]
-    compared = [("compare", name, each.runs) for name, each in params.compare.items() if each.study == study]
-    figures = [("figures", name, (each.run,)) for name, each in params.figures.items() if each.study == study]
-    pairs = [("pairs", name, (name,)) for name, each in params.pairs.items() if each.study == study]
-    sets = [picture_set(study, stage, name, runs, params) for stage, name, runs in (*compared, *figures, *pairs)]
-    searches = [search(study, name, each) for name, each in params.tune.items() if each.study == study]
-    metrics = read_metrics(study, shown_runs(study, sets, params))
+    drawn = drawn_sets(study, params)
+    sets = [picture_set(each, params) for each in drawn if each.listing.is_file()]
+    named = {name: each for name, each in params.tune.items() if each.study == study}
+    searches = [search(study, name, each) for name, each in named.items() if best_of(study, name).is_file()]
+    shown = shown_runs(study, drawn, params)
+    metrics = read_metrics(study, shown)
     runs = [run(row) for row in metrics]
     return Page(
         study=study,
@@ -133,10 +172,40 @@ def gather(study: str, params: Params) -> Page:
         differing=differing(runs),
         settings=all_settings(runs),
         data=data_table(metrics),
+        missing=in_sentences(missing(study, params)),
     )
 
 
-def shown_runs(study: str, sets: Sequence[SetShown], params: Params) -> list[str]:
+class Missing(NamedTuple):
+    """Something of a study that is not there, and the command that makes it with all that it needs."""
+
+    kind: str
+    name: str
+    command: str
+
+
+def missing(study: str, params: Params) -> list[Missing]:
+    """Return what a study does not have: runs that are not scored, pictures not drawn, searches not made."""
+    drawn = drawn_sets(study, params)
+    shown = shown_runs(study, drawn, params)
+    scored = {row["run"] for row in read_metrics(study, shown)}
+    rotated = [name for name, each in params.robustness.items() if each.study == study and name in scored]
+    searches = [name for name, each in params.tune.items() if each.study == study]
+    return [
+        *(Missing("not run", name, scored_by(name)) for name in shown if name not in scored),
+        *(Missing("not rotated", n, rotated_by(n)) for n in rotated if read_rotations(study, n) is None),
+        *(Missing("not drawn", each.name, each.command) for each in drawn if not each.listing.is_file()),
+        *(Missing("not searched", n, f"dvc repro tune@{n}") for n in searches if not best_of(study, n).is_file()),
+    ]
+
+
+def in_sentences(gaps: Sequence[Missing]) -> list[str]:
+    """Say what is missing, a sentence a kind."""
+    kinds = dict.fromkeys(gap.kind for gap in gaps)
+    return [f"{kind.capitalize()} yet: {', '.join(gap.name for gap in gaps if gap.kind == kind)}." for kind in kinds]
+
+
+def shown_runs(study: str, sets: Sequence[Drawn], params: Params) -> list[str]:
     """Return the runs behind tables and pictures, in the order of params.yaml, tuned ones last."""
     shown = {name for each in sets for name in each.runs}
     for kind in params.studies[study].tables:
@@ -157,17 +226,19 @@ def table(study: str, kind: str, params: Params) -> TableShown:
     data = pd.read_csv(path, dtype={"value": str}, keep_default_na=False, na_values="")
     entry = params.tables[name]
     notes = [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
-    return TableShown(kind, entry.title, command, read_markdown(text), notes, FINDINGS[kind](data, entry))
+    scored = bool(data["seeds"].gt(0).any())
+    return TableShown(kind, entry.title, command, read_markdown(text), notes, FINDINGS[kind](data, entry), scored)
 
 
-def picture_set(study: str, stage: str, name: str, runs: Sequence[str], params: Params) -> SetShown:
+def picture_set(drawn: Drawn, params: Params) -> SetShown:
     """Return the pictures that a stage drew of runs, as it lists them."""
-    command = f"dvc repro {stage}@{name}"
-    folder = REPORTS / study / FIGURES / name
-    told = json.loads(existing(folder / INDEX, command).read_text(encoding="utf-8"))
+    told = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    folder, command, runs = drawn.listing.parent, drawn.command, told["runs"]
     title = f"{', '.join(params.runs[each].label for each in runs)} on {told['dataset']}"
     figures = [figure(folder / each["name"], each["title"], each["caption"], command) for each in told["figures"]]
-    return SetShown(name, title, command, told["note"], runs, figures)
+    remarks = [f"Drawn with the weights in {', '.join(told['weights'])}."] if "weights" in told else []
+    remarks += [f"Left out: {sentence}." for sentence in told.get("left_out", [])]
+    return SetShown(drawn.name, title, command, told["note"], runs, figures, remarks)
 
 
 def figure(stem: Path, title: str, caption: str, command: str) -> FigureShown:
@@ -179,11 +250,16 @@ def figure(stem: Path, title: str, caption: str, command: str) -> FigureShown:
     return FigureShown(title, caption, image, motion, files)
 
 
+def best_of(study: str, name: str) -> Path:
+    """Return where the best values of a search are, if it was made."""
+    return REPORTS / study / TUNING / name / "best.yaml"
+
+
 def search(study: str, name: str, entry: Tune) -> SearchShown:
     """Return what a search found, with its plots."""
     command = f"dvc repro tune@{name}"
-    folder = REPORTS / study / TUNING / name
-    best = read_yaml(existing(folder / "best.yaml", command))
+    folder = best_of(study, name).parent
+    best = read_yaml(best_of(study, name))
     trials = pd.read_csv(existing(folder / "trials.csv", command))
     plots = search_plots(trials, best["trial"])
     figures = [figure(folder / plot, title, caption, command) for plot, title, caption in plots]

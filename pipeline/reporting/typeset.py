@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 Cells = list[list[str]]
 
+NOT_RUN = "not run"  # in the place of a number that nobody has
 NUMBER = re.compile(r"[+−]?[\d.,]+(e[+-]\d+)?( ± [\d.,]+)?")
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -52,17 +54,20 @@ def word(value: object) -> str:
 def numeric(cells: Cells) -> list[bool]:
     """Say of each column whether it holds numbers: those stand to the right, and are sorted by value."""
     columns = [[row[place] for row in cells[1:]] for place in range(len(cells[0]))]
-    return [all(not cell or NUMBER.fullmatch(cell) for cell in column) for column in columns]
+    return [all(cell in ("", NOT_RUN) or NUMBER.fullmatch(cell) for cell in column) for column in columns]
 
 
 def readable(table: pd.DataFrame) -> Cells:
-    """Return a table as people read it: means with their spread, empty columns left out."""
+    """Return a table as people read it: means with their spread, empty columns left out; no seeds are "not run"."""
+    missing = table["seeds"].eq(0).fillna(False)
     named = {"factor": "Setting", "value": "Value", "run": "Run", "model": "Model", "dataset": "Data"}
     shown = pd.DataFrame({title: table[column] for column, title in named.items() if column in table})
     for key, title, digits in (("accuracy", "Accuracy (%)", 2), ("rloss", "RLoss", 2), ("mloss", "MLoss", 4)):
         if f"{key}_mean" in table:
             pairs = zip(table[f"{key}_mean"], table[f"{key}_std"], strict=True)
             shown[title] = [spread(mean, std, digits) for mean, std in pairs]
+        if key == "accuracy":
+            shown.loc[missing, title] = NOT_RUN
         if f"published_{key}" in table:
             shown[f"{title}, published"] = [spread(value, float("nan"), digits) for value in table[f"published_{key}"]]
         if key == "accuracy":
@@ -71,12 +76,32 @@ def readable(table: pd.DataFrame) -> Cells:
     shown["n"], shown["Epochs"] = table["seeds"], table["epochs"]
     for column, title in (("decoder_parameters", "Decoder parameters"), ("parameters", "Parameters")):
         if column in table:
-            shown[title] = table[column].map("{:,}".format)
+            shown[title] = ["" if pd.isna(value) else f"{value:,}" for value in table[column]]
     if "source" in table:
         shown["Source"] = table["source"]
     shown = shown.astype(object).where(shown.notna(), "").astype(str)
     shown = shown[[column for column in shown if (shown[column] != "").any()]]
     return [list(shown.columns), *(list(row) for row in shown.itertuples(index=False))]
+
+
+def costs_readable(table: pd.DataFrame) -> Cells:
+    """Return a table of costs as people read it; columns of words that say nothing are left out."""
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("run", "Run", str),
+        ("model", "Model", str),
+        ("dataset", "Data", str),
+        ("seconds_an_epoch", "Seconds an epoch", "{:,.1f}".format),
+        ("epochs", "Epochs", str),
+        ("seeds", "n", str),
+        ("hours", "Hours in all", "{:,.2f}".format),
+        ("peak_memory_mb", "Peak memory (MB)", "{:,.0f}".format),
+        ("hardware", "Hardware", str),
+        ("commit", "Commit", str),
+        ("remark", "Remark", str),
+    ]
+    shown = {title: ["" if pd.isna(v) else form(v) for v in table[column]] for column, title, form in columns}
+    kept = [title for title, cells in shown.items() if any(cells) or not cells]
+    return [kept, *map(list, zip(*(shown[title] for title in kept), strict=True))]
 
 
 def markdown(cells: Cells) -> str:

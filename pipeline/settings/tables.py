@@ -77,18 +77,26 @@ class Robustness(TableEntry):
     degrees: Annotated[tuple[Degrees, ...], Strict(False), Field(min_length=1)]
 
 
-Table = Annotated[Decoders | Benchmarks | Topologies | Robustness, Field(discriminator="kind")]
+class Costs(TableEntry):
+    """What training the runs took, as far as it is written down in metrics/costs.csv."""
+
+    kind: Literal["costs"]
+
+
+Table = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
 KINDS: dict[str, type[TableEntry]] = {
     "decoders": Decoders,
     "benchmarks": Benchmarks,
     "topologies": Topologies,
     "robustness": Robustness,
+    "costs": Costs,
 }
 
 
 def factor(settings: Mapping[str, Any], base: Mapping[str, Any], where: str) -> str:
     """Return the one setting in which a run differs from another. Raises ValueError if it is not one."""
-    names = [name for name in base if name not in NO_FACTORS and settings[name] != base[name]]
+    known = [name for name in base if name in settings and name not in NO_FACTORS]  # older scores know fewer settings
+    names = [name for name in known if settings[name] != base[name]]
     if len(names) != 1:
         raise ValueError(f"{where}: got {', '.join(names) or 'nothing'} other than in the base, expected one setting")
     return names[0]

@@ -165,7 +165,6 @@ def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
         (["train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
         (["evaluate", "toy-fc"], "models/toy-fc: no trained models; `dvc repro train@toy-fc` makes them"),
         (["evaluate", "toy-tuned"], "models/toy-tuned: no trained models; `dvc repro retrain@toy` makes them"),
-        (["tables", "toy-decoders"], "dvc repro evaluate@toy-fc"),
         (["tables", "nothing"], "table: got 'nothing', expected one of toy-"),
         (["prepare", "cubes"], "dataset: got 'cubes', expected one of squares"),
         (["download", "cubes"], "dataset: got 'cubes', expected one of digits, mnist, "),

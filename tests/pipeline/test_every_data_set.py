@@ -85,7 +85,7 @@ def write_own() -> None:
 
 def write_settings() -> None:
     """Write a params.yaml with every data set, a run on each, and the paper's table of benchmarks with those runs."""
-    empty = ("tune", "figures", "primary", "compare", "pairs", "robustness")
+    empty = ("tune", "figures", "primary", "compare", "pairs", "robustness", "published_weights")
     params = tiny_params() | {"datasets": DATA_SETS} | {name: {} for name in empty}
     params["tracking"]["tensorboard"] = False
     params["runs"] = {name: json.loads(run.model_dump_json()) for name, run in RUNS.items()}

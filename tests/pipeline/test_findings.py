@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from pipeline.reporting.findings import benchmarks, decoders, robustness, search_plots, topologies
+from pipeline.reporting.findings import benchmarks, decoders, missing, robustness, search_plots, topologies
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}
@@ -61,6 +61,66 @@ def test_reconstruction_size_and_published_values_of_decoders_are_compared() -> 
         "Points against the published accuracy: A −0.50 (97.50 %).",
         "RLoss against the published one: A +1.00 (20.00).",
     ]
+
+
+FEWER = "with 82 % fewer parameters in the decoder"
+FOUR = {
+    "model": ["FC", "FC w/ BN", "DeConv", "DeConv w/ BN"],
+    "decoder_parameters": [1000, 1000, 180, 180],
+    "rloss_mean": [21.0, 13.0, 13.5, 9.0],
+    "rloss_std": [0.5, 0.25, 0.5, 0.25],
+    "published_rloss": [21.5, 13.25, 11.0, 9.5],
+}
+
+
+def test_the_claims_about_decoders_are_held_against_what_came_out() -> None:
+    table = decoder_table([99.0] * 4, [0.1] * 4, **FOUR)
+    assert decoders(table, DECODERS)[:5] == [
+        f"DeConv reconstructs better than FC: RLoss 13.50 against 21.00 (n = 3), {FEWER}.",
+        f"DeConv w/ BN reconstructs better than FC w/ BN: RLoss 9.00 against 13.00 (n = 3), {FEWER}.",
+        "FC w/ BN reconstructs better than FC: RLoss 13.00 against 21.00 (n = 3).",
+        "DeConv w/ BN reconstructs better than DeConv: RLoss 9.00 against 13.50 (n = 3).",
+        "The order of RLoss is not the published one: from FC, DeConv, FC w/ BN down to DeConv w/ BN; published: FC, "
+        "FC w/ BN, DeConv, DeConv w/ BN.",
+    ]
+    table["rloss_mean"] = [13.6, 13.0, 13.5, 9.0]
+    said = decoders(table, DECODERS)
+    assert said[0].endswith(
+        "(n = 3), which is within the spread of the seeds, with 82 % fewer parameters in the decoder."
+    )
+    table["rloss_mean"] = [21.0, 13.0, 11.0, 11.0]
+    assert decoders(table, DECODERS)[3].startswith(
+        "DeConv w/ BN reconstructs as well as DeConv: RLoss 11.00 against 11"
+    )
+    table["rloss_mean"] = [21.0, 13.0, 10.0, 11.0]
+    assert "DeConv w/ BN reconstructs worse than DeConv: RLoss 11.00 against 10.00 (n = 3)." in decoders(
+        table, DECODERS
+    )
+
+
+def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
+    table = decoder_table([99.0] * 4, [None] * 4, **FOUR)
+    table.loc[[1, 2], ["accuracy_mean", "rloss_mean"]] = float("nan")
+    table["rloss_std"] = float("nan")
+    table["seeds"] = [1, 0, 0, 1]
+    said = decoders(table, DECODERS)
+    assert said[:3] == [
+        "Not run yet: run-1 and run-2.",
+        "The order of RLoss of these 2 is the published one: from FC down to DeConv w/ BN.",
+        "Mean accuracy: 99.00 %, FC and DeConv w/ BN (n = 1).",
+    ]
+    table.loc[[1, 2], "decoder_parameters"] = float("nan")  # then the others are no whole numbers in a file either
+    assert decoders(table, DECODERS)[4].startswith(
+        "Smallest decoder: DeConv w/ BN, 180 parameters, 82.0 % fewer than the"
+    )
+    table["accuracy_mean"] = float("nan")
+    assert decoders(table, DECODERS) == ["Not run yet: run-0, run-1, run-2 and run-3."]
+
+
+def test_a_run_that_is_scored_but_makes_no_ensemble_is_not_called_missing() -> None:
+    table = pd.DataFrame({"run": ["a", "a", None], "accuracy_mean": [99.0, None, None]})
+    assert missing(table) == []
+    assert missing(table.iloc[1:]) == ["Not run yet: a."]
 
 
 def test_runs_of_one_model_are_told_apart_by_their_names() -> None:

@@ -150,16 +150,11 @@ def test_what_means_something_to_markdown_is_escaped(written: str, shown: str) -
     [
         ("tables/robustness.md", "tables@toy-robustness"),
         ("tables/decoders.csv", "tables@toy-decoders"),
-        ("figures/toy-decoders/figures.json", "compare@toy-decoders"),
-        ("figures/squares/figures.json", "figures@squares"),
         ("figures/squares/rotation.png", "figures@squares"),
-        ("tuning/toy/best.yaml", "tune@toy"),
         ("tuning/toy/contour.png", "tune@toy"),
-        ("metrics/toy-fc.json", "evaluate@toy-fc"),
-        ("metrics/toy-tuned.json", "evaluate-tuned@toy"),
     ],
 )
-def test_a_missing_file_is_named_with_the_stage_that_makes_it(
+def test_a_lost_file_is_named_with_the_stage_that_makes_it(
     missing: str, command: str, study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (FOLDER / missing).unlink()

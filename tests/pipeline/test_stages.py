@@ -100,6 +100,8 @@ def test_history_has_one_row_a_seed_and_epoch_in_the_promised_columns(there: Pat
     assert list(history.columns) == [*expected, "val_loss", "val_rloss", "val_mloss", "val_accuracy"]
     assert history[["seed", "epoch"]].to_numpy().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
     assert np.isfinite(history.to_numpy()).all()
+    copy = there / REPORTS / "metrics/toy-fc-history.csv"
+    assert copy.read_bytes() == (there / "models/toy-fc/history.csv").read_bytes()
 
 
 def test_tables_have_the_promised_columns_and_the_values_of_the_metrics(there: Path) -> None:
@@ -241,19 +243,11 @@ def test_the_picture_of_mistakes_has_the_counts_of_evaluate(there: Path) -> None
 def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -> None:
     store = sqlite3.connect(there / "mlflow.db")
     ((loss,),) = store.execute(
-        "select value from latest_metrics join runs using (run_uuid) where name = 'squares-primary'"
+        "select value from latest_metrics join runs using (run_uuid) "
+        "where name = 'squares-primary' and key = 'train_rloss'"
     ).fetchall()
     history = pd.read_csv(there / "models/squares-primary/history.csv")
     assert loss == pytest.approx(history["train_rloss"].iloc[-1])
-
-
-def test_a_data_set_without_attributes_has_no_picture_of_them(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import data, figures
-
-    read = data.read_split
-    monkeypatch.setattr(data, "read_split", lambda *arguments: read(*arguments)._replace(attributes={}))
-    with pytest.raises(ValueError, match="squares: got none, expected azimuth, elevation, lighting of each image"):
-        figures.main(["squares"])
 
 
 @pytest.mark.parametrize("name", ["toy-decoders", "squares", "toy-pairs"])

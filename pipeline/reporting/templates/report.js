@@ -16,7 +16,7 @@ function compare(one, other) {
 
 function sort(rows, column, numeric, order) {
   if (order === "none") return rows;
-  const filled = (row) => row.cells[column].textContent.trim() !== "";
+  const filled = (row) => !["", "not run"].includes(row.cells[column].textContent.trim());
   const sign = order === "ascending" ? 1 : -1;
   const known = rows.filter(filled);
   known.sort((a, b) => sign * compare(value(a.cells[column], numeric), value(b.cells[column], numeric)));

@@ -1,0 +1,106 @@
+"""What `evaluate` left of runs, and what stands in the place of a run that nobody scored yet."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.config import Params
+from pipeline.outputs import METRICS, REPORTS, TUNED
+
+Row = dict[str, Any]
+
+
+def read_metrics(study: str, runs: Iterable[str]) -> list[Row]:
+    """Read the metrics of those runs that are scored; `seeds` becomes the number of networks that were."""
+    rows = []
+    for run in runs:
+        path = REPORTS / study / METRICS / f"{run}.json"
+        if path.is_file():
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            rows.append({**metrics, "seeds": len(metrics["seeds"]), "seed_list": ", ".join(metrics["seeds"])})
+    return rows
+
+
+def rows_of(study: str, runs: Sequence[str], params: Params) -> list[Row]:
+    """Return a row for each run: its metrics, or what params.yaml knows of it, with no seed and no score."""
+    scored = {row["run"]: row for row in read_metrics(study, dict.fromkeys(runs))}
+    return [scored[run] if run in scored else _not_run(run, params) for run in runs]
+
+
+def _not_run(name: str, params: Params) -> Row:
+    run = params.base_of(name)
+    return {
+        "run": name,
+        "model": run.label + (", tuned" if name.endswith(TUNED) else ""),
+        "dataset": run.dataset,
+        "note": "",
+        "epochs": run.epochs,
+        "settings": run.model_dump(mode="json"),
+        "seeds": 0,
+        "accuracy_mean": float("nan"),
+    }
+
+
+def scored_by(run: str) -> str:
+    """Return the command that trains and scores a run."""
+    tuned = run.endswith(TUNED)
+    return f"dvc repro evaluate-tuned@{run.removesuffix(TUNED)}" if tuned else f"dvc repro evaluate@{run}"
+
+
+def rotated_by(run: str) -> str:
+    """Return the command that scores a run on rotated images."""
+    return f"dvc repro robustness@{run}"
+
+
+def read_rotations(study: str, run: str) -> pd.DataFrame | None:
+    """Read the accuracy of each seed at each angle; None if the run was not scored so."""
+    path = REPORTS / study / METRICS / f"{run}-robustness.csv"
+    return pd.read_csv(path) if path.is_file() else None
+
+
+def costs_path(study: str) -> Path:
+    """Return where the costs of a study's trainings are written down, a row a run and seed."""
+    return REPORTS / study / METRICS / "costs.csv"
+
+
+def read_costs(study: str) -> pd.DataFrame | None:
+    """Read what the trainings of a study took; None if nobody wrote it down."""
+    path = costs_path(study)
+    return pd.read_csv(path, dtype={"commit": str, "remark": str}) if path.is_file() else None
+
+
+def not_run(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the runs that have no score."""
+    return [*dict.fromkeys(row["run"] for row in rows if not row["seeds"])]
+
+
+def protocol(rows: Sequence[Row]) -> list[str]:
+    """Say what our numbers are: which networks, how many, scored on what; and first what is missing."""
+    missing = not_run(rows)
+    said = [f"Not run yet: {', '.join(missing)}; what is published stands alone there."] if missing else []
+    scored = [row for row in rows if row["seeds"]]
+    if not scored:
+        return said
+    seeds = " / ".join(dict.fromkeys(row["seed_list"] for row in scored))
+    tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in scored))
+    counts = [row["seeds"] for row in scored]
+    if max(counts) == 1:
+        ours = f"the network of the final epoch, from one seed ({seeds}) and so without a spread,"
+    else:
+        alone = "" if min(counts) > 1 else " (no spread where n is 1)"
+        ours = f"the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}){alone},"
+    return [*said, f"Ours: {ours} scored once on the test images ({tests})."]
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """Say where the networks were trained, and where to find the rest."""
+    scored = [row for row in rows if row["seeds"]]
+    if not scored:
+        return "Nothing of this has been trained yet."
+    where = "; ".join(
+        dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in scored)
+    )
+    return f"Trained on {where}; code, data and settings of each number are those in dvc.lock of the same commit."
