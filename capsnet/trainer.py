@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from capsnet.evaluation import recognised
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet, NetworkConfig
 from capsnet.processes import Processes
 from capsnet.tasks import Batch, Examples
 
@@ -40,7 +40,7 @@ def stream(seed: int, *name: object, device: torch.device | str = "cpu") -> Gene
     return Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def initialise(config: ModelConfig, seed: int) -> CapsNet:
+def initialise(config: NetworkConfig, seed: int) -> CapsNet:
     """Build a network on the CPU with the initial weights of `seed`; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, "initialisation").initial_seed())
@@ -57,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        model_config: ModelConfig,
+        model_config: NetworkConfig,
         images: UInt8[Tensor, "M C H W"],
         labels: Int64[Tensor, " M"],
         members: Int64[Tensor, " N"],

@@ -10,7 +10,7 @@ import torch
 
 from capsnet import export
 from capsnet.decoders import DECODERS
-from capsnet.layers import PADDINGS
+from capsnet.layers import PADDINGS, PrimaryCapsules
 from capsnet.model import CapsNet, ModelConfig
 
 SETTINGS: list[dict[str, Any]] = [{"decoder": decoder, "batch_norm": decoder != "none"} for decoder in DECODERS] + [
@@ -53,7 +53,8 @@ def test_onnxruntime_gives_what_the_network_gives_for_any_number_of_images(
 def test_an_export_that_differs_is_refused_and_leaves_no_file(
     tmp_path: Path, tiny_model: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "squash", lambda vectors: 0.9 * vectors)
+    plain = PrimaryCapsules.plain
+    monkeypatch.setattr(PrimaryCapsules, "plain", lambda *arguments: 0.9 * plain(*arguments))
     with pytest.raises(ValueError, match=r"differs from the network by .*, expected at most 0\.0001"):
         export.export_onnx(CapsNet(tiny_model).eval(), tmp_path / "network.onnx")
     assert not [*tmp_path.iterdir()]

@@ -294,7 +294,7 @@ def test_learning_rate_decays_continuously_down_to_the_floor(
     floor: float, step: int, expected: float, tiny_training: TrainingConfig
 ) -> None:
     config = replace(tiny_training, lr=1e-3, lr_decay=0.96, lr_decay_steps=2000, lr_floor=floor)
-    assert learning_rate(config, step) == pytest.approx(expected, rel=1e-4)
+    assert learning_rate(config, step, 500) == pytest.approx(expected, rel=1e-4)
 
 
 def test_history_shows_the_learning_rate_of_the_last_step(
@@ -302,7 +302,7 @@ def test_history_shows_the_learning_rate_of_the_last_step(
 ) -> None:
     config = replace(tiny_training, lr_decay=0.5)
     history = train(tiny_model, config, *tiny_data, seed=0).history
-    assert [row["lr"] for row in history] == [learning_rate(config, 3), learning_rate(config, 7)]
+    assert [row["lr"] for row in history] == [learning_rate(config, 3, 4), learning_rate(config, 7, 4)]
 
 
 def test_log_gets_what_was_measured_and_the_speed(

@@ -88,7 +88,8 @@ KINDS: dict[str, type[TableEntry]] = {
 
 def factor(settings: Mapping[str, Any], base: Mapping[str, Any], where: str) -> str:
     """Return the one setting in which a run differs from another. Raises ValueError if it is not one."""
-    names = [name for name in base if name not in NO_FACTORS and settings[name] != base[name]]
+    both = [name for name in base if name in settings and name not in NO_FACTORS]
+    names = [name for name in both if settings[name] != base[name]] + sorted(settings.keys() ^ base.keys())
     if len(names) != 1:
         raise ValueError(f"{where}: got {', '.join(names) or 'nothing'} other than in the base, expected one setting")
     return names[0]
