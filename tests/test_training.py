@@ -15,10 +15,11 @@ from torch import Tensor
 from trainings import Data, assert_same_training, model_bytes
 
 from capsnet import tasks
+from capsnet.attention import NORMS
 from capsnet.decoders import DECODERS
 from capsnet.evaluation import Scores, evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.trainer import PRECISIONS, initialise
 from capsnet.training import (
     ALPHA_SCHEDULES,
@@ -325,14 +326,23 @@ def test_log_gets_what_was_measured_and_the_speed(
 
 
 def test_losses_are_the_golden_ones(
-    request: pytest.FixtureRequest, tiny_model: ModelConfig, eventful: TrainingConfig, tiny_data: Data
+    request: pytest.FixtureRequest,
+    tiny_model: ModelConfig,
+    tiny_attention: AttentionConfig,
+    eventful: TrainingConfig,
+    tiny_data: Data,
 ) -> None:
-    losses = {}
+    networks: dict[str, NetworkConfig] = {}
     for decoder in DECODERS:
         for batch_norm in (False, True):
-            config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
-            history = train(config, replace(eventful, epochs=3), *tiny_data, seed=0).history
-            losses[decoder + (" with batch norm" if batch_norm else "")] = [row["train_loss"] for row in history]
+            name = decoder + (" with batch norm" if batch_norm else "")
+            networks[name] = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
+    for norm in NORMS:
+        networks[f"attention with {norm} norm"] = replace(tiny_attention, encoder_norm=norm)
+    losses = {
+        name: [row["train_loss"] for row in train(config, replace(eventful, epochs=3), *tiny_data, seed=0).history]
+        for name, config in networks.items()
+    }
     if request.config.getoption("--regenerate-golden"):
         GOLDEN.write_text(json.dumps(losses, indent=2) + "\n")
         pytest.skip(f"wrote {GOLDEN}")
