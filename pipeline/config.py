@@ -301,7 +301,7 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
     owner = model
     chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
-    if choices and len(where) > 3:
+    if len(where) > 2 and where[2] in choices:
         owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
     if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
         del where[-2:]

@@ -102,7 +102,8 @@ def tiny_params() -> dict:
         "datasets": {"squares": {"format": "npz", "raw": "squares.npz"}},
         "test_pairs": {"seed": 0, "per_image": 2},
         "presets": {"reference": TINY},
-        "runs": {name: TINY | changes for name, changes in VARIANTS.items()} | {"toy-pairs": TINY | PAIRS},
+        "runs": {name: TINY | changes for name, changes in VARIANTS.items()}
+        | {"toy-pairs": TINY | PAIRS, "toy-attention": dict(ATTENTION)},
         "tune": {
             "toy": {
                 "study": "toy",
