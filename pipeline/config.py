@@ -158,7 +158,8 @@ class Params(Checked):
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
         ensembles = [run for table in self.tables.values() for run in getattr(table, "ensembles", ())]
         for name, published in self.published.items():
-            _require(name, ensembles if published.ensemble else self.studies_of_runs, f"published.{name}")
+            together = published.ensemble or published.ensemble_accuracy is not None
+            _require(name, ensembles if together else self.studies_of_runs, f"published.{name}")
         return self
 
     @model_validator(mode="after")

@@ -195,6 +195,12 @@ def read_rotations(study: str, run: str) -> pd.DataFrame:
 def _published(row: dict[str, Any], params: Params, *, ensemble: bool = False) -> dict[str, Any]:
     """Return what is published about the run of a row, for single networks or for an ensemble."""
     entry = params.published.get(row["run"])
+    if entry is not None and ensemble and entry.ensemble_accuracy is not None:
+        return {
+            "published_accuracy": entry.ensemble_accuracy,
+            "source": entry.source,
+            "difference": row["accuracy_mean"] - entry.ensemble_accuracy,
+        }
     if entry is None or entry.ensemble != ensemble:
         return {}
     return {

@@ -298,6 +298,35 @@ def test_learning_rate_decays_continuously_down_to_the_floor(
     assert learning_rate(config, step, 500) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("step", "expected"), [(0, 5e-4), (99, 5e-4), (100, 4.85e-4), (299, 4.70e-4), (10**5, 5e-5)])
+def test_learning_rate_decays_after_each_epoch_down_to_the_floor(
+    step: int, expected: float, tiny_training: TrainingConfig
+) -> None:
+    config = replace(tiny_training, lr=5e-4, lr_schedule="epochs", lr_decay=0.97, lr_floor=5e-5)
+    assert learning_rate(config, step, 100) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.04), (150, 0.52), (300, 1.0), (650, 0.5), (999, 5e-6)],  # half of the way up, and half of the way down
+)
+def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing(
+    step: int, expected: float, tiny_training: TrainingConfig
+) -> None:
+    config = replace(tiny_training, lr=1.0, lr_schedule="one_cycle", epochs=10)
+    assert learning_rate(config, step, 100) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_cycle_that_was_finished_is_not_gone_on_with(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, tmp_path: Path
+) -> None:
+    config = replace(tiny_training, lr_schedule="one_cycle")
+    state = tmp_path / "state.safetensors"
+    train(tiny_model, config, *tiny_data, seed=0, checkpoint=state)
+    with pytest.raises(ValueError, match="lr_schedule: got 'one_cycle of 2 epochs', expected 'one_cycle of 4 epochs'"):
+        train(tiny_model, replace(config, epochs=4), *tiny_data, seed=0, resume=state)
+
+
 def test_history_shows_the_learning_rate_of_the_last_step(
     tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
 ) -> None:

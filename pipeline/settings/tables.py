@@ -13,9 +13,10 @@ NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
 class Published(Checked):
-    """Published values beside a run of ours, those that there are; `accuracy` in percent.
+    """Published values beside a run of ours, those that there are; accuracies in percent.
 
-    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks.
+    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks; `ensemble_accuracy` is
+    for runs about which both are published.
     """
 
     rloss: float | None = None
@@ -23,6 +24,7 @@ class Published(Checked):
     accuracy: float
     source: str
     ensemble: bool = False
+    ensemble_accuracy: float | None = None
 
 
 class PublishedRow(Checked):

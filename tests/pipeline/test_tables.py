@@ -111,6 +111,16 @@ def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(sc
     assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
 
 
+def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about_each(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["published"]["toy-fc"] = {"accuracy": 98.0, "ensemble_accuracy": 99.0, "source": "Somebody 2001"}
+    write_params(Path(), values)
+    data = build("toy-benchmarks", load_params()).data
+    assert data["published_accuracy"].tolist() == [98.0, 99.0]
+    assert data["difference"].tolist() == pytest.approx((data["accuracy_mean"] - [98.0, 99.0]).tolist())
+
+
 def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
     values = tiny_params()
     values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
