@@ -263,7 +263,7 @@ def check_run(values: Any, where: str) -> Run:
     """Check plain values against the model of the network that they name. Raises ValueError as `validate` does."""
     if not isinstance(values, dict) or "network" not in values:
         raise ValueError(f"{where}: network: missing")
-    _require(values["network"], RUNS, f"{where}: network")
+    _require(values["network"], [*RUNS], f"{where}: network")
     return validate(RUNS[values["network"]], values, where)
 
 

@@ -453,6 +453,7 @@ def test_primary_capsules_of_the_attention_network_see_the_whole_image(tiny_atte
         ("mnist-attention", "routing_iterations=3", "x: routing_iterations: unknown key, a setting of network dynamic"),
         ("mnist-attention", "encoder_nrom=batch", "x: encoder_nrom: unknown key, did you mean 'encoder_norm'"),
         ("mnist-attention", "network=em", "x: network: got 'em', expected one of dynamic, attention"),
+        ("mnist-attention", "network=[1]", r"x: network: got \[1\], expected one of dynamic, attention"),
         ("mnist-attention", "batch_size=1", "x: batch_size: got 1, expected at least 2 with encoder_norm batch"),
         ("mnist-attention", "rotation=200", "x: rotation: got 200"),
         ("mnist-attention", "squeeze=1.0", "x: squeeze: got 1.0"),
