@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from capsnet.files import write_whole
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import NETWORKS, CapsNet, NetworkConfig
 
 # All of the header is one entry: safetensors does not promise an order of several.
 HEADER = "capsnet"
@@ -26,7 +26,8 @@ STATE = "training state"
 
 def save_model(path: Path, model: CapsNet, facts: Mapping[str, Any]) -> None:
     """Write weights, architecture and `facts`, whatever JSON can hold, to `path`: whole or not at all."""
-    write_tensors(path, model.state_dict(), {"kind": MODEL, "config": asdict(model.config), **facts})
+    config = {"network": model.config.network, **asdict(model.config)}
+    write_tensors(path, model.state_dict(), {"kind": MODEL, "config": config, **facts})
 
 
 def load(path: str | Path) -> CapsNet:
@@ -36,9 +37,9 @@ def load(path: str | Path) -> CapsNet:
     """
     header, tensors = read_tensors(Path(path), MODEL)
     try:
-        config = header["config"]
+        config = _config(header["config"])
         with torch.random.fork_rng(devices=[]):  # for the initial weights, which are replaced
-            model = CapsNet(ModelConfig(**{**config, "decoder_hidden": tuple(config["decoder_hidden"])}))
+            model = CapsNet(config)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: written by another version of capsnet ({error!r})") from error
     try:
@@ -46,6 +47,14 @@ def load(path: str | Path) -> CapsNet:
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the architecture in the header: {error}") from error
     return model.eval()
+
+
+def _config(values: dict[str, Any]) -> NetworkConfig:
+    """Return the architecture in a header; one that names no network is older than the second."""
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return NETWORKS[settings.pop("network", "dynamic")](**settings)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

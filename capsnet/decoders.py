@@ -1,16 +1,21 @@
 """Decoders: class capsules, all but one zeroed, back to an image with values in [0, 1].
 
-Axes: B batch, J class capsules, D pose size, C channels, H W height and width. Both decoders map (B, J * D) to
-(B, C, H, W), have a ReLU after every hidden layer, batch normalisation before it if asked, and a sigmoid at the end.
+Axes: B batch, J class capsules, D pose size, C channels, H W height and width. All decoders map (B, J * D) to
+(B, C, H, W), rectify every hidden layer, with batch normalisation before that if asked, and end in a sigmoid.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
 
 KERNEL = 9
 SMALLEST_GRID = 3
+DOUBLINGS = 3  # of the upsampling decoder
+LEAK = 0.2  # of its rectifiers: TensorFlow's default
 
 
 class DeConvGeometry(NamedTuple):
@@ -76,8 +81,58 @@ def deconv_decoder(
     return nn.Sequential(*layers)
 
 
+class Doubling(nn.Module):
+    """Twice the pixels in each direction, interpolated bilinearly, as by torch's `interpolate`.
+
+    As products with a fixed matrix from either side: of the interpolation itself a GPU knows no deterministic gradient.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        rows = functional.interpolate(torch.eye(size)[None], scale_factor=2, mode="linear", align_corners=False)
+        self.matrix: Tensor
+        self.register_buffer("matrix", rows[0].T.contiguous(), persistent=False)
+
+    def forward(self, images: Float[Tensor, "B C H H"]) -> Float[Tensor, "B C S S"]:
+        return self.matrix @ images @ self.matrix.T
+
+
+class Centre(nn.Module):
+    """The square of `size` pixels in the middle."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Float[Tensor, "B C H H"]) -> Float[Tensor, "B C S S"]:
+        start = (images.shape[2] - self.size) // 2
+        return images[:, :, start : start + self.size, start : start + self.size]
+
+
+def upsampling_decoder(
+    capsules: int, dim: int, channels: int, image_size: int, *, hidden: Sequence[int], base: int, batch_norm: bool
+) -> nn.Sequential:
+    """Upsampling decoder of Mazzia et al. 2021 for SmallNORB (the authors' code): doubled three times, and convolved.
+
+    A linear layer fills a grid g; each time 2 n pixels become 2 n - 2 by a 3x3 convolution of `base` channels (64 in
+    their code), twice as many from the second on; a last one leaves 8 g - 16 pixels, 48 for a grid of 8. Of other sizes
+    the next larger one is made, and its centre kept.
+    """
+    grid = -(-(image_size + 16) // 8)
+    layers: list[nn.Module] = [nn.Linear(capsules * dim, grid**2), nn.Unflatten(1, (1, grid, grid))]
+    width, size = 1, grid
+    for doubling in range(DOUBLINGS):
+        next_width = base if doubling == 0 else 2 * base
+        layers += [Doubling(size), nn.Conv2d(width, next_width, 3)]
+        layers += [nn.BatchNorm2d(next_width)] if batch_norm else []
+        layers += [nn.LeakyReLU(LEAK)]
+        width, size = next_width, 2 * size - 2
+    return nn.Sequential(*layers, nn.Conv2d(width, channels, 3), nn.Sigmoid(), Centre(image_size))
+
+
 DECODERS: dict[str, Callable[..., nn.Sequential] | None] = {
     "none": None,
     "fc": fc_decoder,
     "deconv": deconv_decoder,
+    "upsampling": upsampling_decoder,
 }

@@ -1,20 +1,18 @@
 """A network as an ONNX file: pixels of images in, lengths of class capsules and reconstructions out.
 
-Axes: B batch, C channels, H height and width, I primary capsules, K their pose size, J classes.
+Axes: B batch, C channels, H height and width.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from capsnet.files import whole_file
-from capsnet.layers import PrimaryCapsules
 from capsnet.model import CapsNet
-from capsnet.routing import dynamic_routing, squash
 
 IMAGES = "images"
 OUTPUTS = ("lengths", "reconstruction")
@@ -23,7 +21,7 @@ TOLERANCE = 1e-4
 
 
 class Plain(nn.Module):
-    """A network in the operations that ONNX knows: torch's own convolution, and routing that keeps its votes."""
+    """A network in the operations that ONNX knows: a layer that has a method `plain` is called by that."""
 
     def __init__(self, model: CapsNet) -> None:
         super().__init__()
@@ -31,24 +29,17 @@ class Plain(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H H"]) -> tuple[Tensor, ...]:
         model = self.model
-        convolution, norm, primary = model.encoder
-        assert isinstance(primary, PrimaryCapsules)
-        inputs = _capsules(primary, norm(convolution(model.prepare(images))).relu())
-        upper = model.class_capsules
-        capsules, _ = dynamic_routing(
-            inputs, upper.weight, upper.bias, iterations=upper.iterations, leaky=upper.leaky, implementation="plain"
-        )
+        features = model.prepare(images)
+        for layer in model.encoder:
+            features = _plainly(layer)(features)
+        capsules, _ = _plainly(model.class_capsules)(features)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
         return (lengths, model.decode(capsules, lengths.argmax(1))) if model.decoder else (lengths,)
 
 
-def _capsules(primary: PrimaryCapsules, features: Float[Tensor, "B C H H"]) -> Float[Tensor, "B I K"]:
-    """Do what `PrimaryCapsules` does to features after their ReLU."""
-    weight, stride = primary.conv.weight, primary.conv.stride[0]
-    zeros = primary.padding(features.shape[2], weight.shape[2], stride)
-    padded = functional.pad(features, 2 * zeros)
-    channels = primary.norm(functional.conv2d(padded, primary.scale * weight, primary.conv.bias, stride))
-    return squash(channels.unflatten(1, (-1, primary.dim)).permute(0, 1, 3, 4, 2).flatten(1, 3))
+def _plainly(layer: nn.Module) -> Callable[[Tensor], Any]:
+    plain: Callable[[Tensor], Any] = getattr(layer, "plain", layer)
+    return plain
 
 
 def export_onnx(model: CapsNet, path: Path) -> float:

@@ -1,4 +1,4 @@
-"""The two capsule layers: they own the weights and call the functions of `capsnet.routing`.
+"""The capsule layers of dynamic routing: they own the weights and call the functions of `capsnet.routing`.
 
 Axes: B batch, C channels, H W height and width, I lower capsules, J upper capsules, K and D their pose sizes.
 """
@@ -79,6 +79,14 @@ class PrimaryCapsules(nn.Module):
         poses = self.norm(channels.to(self.conv.weight.dtype)).unflatten(1, (-1, self.dim))
         return squash(poses.permute(0, 1, 3, 4, 2).flatten(1, 3))
 
+    def plain(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B I K"]:
+        """Do the same with torch's own convolution."""
+        weight, stride = self.conv.weight, self.conv.stride[0]
+        zeros = self.padding(features.shape[2], weight.shape[2], stride)
+        padded = nn.functional.pad(features.relu() if self.rectify else features, 2 * zeros)
+        channels = self.norm(nn.functional.conv2d(padded, self.scale * weight, self.conv.bias, stride))
+        return squash(channels.unflatten(1, (-1, self.dim)).permute(0, 1, 3, 4, 2).flatten(1, 3))
+
 
 class ClassCapsules(nn.Module):
     """Capsules fully connected to the layer below, one K x D matrix a pair, joined by dynamic routing.
@@ -104,4 +112,15 @@ class ClassCapsules(nn.Module):
             iterations=self.iterations,
             leaky=self.leaky,
             with_coupling=with_coupling,
+        )
+
+    def plain(self, inputs: Float[Tensor, "B I K"]) -> Routing:
+        """Route with all votes kept: in torch's own operations."""
+        return dynamic_routing(
+            inputs,
+            self.weight,
+            self.bias,
+            iterations=self.iterations,
+            leaky=self.leaky,
+            implementation="plain",
         )

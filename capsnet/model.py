@@ -1,75 +1,26 @@
-"""The network: convolution, primary capsules, class capsules, decoder (Sabour et al. 2017, section 4).
+"""The network: an encoder, class capsules, a decoder, put together and run.
+
+Which ones is in its configuration: NETWORKS has one for each network of the library.
 
 Axes: B batch, P classes in an image, C channels, H W height and width, I primary capsules, J classes, D pose size of a
 class capsule.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from capsnet.decoders import DECODERS, deconv_geometry
-from capsnet.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
+from capsnet.attention import AttentionConfig
+from capsnet.dynamic import ModelConfig
+from capsnet.network import NetworkConfig
 
+__all__ = ["NETWORKS", "AttentionConfig", "CapsNet", "ModelConfig", "NetworkConfig", "Output", "mask", "standardise"]
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that decides architecture and initial weights; raises ValueError if it cannot be built."""
-
-    image_size: int  # height and width in pixels, 20 to 64
-    channels: int  # of the image, 1 to 4
-    classes: int  # J, 2 to 1000
-    standardise: bool  # each image, before the first convolution
-    padding: str  # a key of PADDINGS, for both convolutions
-    conv_channels: int
-    conv_kernel: int
-    primary_types: int
-    primary_dim: int  # K
-    primary_kernel: int
-    primary_stride: int
-    primary_scale: float  # of the primary capsules' convolution, before its bias
-    class_dim: int  # D
-    routing_iterations: int
-    routing_bias: bool
-    leaky_routing: bool
-    decoder: str  # a key of DECODERS
-    decoder_hidden: tuple[int, ...]  # widths of the fc decoder's hidden layers
-    decoder_channels: int  # channels of the deconv decoder's first layer
-    batch_norm: bool  # in encoder and decoder
-    initialisation: str  # a key of INITIALISATIONS
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("image_size", 20, 64), ("channels", 1, 4), ("classes", 2, 1000)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name}: got {value}, expected {low} to {high}")
-        for name, choices in (("decoder", DECODERS), ("padding", PADDINGS), ("initialisation", INITIALISATIONS)):
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(choices)}")
-        if self.routing_iterations < 1:
-            raise ValueError(f"routing_iterations: got {self.routing_iterations}, expected at least 1")
-        if self.primary_grid < 1:
-            raise ValueError(
-                f"image_size: got {self.image_size}, too small for conv_kernel {self.conv_kernel} followed by "
-                f"primary_kernel {self.primary_kernel}"
-            )
-        if self.decoder == "deconv":
-            deconv_geometry(self.image_size)
-
-    @property
-    def primary_grid(self) -> int:
-        """Side of the grid of primary capsules: 6 for 28-pixel images and 9x9 kernels without padding."""
-        size = convolved_size(self.image_size, self.conv_kernel, 1, self.padding)
-        return convolved_size(size, self.primary_kernel, self.primary_stride, self.padding)
-
-    @property
-    def num_primary(self) -> int:
-        """Number of primary capsules I = types x grid x grid: 1152 for 28-pixel images in the paper's network."""
-        return self.primary_types * self.primary_grid**2
+# Whatever runs, saves, trains or draws a network takes each of these.
+NETWORKS: dict[str, type[NetworkConfig]] = {config.network: config for config in (ModelConfig, AttentionConfig)}
 
 
 class Output(NamedTuple):
@@ -82,50 +33,19 @@ class Output(NamedTuple):
 
 
 class CapsNet(nn.Module):
-    """The capsule network of Sabour et al. 2017, with the reference study's decoders and batch normalisation.
+    """A capsule network: what its configuration puts together.
 
     Weights are drawn from torch's global generator, as in any module: seed it, or fork it, around the constructor.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.prepare: Callable[[Tensor], Tensor] = standardise if config.standardise else nn.Identity()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(config.channels, config.conv_channels, config.conv_kernel, padding=config.padding),
-            nn.BatchNorm2d(config.conv_channels) if config.batch_norm else nn.Identity(),
-            PrimaryCapsules(
-                config.conv_channels,
-                config.primary_types,
-                config.primary_dim,
-                config.primary_kernel,
-                config.primary_stride,
-                config.batch_norm,
-                rectify=True,
-                padding=config.padding,
-                scale=config.primary_scale,
-            ),
-        )
-        self.class_capsules = ClassCapsules(
-            config.num_primary,
-            config.primary_dim,
-            config.classes,
-            config.class_dim,
-            iterations=config.routing_iterations,
-            bias=config.routing_bias,
-            leaky=config.leaky_routing,
-        )
-        build = DECODERS[config.decoder]
-        self.decoder = build and build(
-            config.classes,
-            config.class_dim,
-            config.channels,
-            config.image_size,
-            hidden=config.decoder_hidden,
-            base=config.decoder_channels,
-            batch_norm=config.batch_norm,
-        )
-        INITIALISATIONS[config.initialisation](self)
+        self.encoder = config.build_encoder()
+        self.class_capsules = config.build_class_capsules()
+        self.decoder = config.build_decoder()
+        config.initialise(self.encoder, self.class_capsules, self.decoder)
 
     def forward(
         self,
@@ -178,46 +98,3 @@ def standardise(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     least = 1 / (255**2 * images.shape[1:].numel())
     centred = images - images.mean(axes, keepdim=True)
     return centred * centred.square().mean(axes, keepdim=True).clamp(min=least).rsqrt()
-
-
-def as_torch_does(model: CapsNet) -> None:
-    """Leave the initial weights as torch and the layers draw them."""
-
-
-def as_sabour_does(model: CapsNet) -> None:
-    """Draw all weights anew: normal, cut off at two standard deviations of 0.1 (0.05 in the first convolution).
-
-    Biases are 0.1. The authors' code (models/layers/variables.py and capsule_model.py); it has no batch normalisation,
-    which stays as it was.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            continue
-        deviation = 0.05 if module is model.encoder[0] else 0.1
-        for name, parameter in module.named_parameters(recurse=False):
-            if name == "bias":
-                nn.init.constant_(parameter, 0.1)
-            else:
-                nn.init.trunc_normal_(parameter, std=deviation, a=-2 * deviation, b=2 * deviation)
-
-
-def as_reference_does(model: CapsNet) -> None:
-    """Draw the weights anew so small that no capsule starts out long: Glorot's normal distribution, times 0.02.
-
-    That of the class capsules is times 0.002; other biases, and batch normalisation, stay as they were. The reference
-    study's code (tools.py); its normalisation starts within 0.02 of the identity.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_normal_(module.weight, gain=0.02)
-    # Its layout decides what Glorot's fans are: one (1, I, J, D, K) tensor, and (1, 1, J, D) for the bias.
-    nn.init.xavier_normal_(model.class_capsules.weight.detach()[None], gain=0.002)
-    if model.class_capsules.bias is not None:
-        nn.init.xavier_normal_(model.class_capsules.bias.detach()[None, None], gain=0.002)
-
-
-INITIALISATIONS: dict[str, Callable[[CapsNet], None]] = {
-    "torch": as_torch_does,
-    "reference": as_reference_does,
-    "sabour": as_sabour_does,
-}

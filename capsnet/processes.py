@@ -32,7 +32,9 @@ class Processes(NamedTuple):
 
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
             if next(model.parameters()).device.type == "cpu":
-                raise ValueError("batch_norm: got true, expected false for several processes without GPUs")
+                raise ValueError(
+                    "processes: got several without GPUs, expected one for a network that normalises batches"
+                )
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return DistributedDataParallel(model)
 

@@ -1,4 +1,7 @@
-"""Squash and routing by agreement (Sabour, Frosst, Hinton 2017, section 2 and procedure 1).
+"""Two ways to route lower capsules to upper ones, and the squash of each.
+
+Routing by agreement is that of Sabour, Frosst, Hinton 2017, section 2 and procedure 1; self-attention routing that of
+Mazzia, Salvetti, Chiaberge 2021, *Efficient-CapsNet*, section 2.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
@@ -67,6 +70,47 @@ def dynamic_routing(
         raise ValueError(f"implementation: got {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
     with _float32_even_under_autocast(inputs.device.type):
         return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling)
+
+
+def exponential_squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*axes"]:
+    """Shrink vectors to a length below 1 and keep their direction: v = (1 - exp(-|s|)) s / |s|.
+
+    Short vectors keep their length in the first order, where `squash` makes them vanish (Mazzia et al. 2021, section
+    2). The zero vector maps to itself, with the identity as its derivative.
+    """
+    square = vectors.square().sum(dim, keepdim=True)
+    # The smallest normal number changes no other length (float16 apart) and gives the root a derivative at zero.
+    length = (square + torch.finfo(vectors.dtype).tiny).sqrt()
+    return vectors * (-torch.expm1(-length) / length)
+
+
+def self_attention_routing(
+    inputs: Float[Tensor, "B I K"],
+    weight: Float[Tensor, "I J K D"],
+    prior: Float[Tensor, "I J"] | None = None,
+    *,
+    with_coupling: bool = False,
+) -> Routing:
+    """Route lower capsules to upper capsules by the attention that votes for the same one pay to each other.
+
+    Every lower capsule i casts a vote u_hat[i, j] = u[i] W[i, j] for every upper capsule j. In a single pass
+
+        a[i, j] = sum_k u_hat[i, j] . u_hat[k, j] / sqrt(D)     attention: agreement with all votes for j
+        c[i, :] = softmax(a[i, :])                              coupling: sums to 1 over the upper capsules
+        v[j] = squash(sum_i (c[i, j] + prior[i, j]) u_hat[i, j])
+
+    with `exponential_squash` (Mazzia et al. 2021, section 2 and figure 3). The `prior` is learned, the same for all
+    images, and not in the coupling that is returned. Inputs and weights in half precision are routed, and the capsules
+    returned, in float32. `with_coupling` asks for the coupling, which carries no gradient.
+    """
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    with _float32_even_under_autocast(inputs.device.type):
+        votes = torch.einsum("bik,ijkd->bijd", inputs.to(dtype), weight.to(dtype))
+        query = votes.sum(1, keepdim=True) / votes.shape[3] ** 0.5
+        coupling = (votes * query).sum(3).softmax(2)
+        shares = coupling if prior is None else coupling + prior.to(dtype)
+        capsules = exponential_squash((shares.unsqueeze(3) * votes).sum(1))
+    return Routing(capsules, coupling.detach() if with_coupling else None)
 
 
 def _float32_even_under_autocast(device_type: str) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from capsnet.evaluation import recognised
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet, NetworkConfig
 from capsnet.processes import Processes
 from capsnet.tasks import Batch, Examples
 
@@ -54,7 +54,7 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def initialise(config: ModelConfig, seed: int) -> CapsNet:
+def initialise(config: NetworkConfig, seed: int) -> CapsNet:
     """Build a network on the CPU with the initial weights of `seed`; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, "initialisation").initial_seed())
@@ -71,7 +71,7 @@ class Trainer:
 
     def __init__(
         self,
-        model_config: ModelConfig,
+        model_config: NetworkConfig,
         images: UInt8[Tensor, "M C H W"],
         labels: Int64[Tensor, " M"],
         members: Int64[Tensor, " N"],

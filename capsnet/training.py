@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from capsnet.checkpoint import load_state, save_state
 from capsnet.losses import RECONSTRUCTION_LOSSES
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet, NetworkConfig
 from capsnet.processes import Processes, joined
 from capsnet.tasks import TASKS
 from capsnet.trainer import Trainer, stream
@@ -29,6 +29,36 @@ ALPHA_SCHEDULES: dict[str, Callable[[float, int], float]] = {
     "tanh_delayed": lambda alpha, epoch: alpha * (math.tanh(epoch / 8 - math.pi) + 1) / 2,
     "tanh": lambda alpha, epoch: alpha * math.tanh(epoch / 16),
 }
+
+RISING = 0.3  # share of one cycle in which the learning rate rises, and where it starts: torch's OneCycleLR
+FIRST_RATE = 1 / 25
+
+
+def decaying(config: "TrainingConfig", step: int, steps: int) -> float:
+    """Decay by `lr_decay` per `lr_decay_steps` steps, continuously."""
+    return config.lr * math.pow(config.lr_decay, step / config.lr_decay_steps)
+
+
+def decaying_by_epochs(config: "TrainingConfig", step: int, steps: int) -> float:
+    """Decay by `lr_decay` after each epoch."""
+    return config.lr * math.pow(config.lr_decay, step // steps)
+
+
+def one_cycle(config: "TrainingConfig", step: int, steps: int) -> float:
+    """Rise along a cosine from a 25th of `lr` to `lr`, and fall along another to nothing (Smith and Topin 2019)."""
+    done = step / (config.epochs * steps)
+    if done < RISING:
+        return config.lr * (1 - (1 - FIRST_RATE) * (1 + math.cos(math.pi * done / RISING)) / 2)
+    return config.lr * (1 + math.cos(math.pi * (done - RISING) / (1 - RISING))) / 2
+
+
+# The learning rate for the update after `step` updates, with so many steps an epoch.
+LR_SCHEDULES: dict[str, Callable[["TrainingConfig", int, int], float]] = {
+    "decay": decaying,
+    "epochs": decaying_by_epochs,
+    "one_cycle": one_cycle,
+}
+TO_THE_END = {"one_cycle"}  # schedules that a training cannot outlast
 
 Row = dict[str, float | int | None]
 Log = Callable[[int, Mapping[str, float]], None]
@@ -41,8 +71,9 @@ class TrainingConfig:
     task: str  # a key of TASKS
     epochs: int
     batch_size: int
-    lr: float  # Adam's learning rate at step 0
-    lr_decay: float  # factor per `lr_decay_steps` steps, applied continuously; 1 for none
+    lr: float  # Adam's learning rate at step 0, or the highest
+    lr_schedule: str  # a key of LR_SCHEDULES
+    lr_decay: float  # factor per `lr_decay_steps` steps, or per epoch; 1 for none
     lr_decay_steps: int
     lr_floor: float  # the learning rate never falls below
     margin_weight: float  # of the margin loss, a sum over classes and a mean over images
@@ -51,6 +82,11 @@ class TrainingConfig:
     reconstruction: str  # a key of RECONSTRUCTION_LOSSES
     max_shift: int  # pixels by which a training image is shifted at most, in x and in y
     flip: bool  # exchange left and right in half of the training images, drawn anew each epoch
+    rotation: float  # degrees by which a training image is rotated at most; 0 for none
+    rotation_share: float  # of the training images, that are rotated
+    squeeze: float  # largest share of its width that a training image loses; 0 for none
+    scale: float  # largest share by which a training image becomes larger or smaller; 0 for none
+    erase: int  # side of a square that is erased from each training image, in pixels; 0 for none
     brightness: float  # largest change of a training image's brightness, in grey levels of 255; 0 for none
     brightness_change: str  # a key of BRIGHTNESS_CHANGES
     contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
@@ -93,7 +129,7 @@ class _Progress:
 
 
 def train(
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
@@ -113,7 +149,7 @@ def train(
 
 
 def train_side_by_side(
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
@@ -169,10 +205,9 @@ def measured(row: Row) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "epoch" and value is not None}
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return Adam's learning rate for the update after `step` updates."""
-    decayed = config.lr * math.pow(config.lr_decay, step / config.lr_decay_steps)
-    return max(decayed, min(config.lr, config.lr_floor))
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """Return Adam's learning rate for the update after `step` updates, with so many `steps` an epoch."""
+    return max(LR_SCHEDULES[config.lr_schedule](config, step, steps), min(config.lr, config.lr_floor))
 
 
 def batch_sizes(number: int, size: int) -> list[int]:
@@ -184,7 +219,7 @@ def batch_sizes(number: int, size: int) -> list[int]:
 
 
 def trainer_of(
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
@@ -205,6 +240,11 @@ def trainer_of(
             model_config.image_size,
             max_shift=config.max_shift,
             flip=config.flip,
+            rotation=config.rotation,
+            rotation_share=config.rotation_share,
+            squeeze=config.squeeze,
+            scale=config.scale,
+            erase=config.erase,
             brightness=config.brightness,
             brightness_change=config.brightness_change,
             contrast=config.contrast,
@@ -219,7 +259,7 @@ def trainer_of(
 
 def _start(
     course: Course,
-    model_config: ModelConfig,
+    model_config: NetworkConfig,
     config: TrainingConfig,
     images: UInt8[Tensor, "N C H W"],
     labels: Int64[Tensor, " N"],
@@ -231,13 +271,15 @@ def _start(
     if validation is not None:
         TASKS[config.task].require(labels[validation], "validation images")
     smallest = min(batch_sizes(len(training), config.batch_size))
-    if model_config.batch_norm and smallest < max(2, processes.number):
+    if model_config.normalises_batches and smallest < max(2, processes.number):
         raise ValueError(
             f"batch_norm: got a batch of {smallest} of {len(training)} images, expected at least "
             f"{max(2, processes.number)}"
         )
     trainer = trainer_of(model_config, config, images, labels, training, course.seed, processes)
-    belongs_to = {**asdict(model_config), **asdict(config), "seed": course.seed}
+    belongs_to = {"network": model_config.network, **asdict(model_config), **asdict(config), "seed": course.seed}
+    if config.lr_schedule in TO_THE_END:
+        belongs_to["lr_schedule"] = f"{config.lr_schedule} of {config.epochs} epochs"
     history: list[Row] = []
     if course.resume is not None:
         tensors, history = load_state(course.resume, belongs_to)
@@ -270,7 +312,7 @@ def _run_epoch(courses: Sequence[_Progress], config: TrainingConfig, epoch: int,
     for progress in courses:
         sizes = batch_sizes(progress.number, config.batch_size)
         first = (epoch - 1) * len(sizes)
-        rates = [learning_rate(config, step) for step in range(first, first + len(sizes))]
+        rates = [learning_rate(config, step, len(sizes)) for step in range(first, first + len(sizes))]
         epochs.append(progress.trainer.epoch(epoch, sizes, rates, alpha))
     if courses[0].trainer.interleaves:
         start = time.perf_counter()
@@ -300,11 +342,11 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Ro
         kept = course.checkpoint if course.checkpoint is not None and course.checkpoint.exists() else "none yet"
         raise FloatingPointError(
             f"loss is not finite at step {bad_step} (epoch {epoch}), learning rate "
-            f"{learning_rate(config, bad_step):.3g}; last good checkpoint: {kept}"
+            f"{learning_rate(config, bad_step, steps):.3g}; last good checkpoint: {kept}"
         )
     row: Row = {
         "epoch": epoch,
-        "lr": learning_rate(config, epoch * steps - 1),
+        "lr": learning_rate(config, epoch * steps - 1, steps),
         "alpha": alpha,
         "train_loss": config.margin_weight * means.mloss + alpha * means.rloss,
         "train_rloss": means.rloss if trainer.model.decoder else None,

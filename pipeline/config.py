@@ -22,7 +22,7 @@ from pipeline.settings.checked import (
 )
 from pipeline.settings.data import FORMATS, Dataset
 from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
-from pipeline.settings.runs import Run
+from pipeline.settings.runs import EARLIER, RUNS, Entry, Run
 from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
 
 PARAMS = Path("params.yaml")
@@ -33,6 +33,7 @@ Value = TypeVar("Value")
 # Where params.yaml offers several models, and the key that chooses.
 CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
     "datasets": ("format", {**FORMATS}),
+    "runs": ("network", {**RUNS}),
     "tables": ("kind", {**KINDS}),
 }
 
@@ -106,7 +107,7 @@ class Params(Checked):
     datasets: dict[Name, Dataset]
     test_pairs: Pairing
     presets: dict[str, Any]
-    runs: dict[Name, Run]
+    runs: dict[Name, Entry]
     tune: dict[Name, Tune]
     figures: dict[Name, Figures]
     primary: dict[Name, Primary]
@@ -175,7 +176,8 @@ class Params(Checked):
                 _require(f"{name}-{kind}", self.tables, f"studies.{name}.tables")
         ensembles = [run for table in self.tables.values() for run in getattr(table, "ensembles", ())]
         for name, published in self.published.items():
-            _require(name, ensembles if published.ensemble else self.studies_of_runs, f"published.{name}")
+            together = published.ensemble or published.ensemble_accuracy is not None
+            _require(name, ensembles if together else self.studies_of_runs, f"published.{name}")
         return self
 
     @model_validator(mode="after")
@@ -269,7 +271,20 @@ def override(run: Run, settings: list[str], where: str) -> Run:
         if not equals:
             raise ValueError(f"--set {setting}: expected NAME=VALUE")
         values[name] = _parse(value, f"--set {setting}")
-    return validate(Run, values, where)
+    return check_run(values, where)
+
+
+def check_run(values: Any, where: str) -> Run:
+    """Check plain values against the model of the network that they name. Raises ValueError as `validate` does."""
+    if not isinstance(values, dict) or "network" not in values:
+        raise ValueError(f"{where}: network: missing")
+    _require(values["network"], [*RUNS], f"{where}: network")
+    return validate(RUNS[values["network"]], values, where)
+
+
+def recorded_run(values: Any, where: str) -> Run:
+    """Check the settings in the header of a model file, whichever version wrote them. Raises ValueError like the above."""
+    return check_run({**EARLIER, **values} if isinstance(values, dict) else values, where)
 
 
 def validate(model: type[Model], values: Any, where: str) -> Model:
@@ -305,9 +320,9 @@ def _parse(text: str, where: str) -> Any:
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
-    owner = Run if "runs" in where[:1] else model
+    owner = model
     chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
-    if choices and len(where) > 3:
+    if len(where) > 2 and where[2] in choices:
         owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
     if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
         del where[-2:]
@@ -320,9 +335,12 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "union_tag_invalid":
         return f"{path}.{chooser}: got {fault['input'][chooser]!r}, expected one of {', '.join(choices)}"
     if fault["type"] == "extra_forbidden":
+        of_others = [name for name, run in RUNS.items() if where[-1] in run.model_fields and issubclass(owner, Run)]
+        if of_others:
+            return f"{path}: unknown key, a setting of network {' and '.join(of_others)}"
         similar = difflib.get_close_matches(where[-1], owner.model_fields, 1)
         hint = f", did you mean {similar[0]!r}?" if similar else ""
-        if choices and not similar:
+        if choices and not similar and not issubclass(owner, Run):
             hint = f", this {chooser} takes {', '.join(sorted(owner.model_fields))}"
         return f"{path}: unknown key{hint}"
     if fault["type"] == "string_pattern_mismatch":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.config import Pairing, load_params, validate
+from pipeline.config import Pairing, load_params, recorded_run
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, TUNED, csv_text, model_files, models_in
@@ -45,7 +45,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
     from capsnet.checkpoint import read_facts
 
     first = next(iter(files.values()))
-    run = validate(Run, read_facts(first)["settings"], str(first))
+    run = recorded_run(read_facts(first)["settings"], str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
 

@@ -15,13 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from capsnet.files import md5, write_whole
-from pipeline.config import Pairing, PublishedWeights, find, load_params, validate
+from pipeline.config import Pairing, PublishedWeights, find, load_params, recorded_run
 from pipeline.data import read_prepared
 from pipeline.device import configure_torch
 from pipeline.evaluate import SCORES, facts_of, score
 from pipeline.outputs import MODELS, model_files
 from pipeline.published import PUBLISHED
-from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
 
 TOLERANCE = 0.02  # points of accuracy
@@ -39,7 +38,7 @@ def published(entry: PublishedWeights, pairing: Pairing) -> tuple[bytes, dict[st
 
     from capsnet.checkpoint import load, read_facts
 
-    run = validate(Run, read_facts(trained)["settings"], str(trained))
+    run = recorded_run(read_facts(trained)["settings"], str(trained))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
     contents: dict[str, bytes] = {}

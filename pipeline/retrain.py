@@ -5,7 +5,7 @@ python -m pipeline.retrain digits
 
 from collections.abc import Sequence
 
-from pipeline.config import Params, find, load_params, read_yaml, validate
+from pipeline.config import Params, check_run, find, load_params, read_yaml
 from pipeline.outputs import MODELS, REPORTS, TUNED, TUNING
 from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
@@ -17,9 +17,7 @@ def tuned_run(name: str, params: Params) -> Run:
     search = find(name, params.tune, "search")
     path = REPORTS / search.study / TUNING / name / "best.yaml"
     best = read_yaml(path)
-    return validate(
-        Run, {**params.runs[search.run].model_dump(), **{key: best[key] for key in ("alpha", "lr")}}, str(path)
-    )
+    return check_run({**params.runs[search.run].model_dump(), **{key: best[key] for key in ("alpha", "lr")}}, str(path))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

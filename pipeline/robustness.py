@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsnet.files import write_whole
-from pipeline.config import find, load_params, validate
+from pipeline.config import find, load_params, recorded_run
 from pipeline.data import read_prepared
 from pipeline.device import configure_torch
 from pipeline.outputs import METRICS, MODELS, REPORTS, csv_text, model_files
-from pipeline.settings.runs import Run
 from pipeline.stage import name_argument, run_stage
 from pipeline.tracking import find_trained
 
@@ -24,7 +23,7 @@ def score_rotated(folder: Path, step: int) -> list[dict[str, float]]:
     from capsnet.evaluation import evaluate
 
     first = next(iter(files.values()))
-    run = validate(Run, read_facts(first)["settings"], str(first))
+    run = recorded_run(read_facts(first)["settings"], str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}

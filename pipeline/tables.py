@@ -67,10 +67,8 @@ RECORDED = (
 LOSSES = (
     "RLoss: squared error summed over an image, decoder fed with the predicted class; MLoss: margin loss of an image."
 )
-ROTATED = (
-    "Columns of degrees: accuracy (%) on the test images, all rotated counter-clockwise by that angle; no training "
-    "rotates images."
-)
+ROTATED = "Columns of degrees: accuracy (%) on the test images, all rotated counter-clockwise by that angle; "
+NOT_TRAINED_SO = "no training rotates images."
 
 
 class Table(NamedTuple):
@@ -193,7 +191,7 @@ def _at_angles(study: str, row: Row) -> list[Row]:
 def _harder(rows: Sequence[Row], params: Params) -> list[str]:
     """Say in what test images differ from those of the training."""
     moved = dict.fromkeys(row["dataset"] for row in rows if params.datasets[row["dataset"]].format == "affnist")
-    said = [ROTATED] if any(row["run"] in params.robustness for row in rows) else []
+    said = [ROTATED + _rotated_in_training(rows)] if any(row["run"] in params.robustness for row in rows) else []
     said += [
         f"{name}: trained on digits moved about a field, scored on rotated, sheared, scaled ones." for name in moved
     ]
@@ -203,6 +201,13 @@ def _harder(rows: Sequence[Row], params: Params) -> list[str]:
         for row in rows
         if "pairs" in row
     ]
+
+
+def _rotated_in_training(rows: Sequence[dict[str, Any]]) -> str:
+    # A run that was scored before images could be rotated has no such setting.
+    largest = {row["run"]: row.get("settings", {}).get("rotation", 0) for row in rows}
+    rotated = [f"{run} was trained on images rotated by up to {angle:g}°" for run, angle in largest.items() if angle]
+    return f"{', '.join(rotated)}, the others on none." if rotated else NOT_TRAINED_SO
 
 
 BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
@@ -235,6 +240,12 @@ def _table(rows: Sequence[Row], data: pd.DataFrame, notes: Sequence[str]) -> Tab
 def _published(row: Row, params: Params, *, ensemble: bool = False) -> Row:
     """Return what is published about the run of a row, for single networks or for an ensemble."""
     entry = params.published.get(row["run"])
+    if entry is not None and ensemble and entry.ensemble_accuracy is not None:
+        return {
+            "published_accuracy": entry.ensemble_accuracy,
+            "source": entry.source,
+            "difference": row["accuracy_mean"] - entry.ensemble_accuracy,
+        }
     if entry is None or entry.ensemble != ensemble:
         return {}
     return {

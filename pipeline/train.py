@@ -23,12 +23,12 @@ from pipeline.device import configure_torch, versions
 from pipeline.distributed import Group, leads, process_group
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
 from pipeline.scratch import fingerprint, scratch
-from pipeline.settings.runs import Run
+from pipeline.settings.runs import RUNS, Run
 from pipeline.stage import parser, run_stage
 from pipeline.tracking import TrackedRun, event_files, tracked, untracked
 
 if TYPE_CHECKING:
-    from capsnet.model import ModelConfig
+    from capsnet.model import NetworkConfig
     from capsnet.training import Course
 
 
@@ -40,7 +40,7 @@ class Job(NamedTuple):
     seeds: tuple[int, ...]
     params: Params
     data: Prepared
-    model: "ModelConfig"
+    model: "NetworkConfig"
     tags: Mapping[str, object]
     out: Path
     resume: Path | None
@@ -159,12 +159,15 @@ def _tracked(job: Job, seed: int | None, parent: TrackedRun | None) -> AbstractC
 
 
 def _settings_help(params: Params | None) -> str:
-    defaults = params.presets.get("reference", {}) if params else {}
-    lines = [
-        f"  {name:<18} {field.description}" + (f" [{defaults[name]}]" if name in defaults else "")
-        for name, field in Run.model_fields.items()
-    ]
-    return "settings for --set, with their values in the preset `reference` of params.yaml:\n" + "\n".join(lines)
+    lines = ["settings for --set, with their values in a preset of params.yaml:"]
+    for network, model in RUNS.items():
+        presets = params.presets if params else {}
+        name = next((name for name, preset in presets.items() if preset.get("network") == network), "")
+        lines += ["", f"network: {network}" + (f", preset `{name}`" if name else "")]
+        for setting, field in model.model_fields.items():
+            value = f" [{presets[name][setting]}]" if name and setting in presets[name] else ""
+            lines.append(f"  {setting:<18} {field.description}{value}")
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:

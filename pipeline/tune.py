@@ -27,7 +27,7 @@ from pipeline.stage import name_argument, run_stage
 from pipeline.tracking import TrackedRun, tracked
 
 if TYPE_CHECKING:
-    from capsnet.model import ModelConfig
+    from capsnet.model import NetworkConfig
 
 STORAGE = "CAPSNET_OPTUNA_STORAGE"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -43,7 +43,7 @@ class Search(NamedTuple):
     seed: int
     params: Params
     data: Prepared
-    model: "ModelConfig"
+    model: "NetworkConfig"
     tags: Mapping[str, object]
 
 

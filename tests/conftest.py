@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from capsnet.model import ModelConfig, Output
+    from capsnet.model import AttentionConfig, ModelConfig, Output
     from capsnet.training import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
@@ -78,6 +78,29 @@ def tiny_model() -> "ModelConfig":
 
 
 @pytest.fixture(scope="session")
+def tiny_attention() -> "AttentionConfig":
+    """The other network, with 4 primary capsules."""
+    from capsnet.model import AttentionConfig
+
+    return AttentionConfig(
+        image_size=20,
+        channels=1,
+        classes=3,
+        standardise=False,
+        class_dim=4,
+        decoder="fc",
+        decoder_hidden=(16, 24),
+        decoder_channels=4,
+        encoder_channels=(4, 8, 16),
+        encoder_kernels=(5, 3, 3),
+        encoder_strides=(1, 1, 2),
+        encoder_norm="batch",
+        encoder_leak=0.0,
+        primary_dim=4,
+    )
+
+
+@pytest.fixture(scope="session")
 def tiny_training() -> "TrainingConfig":
     """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
     from capsnet.training import TrainingConfig
@@ -87,6 +110,7 @@ def tiny_training() -> "TrainingConfig":
         epochs=2,
         batch_size=8,
         lr=0.003,
+        lr_schedule="decay",
         lr_decay=1.0,
         lr_decay_steps=10,
         lr_floor=0.0,
@@ -96,6 +120,11 @@ def tiny_training() -> "TrainingConfig":
         reconstruction="l2",
         max_shift=0,
         flip=False,
+        rotation=0.0,
+        rotation_share=1.0,
+        squeeze=0.0,
+        scale=0.0,
+        erase=0,
         brightness=0.0,
         brightness_change="add",
         contrast=(1.0, 1.0),

@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 from tiny_project import TINY, VARIANTS, tiny_params
 
-from pipeline.settings.runs import Run
+from pipeline.settings.runs import RUNS
 
 FOLDER = Path("reports/toy")
 
@@ -28,7 +28,7 @@ def write_metrics(
     """Write what `evaluate` says about a run."""
     metrics: dict[str, Any] = {
         "run": name,
-        "model": Run.model_validate(TINY | settings).label,
+        "model": RUNS[TINY["network"]].model_validate(TINY | settings).label,
         "dataset": "squares",
         "note": "made & 100 % by hand",
         "test_images": 1200,

@@ -15,14 +15,14 @@ from ruamel.yaml import YAML
 from tiny_project import SHAPES
 
 from capsnet.data.catalogue import OFFICIAL
-from capsnet.model import ModelConfig
+from capsnet.model import NETWORKS
 from capsnet.training import TrainingConfig
 from pipeline.config import load_params
 from pipeline.figures import PICTURES
 from pipeline.readme import with_results
 from pipeline.settings.data import FORMATS
 from pipeline.settings.figures import Picture
-from pipeline.settings.runs import Run
+from pipeline.settings.runs import RUNS, Run
 from pipeline.tables import build
 
 ROOT = Path(__file__).parents[1]
@@ -113,10 +113,16 @@ def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:
 
 def test_the_parameters_in_git_are_valid_and_spell_out_every_setting() -> None:
     params = load_params(ROOT / "params.yaml")
-    settings = {field.name for config in (ModelConfig, TrainingConfig) for field in fields(config)}
     of_data = {"image_size", "channels", "classes"}
-    assert settings - of_data <= set(Run.model_fields) == set(params.presets["reference"])
-    assert all(field.is_required() and field.description for field in Run.model_fields.values())
+    for (network, run), preset in zip(RUNS.items(), ("reference", "attention"), strict=True):
+        settings = {field.name for config in (NETWORKS[network], TrainingConfig) for field in fields(config)}
+        assert settings - of_data <= set(run.model_fields) == set(params.presets[preset])
+        assert set(run.model_fields) - settings - set(Run.model_fields) == set()
+        assert all(field.is_required() and field.description for field in run.model_fields.values())
+
+
+def test_a_run_can_be_of_every_network_of_the_library() -> None:
+    assert set(RUNS) == set(NETWORKS)
 
 
 @pytest.mark.parametrize("name", load_params(ROOT / "params.yaml").runs)
@@ -128,7 +134,10 @@ def test_every_run_in_git_can_be_built_and_configured(name: str) -> None:
 
 def test_the_choices_of_the_parameters_are_those_of_the_library() -> None:
     for name, offered in CHOICES.items():
-        assert set(get_args(Run.model_fields[name].annotation)) == set(offered), name
+        for run in RUNS.values():
+            if name in run.model_fields:
+                assert set(get_args(run.model_fields[name].annotation)) == set(offered), name
+        assert any(name in run.model_fields for run in RUNS.values())
 
 
 def test_the_pictures_that_the_parameters_offer_are_those_that_can_be_drawn() -> None:

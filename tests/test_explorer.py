@@ -22,10 +22,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")
 
 
-@pytest.fixture
-def model(tiny_model: ModelConfig) -> CapsNet:
+@pytest.fixture(params=["tiny_model", "tiny_attention"])
+def model(request: pytest.FixtureRequest) -> CapsNet:
     torch.manual_seed(0)
-    return CapsNet(tiny_model).eval()
+    return CapsNet(request.getfixturevalue(request.param)).eval()
 
 
 def image_for(model: CapsNet, extra: int = 0) -> np.ndarray:

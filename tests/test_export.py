@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from capsnet import export
+from capsnet.attention import NORMS
 from capsnet.decoders import DECODERS
-from capsnet.layers import PADDINGS
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.layers import PADDINGS, PrimaryCapsules
+from capsnet.model import AttentionConfig, CapsNet, ModelConfig
 
 SETTINGS: list[dict[str, Any]] = [{"decoder": decoder, "batch_norm": decoder != "none"} for decoder in DECODERS] + [
     {"padding": padding, "standardise": True, "leaky_routing": True, "channels": 3} for padding in PADDINGS
@@ -50,10 +51,21 @@ def test_onnxruntime_gives_what_the_network_gives_for_any_number_of_images(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("decoder", ["none", "upsampling"])
+def test_onnxruntime_gives_what_the_other_network_gives(
+    tmp_path: Path, tiny_attention: AttentionConfig, norm: str, decoder: str
+) -> None:
+    config = replace(tiny_attention, encoder_norm=norm, decoder=decoder, standardise=norm == "instance")
+    assert export.export_onnx(CapsNet(config).eval(), tmp_path / "network.onnx") < export.TOLERANCE
+
+
+@pytest.mark.slow
 def test_an_export_that_differs_is_refused_and_leaves_no_file(
     tmp_path: Path, tiny_model: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "squash", lambda vectors: 0.9 * vectors)
+    plain = PrimaryCapsules.plain
+    monkeypatch.setattr(PrimaryCapsules, "plain", lambda *arguments: 10 * plain(*arguments))
     with pytest.raises(ValueError, match=r"differs from the network by .*, expected at most 0\.0001"):
         export.export_onnx(CapsNet(tiny_model).eval(), tmp_path / "network.onnx")
     assert not [*tmp_path.iterdir()]

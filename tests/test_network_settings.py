@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from capsnet.decoders import DECODERS
+from capsnet.dynamic import INITIALISATIONS
 from capsnet.layers import PADDINGS, PrimaryCapsules, convolved_size, same_padding
-from capsnet.model import INITIALISATIONS, CapsNet, ModelConfig, standardise
+from capsnet.model import CapsNet, ModelConfig, standardise
 from capsnet.routing import squash
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from protocols import PARAMS, PROTOCOLS, narrow
+from protocols import ATTENTION, PARAMS, PROTOCOLS, narrow
 from tiny_project import SHAPES
 from torch import Tensor
+from trainings import killed_after
 
 from capsnet.data.augment import (
     add_brightness,
@@ -42,6 +43,7 @@ from pipeline.tables import build
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROTOCOL = pytest.mark.parametrize("name", PROTOCOLS)
+EVERY_NETWORK = pytest.mark.parametrize("name", [*PROTOCOLS, *ATTENTION])
 
 
 def pictures(shape: tuple[int, int, int], number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -116,6 +118,11 @@ def jittered(run: Run, images: Tensor) -> Tensor:
         side,
         max_shift=0,
         flip=False,
+        rotation=0.0,
+        rotation_share=1.0,
+        squeeze=0.0,
+        scale=0.0,
+        erase=0,
         brightness=run.brightness,
         brightness_change=run.brightness_change,
         contrast=run.contrast,
@@ -166,8 +173,10 @@ def test_every_run_among_the_benchmarks_is_called_after_the_protocol_that_its_se
     table = PARAMS.tables["paper-benchmarks"]
     assert isinstance(table, Benchmarks)
     followed = {run: name.removesuffix(" protocol") for name, followers in table.protocols.items() for run in followers}
-    settings = {run: PARAMS.base_of(run).initialisation for run in table.runs}
-    assert followed == {run: "Sabour et al." if kind == "sabour" else "reference" for run, kind in settings.items()}
+    settings = {run: PARAMS.base_of(run).model_dump() for run in table.runs}
+    words = {"sabour": "Sabour et al.", "attention": "our"}
+    kinds = {run: values.get("initialisation", values["network"]) for run, values in settings.items()}
+    assert followed == {run: words.get(kind, "reference") for run, kind in kinds.items()}
 
 
 def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
@@ -181,7 +190,10 @@ def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
         metrics |= {"hardware": "CPU", "torch": "2", "python": "3"}
         write_whole(Path(f"reports/paper/metrics/{name}.json"), json.dumps(metrics))
     entries = {f"paper-{kind}": PARAMS.tables[f"paper-{kind}"] for kind in ("decoders", "benchmarks")}
-    changed = {name: entry.model_copy(update={"runs": names, "ensembles": ()}) for name, entry in entries.items()}
+    changed = {
+        name: entry.model_copy(update={"runs": names, "ensembles": (), "published": ()})
+        for name, entry in entries.items()
+    }
     decoders, benchmarks = (build(name, PARAMS.model_copy(update={"tables": changed})) for name in changed)
     published = [table.data["published_accuracy"].tolist() for table in (decoders, benchmarks)]
     assert published == [[99.51, 99.75]] * 2
@@ -311,7 +323,7 @@ def test_a_run_has_the_seeds_of_the_project_unless_it_names_its_own() -> None:
 # That each trains.
 
 
-@PROTOCOL
+@EVERY_NETWORK
 def test_a_protocol_repeats_itself_to_the_bit_and_after_a_resumption(name: str, tmp_path: Path) -> None:
     run = narrow(name, validation=0.2)
     shape = SHAPES[run.dataset]
@@ -320,12 +332,13 @@ def test_a_protocol_repeats_itself_to_the_bit_and_after_a_resumption(name: str, 
     unbroken = train(model, config, images, labels, 0)
     assert_equal_to_the_bit(train(model, config, images, labels, 0), unbroken)
     state = tmp_path / "state.safetensors"
-    train(model, replace(config, epochs=1), images, labels, 0, checkpoint=state)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, config, images, labels, 0, checkpoint=state, log=killed_after(1))
     assert_equal_to_the_bit(train(model, config, images, labels, 0, resume=state), unbroken)
     assert train(model, config, images, labels, 1).history != unbroken.history
 
 
-@PROTOCOL
+@EVERY_NETWORK
 def test_a_protocol_lowers_the_loss_of_what_it_trains_on(name: str) -> None:
     # The authors' rate is for networks and trainings of another size.
     run = narrow(name, epochs=12, lr=0.02)
@@ -346,7 +359,7 @@ def test_figures_show_what_a_network_with_a_crop_sees() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@PROTOCOL
+@EVERY_NETWORK
 def test_a_protocol_repeats_itself_on_the_gpu(name: str) -> None:
     from pipeline.device import configure_torch
 

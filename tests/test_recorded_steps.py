@@ -9,7 +9,9 @@ from like_a_gpu import Graph, NothingIsRead, Recording, recorded, waiting_forbid
 from torch import Tensor
 from trainings import Data, assert_equal_states, trainer_on
 
-from capsnet.model import ModelConfig
+from capsnet.attention import NORMS
+from capsnet.decoders import DECODERS
+from capsnet.model import AttentionConfig, ModelConfig
 from capsnet.trainer import PRECISIONS, Trainer
 from capsnet.training import TrainingConfig
 
@@ -39,6 +41,20 @@ def test_replayed_steps_give_the_same_bytes(
     assert set(replayed.recorded) == set(SIZES)
     assert_equal_states(replayed, eager, 0)
     assert replayed.means().bad_step == -1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_replayed_steps_of_the_other_network_give_the_same_bytes_with_every_augmentation(
+    norm: str, decoder: str, tiny_attention: AttentionConfig, tiny_data: Data, shifted: TrainingConfig
+) -> None:
+    model = replace(tiny_attention, encoder_norm=norm, decoder=decoder, standardise=norm == "instance")
+    config = replace(shifted, rotation=30.0, rotation_share=0.5, squeeze=0.25, scale=0.1, erase=3)
+    replayed, eager = (trainer_on(tiny_data, model, config) for _ in range(2))
+    with recorded(replayed):
+        epochs(replayed, 1, 2)
+    epochs(eager, 1, 2)
+    assert_equal_states(replayed, eager, 0)
 
 
 def test_a_step_is_recorded_once_and_anew_when_the_number_of_steps_changes(

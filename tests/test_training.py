@@ -15,10 +15,11 @@ from torch import Tensor
 from trainings import Data, assert_same_training, model_bytes
 
 from capsnet import tasks
+from capsnet.attention import NORMS
 from capsnet.decoders import DECODERS
 from capsnet.evaluation import Scores, evaluate
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.trainer import PRECISIONS, initialise
 from capsnet.training import (
     ALPHA_SCHEDULES,
@@ -294,7 +295,36 @@ def test_learning_rate_decays_continuously_down_to_the_floor(
     floor: float, step: int, expected: float, tiny_training: TrainingConfig
 ) -> None:
     config = replace(tiny_training, lr=1e-3, lr_decay=0.96, lr_decay_steps=2000, lr_floor=floor)
-    assert learning_rate(config, step) == pytest.approx(expected, rel=1e-4)
+    assert learning_rate(config, step, 500) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 5e-4), (99, 5e-4), (100, 4.85e-4), (299, 4.70e-4), (10**5, 5e-5)])
+def test_learning_rate_decays_after_each_epoch_down_to_the_floor(
+    step: int, expected: float, tiny_training: TrainingConfig
+) -> None:
+    config = replace(tiny_training, lr=5e-4, lr_schedule="epochs", lr_decay=0.97, lr_floor=5e-5)
+    assert learning_rate(config, step, 100) == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.04), (150, 0.52), (300, 1.0), (650, 0.5), (999, 5e-6)],  # half of the way up, and half of the way down
+)
+def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing(
+    step: int, expected: float, tiny_training: TrainingConfig
+) -> None:
+    config = replace(tiny_training, lr=1.0, lr_schedule="one_cycle", epochs=10)
+    assert learning_rate(config, step, 100) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_cycle_that_was_finished_is_not_gone_on_with(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, tmp_path: Path
+) -> None:
+    config = replace(tiny_training, lr_schedule="one_cycle")
+    state = tmp_path / "state.safetensors"
+    train(tiny_model, config, *tiny_data, seed=0, checkpoint=state)
+    with pytest.raises(ValueError, match="lr_schedule: got 'one_cycle of 2 epochs', expected 'one_cycle of 4 epochs'"):
+        train(tiny_model, replace(config, epochs=4), *tiny_data, seed=0, resume=state)
 
 
 def test_history_shows_the_learning_rate_of_the_last_step(
@@ -302,7 +332,7 @@ def test_history_shows_the_learning_rate_of_the_last_step(
 ) -> None:
     config = replace(tiny_training, lr_decay=0.5)
     history = train(tiny_model, config, *tiny_data, seed=0).history
-    assert [row["lr"] for row in history] == [learning_rate(config, 3), learning_rate(config, 7)]
+    assert [row["lr"] for row in history] == [learning_rate(config, 3, 4), learning_rate(config, 7, 4)]
 
 
 def test_log_gets_what_was_measured_and_the_speed(
@@ -325,14 +355,23 @@ def test_log_gets_what_was_measured_and_the_speed(
 
 
 def test_losses_are_the_golden_ones(
-    request: pytest.FixtureRequest, tiny_model: ModelConfig, eventful: TrainingConfig, tiny_data: Data
+    request: pytest.FixtureRequest,
+    tiny_model: ModelConfig,
+    tiny_attention: AttentionConfig,
+    eventful: TrainingConfig,
+    tiny_data: Data,
 ) -> None:
-    losses = {}
+    networks: dict[str, NetworkConfig] = {}
     for decoder in DECODERS:
         for batch_norm in (False, True):
-            config = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
-            history = train(config, replace(eventful, epochs=3), *tiny_data, seed=0).history
-            losses[decoder + (" with batch norm" if batch_norm else "")] = [row["train_loss"] for row in history]
+            name = decoder + (" with batch norm" if batch_norm else "")
+            networks[name] = replace(tiny_model, decoder=decoder, batch_norm=batch_norm)
+    for norm in NORMS:
+        networks[f"attention with {norm} norm"] = replace(tiny_attention, encoder_norm=norm)
+    losses = {
+        name: [row["train_loss"] for row in train(config, replace(eventful, epochs=3), *tiny_data, seed=0).history]
+        for name, config in networks.items()
+    }
     if request.config.getoption("--regenerate-golden"):
         GOLDEN.write_text(json.dumps(losses, indent=2) + "\n")
         pytest.skip(f"wrote {GOLDEN}")

@@ -8,33 +8,21 @@ from ruamel.yaml import YAML
 from pipeline.figures import PICTURES
 
 ROOT = Path(__file__).parents[1]
-TINY = {
+COMMON = {
     "study": "toy",
     "dataset": "squares",
     "seeds": [],
     "task": "classify",
     "crop": 0,
     "standardise": False,
-    "padding": "valid",
-    "conv_channels": 4,
-    "conv_kernel": 5,
-    "primary_types": 2,
-    "primary_dim": 4,
-    "primary_kernel": 5,
-    "primary_stride": 2,
-    "primary_scale": 1.0,
     "class_dim": 4,
-    "routing_iterations": 2,
-    "routing_bias": True,
-    "leaky_routing": False,
     "decoder": "fc",
     "decoder_hidden": [8],
     "decoder_channels": 2,
-    "batch_norm": False,
-    "initialisation": "torch",
     "epochs": 2,
     "batch_size": 16,
     "lr": 0.01,
+    "lr_schedule": "decay",
     "lr_decay": 1.0,
     "lr_decay_steps": 100,
     "lr_floor": 0.0,
@@ -44,6 +32,11 @@ TINY = {
     "reconstruction": "l2",
     "max_shift": 1,
     "flip": False,
+    "rotation": 0.0,
+    "rotation_share": 1.0,
+    "squeeze": 0.0,
+    "scale": 0.0,
+    "erase": 0,
     "brightness": 0.0,
     "brightness_change": "add",
     "contrast": [1.0, 1.0],
@@ -53,6 +46,36 @@ TINY = {
     "device": "cpu",
     "threads": 1,
     "checkpoint_every": 1,
+}
+TINY = COMMON | {
+    "network": "dynamic",
+    "padding": "valid",
+    "conv_channels": 4,
+    "conv_kernel": 5,
+    "primary_types": 2,
+    "primary_dim": 4,
+    "primary_kernel": 5,
+    "primary_stride": 2,
+    "primary_scale": 1.0,
+    "routing_iterations": 2,
+    "routing_bias": True,
+    "leaky_routing": False,
+    "batch_norm": False,
+    "initialisation": "torch",
+}
+ATTENTION = COMMON | {
+    "network": "attention",
+    "encoder_channels": [4, 8],
+    "encoder_kernels": [5, 3],
+    "encoder_strides": [1, 2],
+    "encoder_norm": "batch",
+    "encoder_leak": 0.0,
+    "primary_dim": 4,
+    "lr_schedule": "one_cycle",
+    "rotation": 20.0,
+    "squeeze": 0.2,
+    "scale": 0.1,
+    "erase": 3,
 }
 # Image size, channels and classes of the data sets in params.yaml that runs are trained on.
 SHAPES = {
@@ -79,7 +102,8 @@ def tiny_params() -> dict:
         "datasets": {"squares": {"format": "npz", "raw": "squares.npz"}},
         "test_pairs": {"seed": 0, "per_image": 2},
         "presets": {"reference": TINY},
-        "runs": {name: TINY | changes for name, changes in VARIANTS.items()} | {"toy-pairs": TINY | PAIRS},
+        "runs": {name: TINY | changes for name, changes in VARIANTS.items()}
+        | {"toy-pairs": TINY | PAIRS, "toy-attention": dict(ATTENTION)},
         "tune": {
             "toy": {
                 "study": "toy",

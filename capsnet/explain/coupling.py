@@ -9,23 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from capsnet.layers import PADDINGS, convolved_size
-from capsnet.model import ModelConfig
-
-
-class ReceptiveField(NamedTuple):
-    """The pixels behind the primary capsules of a row or column p: `size` from `start` + `step` p on.
-
-    With padding some lie outside the image.
-    """
-
-    start: int
-    step: int
-    size: int
-
-    def centre(self, place: int) -> float:
-        """Return the middle of the pixels behind row or column `place`, in pixels."""
-        return self.start + self.step * place + (self.size - 1) / 2
+from capsnet.network import NetworkConfig, ReceptiveField
 
 
 class Place(NamedTuple):
@@ -36,16 +20,12 @@ class Place(NamedTuple):
     column: int
 
 
-def receptive_field(config: ModelConfig) -> ReceptiveField:
-    """Return what the primary capsules see: two convolutions, the second with a stride, each perhaps padded."""
-    zeros = PADDINGS[config.padding]
-    features = convolved_size(config.image_size, config.conv_kernel, 1, config.padding)
-    first, _ = zeros(config.image_size, config.conv_kernel, 1)
-    second, _ = zeros(features, config.primary_kernel, config.primary_stride)
-    return ReceptiveField(-first - second, config.primary_stride, config.conv_kernel + config.primary_kernel - 1)
+def receptive_field(config: NetworkConfig) -> ReceptiveField:
+    """Return what the primary capsules see."""
+    return config.layout.field
 
 
-def place(config: ModelConfig, capsule: int) -> Place:
+def place(config: NetworkConfig, capsule: int) -> Place:
     """Return type, row and column of primary capsule `capsule`."""
     kind, position = divmod(capsule, config.primary_grid**2)
     return Place(kind, *divmod(position, config.primary_grid))

@@ -144,7 +144,7 @@ def load_decoder(path: Path) -> PrimaryDecoder:
 def _encode(
     model: CapsNet, images: UInt8[Tensor, "N C H W"], labels: Int64[Tensor, " N"], batch_size: int = 256
 ) -> Float[Tensor, "N I K"]:
-    encoded = torch.empty(len(images), model.config.num_primary, model.config.primary_dim, device=images.device)
+    encoded = torch.empty(len(images), model.config.num_primary, model.config.layout.dim, device=images.device)
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         encoded[part] = route(model, images[part], labels[part]).scaled
@@ -155,7 +155,7 @@ def _initialise(model: CapsNet, config: PrimaryTraining, capsules: int, seed: in
     of = model.config
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, KIND, "initialisation").initial_seed())
-        return PrimaryDecoder(PrimaryShape(capsules, of.primary_dim, of.channels, of.image_size, config.hidden))
+        return PrimaryDecoder(PrimaryShape(capsules, of.layout.dim, of.channels, of.image_size, config.hidden))
 
 
 def _kept(scaled: Float[Tensor, "B I K"], generator: torch.Generator) -> Float[Tensor, "B I"]:

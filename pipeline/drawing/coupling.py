@@ -40,7 +40,7 @@ class Mapped(NamedTuple):
 def coupling(subject: Subject) -> Drawing:
     """Draw the coupling to the winning class for an image of each class, and of the first test image type by type."""
     model = subject.model
-    even = 1 / (model.config.classes + model.config.leaky_routing)
+    even = model.config.even_share
     chosen = [0, *first_of_each_class(subject.labels)]
     shown = look(model, subject.test.images[chosen])
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
@@ -65,7 +65,7 @@ def look(model: "CapsNet", images: "Tensor") -> Mapped:
     with torch.no_grad():
         output = model(pixels, with_coupling=True)
     winners = output.lengths.argmax(1)
-    return Mapped(pixels, coupling_maps(output.coupling, winners, model.config.primary_types), winners)
+    return Mapped(pixels, coupling_maps(output.coupling, winners, model.config.layout.types), winners)
 
 
 def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
@@ -91,16 +91,21 @@ def told(numbers: pd.DataFrame, even: float, model: "CapsNet", classes: str) -> 
     """Say how concentrated coupling is, whether it prefers the figure, and which type wins most often."""
     of = numbers.mean()
     common = numbers["type"].value_counts().sort_index()
+    # Where every capsule sees the whole image there is nothing to say about places.
+    places = (
+        f"{100 * of['on_figure']:.1f} % of the coupling and {100 * of['places_on_figure']:.1f} % of the cells lie on "
+        f"the figure (pixels more than {CONTRAST} from their image's median). "
+        if model.config.primary_grid > 1
+        else ""
+    )
     return (
         "Coupling of primary capsules to the winning class (first seed), as multiples of the even share "
-        f"{even:.3g} that every class has before the first agreement. Above: the first test image of {classes}, and "
+        f"{even:.3g} {model.config.even}. Above: the first test image of {classes}, and "
         "below it the mean over the types for the part in the frame: a cell lies where the middle of what its capsules "
         "see lies, and the figure is outlined. At the bottom: the first test image, a map a type. Over all test "
         f"images coupling is spread as if {of['effective']:.0f} of {model.config.num_primary} capsules had equal "
-        f"shares; the strongest has {of['strongest']:.2f} on average. {100 * of['on_figure']:.1f} % of the coupling "
-        f"and {100 * of['places_on_figure']:.1f} % of the cells lie on the figure (pixels more than {CONTRAST} from "
-        f"their image's median). Type {common.idxmax()} has the most coupling in "
-        f"{100 * common.max() / len(numbers):.0f} % of the images."
+        f"shares; the strongest has {of['strongest']:.2f} on average. {places}Type {common.idxmax()} has the most "
+        f"coupling in {100 * common.max() / len(numbers):.0f} % of the images."
     )
 
 
@@ -109,7 +114,7 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    types = model.config.primary_types
+    types = model.config.layout.types
     images, maps = shown.images.cpu().numpy(), np.log2(shown.maps.cpu().numpy() / even)
     means = np.log2(shown.maps.mean(1).cpu().numpy() / even)
     widest = max(float(np.abs(maps).max()), 1e-3)

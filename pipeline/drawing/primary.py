@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.explain.primary import PrimaryDecoder, Routed
-    from capsnet.model import CapsNet, ModelConfig
+    from capsnet.model import CapsNet, NetworkConfig
 
 ROWS = 6
 STEPS = 5  # from nothing to a capsule's own coefficient
@@ -40,7 +40,7 @@ def primary(subject: Subject) -> Drawing:
     return Drawing("primary", "What primary capsules say", caption, figure, numbers)
 
 
-def strongest(routed: "Routed", config: "ModelConfig") -> pd.DataFrame:
+def strongest(routed: "Routed", config: "NetworkConfig") -> pd.DataFrame:
     """Return the primary capsules of one image, strongest first: coupling to the winning class times length."""
     from capsnet.explain.coupling import place
 
@@ -106,7 +106,7 @@ def rloss_of_strongest(model: "CapsNet", decoder: "PrimaryDecoder", images: "Ten
 
 
 def draw_primary(
-    image: np.ndarray, alone: np.ndarray, together: np.ndarray, rows: pd.DataFrame, config: "ModelConfig"
+    image: np.ndarray, alone: np.ndarray, together: np.ndarray, rows: pd.DataFrame, config: "NetworkConfig"
 ) -> "Figure":
     """Draw a row a capsule: where it looks, its images alone, and the images of all capsules down to it."""
     from matplotlib.figure import Figure
@@ -133,7 +133,7 @@ def draw_primary(
     return figure
 
 
-def _draw_where(axes: "Axes", image: np.ndarray, capsule: "pd.Series[float]", config: "ModelConfig") -> None:
+def _draw_where(axes: "Axes", image: np.ndarray, capsule: "pd.Series[float]", config: "NetworkConfig") -> None:
     from matplotlib.patches import Rectangle
 
     from capsnet.explain.coupling import receptive_field

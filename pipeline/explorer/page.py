@@ -205,8 +205,8 @@ def _head(explorer: Explorer) -> str:
     return (
         f"<h1>Inside a capsule network</h1><p><b>{escape(explorer.name)}</b>, trained on "
         f"{escape(explorer.network.dataset)}. An image becomes {config.num_primary} primary capsules of "
-        f"{config.primary_dim} numbers; routing by agreement joins them into {config.classes} class capsules of "
-        f"{config.class_dim} numbers (Sabour, Frosst, Hinton 2017).</p>"
+        f"{config.layout.dim} numbers; {config.routing} joins them into {config.classes} class capsules of "
+        f"{config.class_dim} numbers ({config.source}).</p>"
     )
 
 

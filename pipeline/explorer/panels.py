@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
-from capsnet.explain.coupling import ReceptiveField
+from capsnet.network import ReceptiveField
 from pipeline.explorer.session import View
 
 MOST_BARS = 12

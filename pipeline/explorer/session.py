@@ -45,7 +45,7 @@ def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> V
     pixels = seen(model, rotate(torch.from_numpy(image)[None], float(degrees)))
     output = model(pixels, with_coupling=True)
     winner = output.lengths.argmax(1)
-    maps = coupling_maps(output.coupling, winner, model.config.primary_types)
+    maps = coupling_maps(output.coupling, winner, model.config.layout.types)
     decoded = None if output.reconstruction is None else output.reconstruction[0]
     return View(pixels[0], output.capsules, output.lengths[0], winner, maps[0], decoded)
 

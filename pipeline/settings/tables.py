@@ -13,9 +13,10 @@ NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
 class Published(Checked):
-    """Published values beside a run of ours, those that there are; `accuracy` in percent.
+    """Published values beside a run of ours, those that there are; accuracies in percent.
 
-    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks.
+    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks; `ensemble_accuracy` is
+    for runs about which both are published.
     """
 
     rloss: float | None = None
@@ -23,6 +24,7 @@ class Published(Checked):
     accuracy: float
     source: str
     ensemble: bool = False
+    ensemble_accuracy: float | None = None
 
 
 class PublishedRow(Checked):
@@ -95,8 +97,11 @@ KINDS: dict[str, type[TableEntry]] = {
 
 def factor(settings: Mapping[str, Any], base: Mapping[str, Any], where: str) -> str:
     """Return the one setting in which a run differs from another. Raises ValueError if it is not one."""
-    known = [name for name in base if name in settings and name not in NO_FACTORS]  # older scores know fewer settings
-    names = [name for name in known if settings[name] != base[name]]
+    both = [name for name in base if name in settings and name not in NO_FACTORS]
+    names = [name for name in both if settings[name] != base[name]]
+    # Scores of an older version know fewer settings; those of another network know others.
+    if settings.get("network") != base.get("network"):
+        names += sorted(settings.keys() ^ base.keys())
     if len(names) != 1:
         raise ValueError(f"{where}: got {', '.join(names) or 'nothing'} other than in the base, expected one setting")
     return names[0]

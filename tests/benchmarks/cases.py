@@ -1,21 +1,28 @@
-"""What is measured: three networks, routing alone, and the implementations beside each other."""
+"""What is measured: four networks, routing alone, and the implementations beside each other."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from capsnet.model import ModelConfig
+    from capsnet.model import NetworkConfig
     from pipeline.settings.runs import Run
 
 RUN = "mnist-fc"  # of params.yaml: network and training of the MNIST case, from which the others differ
+RUNS = {"attention": "mnist-attention"}  # cases of runs of their own, with the batches of those
 # What differs from that network. CIFAR10 as in Sabour et al. 2017: crops, padded convolutions, 64 types.
 CASES: dict[str, dict[str, Any]] = {
     "mnist": {"image_size": 28, "channels": 1, "classes": 10},
     "smallnorb": {"image_size": 32, "channels": 2, "classes": 5},
     "cifar10": {"image_size": 24, "channels": 3, "classes": 10, "primary_types": 64, "padding": "same"},
+    "attention": {"image_size": 28, "channels": 1, "classes": 10},
 }
-TITLES = {"mnist": "MNIST 28x28x1", "smallnorb": "SmallNORB 32x32x2", "cifar10": "CIFAR10 24x24x3, 64 types, SAME"}
+TITLES = {
+    "mnist": "MNIST 28x28x1",
+    "smallnorb": "SmallNORB 32x32x2",
+    "cifar10": "CIFAR10 24x24x3, 64 types, SAME",
+    "attention": "MNIST 28x28x1, self-attention",
+}
 STEP_LABELS = {
     "float32": "ours, float32",
     "bfloat16": "ours, bfloat16",
@@ -32,23 +39,27 @@ PARTS = ("encoder", "routing", "decoder", "backward", "optimiser")  # of a step,
 Job = dict[str, Any]
 
 
-def run_settings() -> "Run":
+def run_settings(case: str = "mnist") -> "Run":
     """Read the run whose network and training are measured."""
     from pipeline.config import find, load_params
 
-    return find(RUN, load_params().runs, "run")
+    return find(RUNS.get(case, RUN), load_params().runs, "run")
 
 
-def model_config(case: str) -> "ModelConfig":
+def model_config(case: str) -> "NetworkConfig":
     """Return the network of a case."""
     changes = dict(CASES[case])
     of_data = [changes.pop(name) for name in ("image_size", "channels", "classes")]
-    return replace(run_settings().model(*of_data), **changes)
+    return replace(run_settings(case).model(*of_data), **changes)
 
 
 def step_jobs(case: str, settings: Mapping[str, Any]) -> list[Job]:
-    """Return one job an implementation of a whole training step."""
-    return [{**settings, "kind": "step", "case": case, "implementation": name} for name in STEP_LABELS]
+    """Return one job an implementation of a whole training step; of a run of its own there are only ours."""
+    names, settings = [*STEP_LABELS], dict(settings)
+    if case in RUNS:
+        names = [name for name in names if name not in PLAIN]
+        settings["batch"] = run_settings(case).batch_size
+    return [{**settings, "kind": "step", "case": case, "implementation": name} for name in names]
 
 
 def routing_jobs(lower: int, settings: Mapping[str, Any]) -> list[Job]:

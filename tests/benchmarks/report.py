@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from capsnet.files import write_whole
 from pipeline.outputs import TABLES, csv_text
-from tests.benchmarks.cases import LOWER_SAME, PARTS, PLAIN, RUN, STEP_LABELS, TITLES
+from tests.benchmarks.cases import LOWER_SAME, PARTS, PLAIN, RUN, RUNS, STEP_LABELS, TITLES
 from tests.benchmarks.fixed import Cost
 from tests.benchmarks.rounds import Measured, times_faster
 
@@ -56,9 +56,10 @@ def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[Row]:
             "seconds_per_step": f"{median(each.seconds):.5f}",
             **{f"{part}_seconds": f"{each.parts[part]:.5f}" for part in PARTS},
             "peak_mb": f"{each.mb:.1f}",
-            **{f"times_{name}": f"{times_faster(each, other):.3f}" for name, other in plain.items()},
+            **{f"times_{name}": f"{times_faster(each, plain[name]):.3f}" if plain else "" for name in PLAIN},
             "n": len(each.seconds),
             **setting.facts(),
+            "batch": each.job["batch"],
         }
 
 
@@ -106,7 +107,8 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
         "above what the process holds after its imports, so weights, gradients and Adam's moments are in it.",
         f"The CIFAR10 network has the size of that in Sabour et al. 2017, {LOWER_SAME} primary capsules; decoder and "
         "routing are those of the others.",
-        f"The MNIST network is {RUN} of params.yaml. {setting.words()}",
+        f"The MNIST network is {RUN} of params.yaml, that with self-attention routing {RUNS['attention']} with batches "
+        f"of its own size. {setting.words()}",
     ]
     return _markdown(shown) + _notes(notes)
 
@@ -174,7 +176,7 @@ def _number(value: object, form: str, scale: float = 1) -> str:
 
 
 def _times(value: object) -> str:
-    return f"{float(str(value)):.2f}×"
+    return f"{float(str(value)):.2f}×" if value else ""
 
 
 def _range(row: Mapping[str, object], key: str, form: str, scale: float = 1) -> str:

@@ -75,7 +75,7 @@ def step_subject(job: Job, device: torch.device) -> Subject:
 
 def _our_step(job: Job, device: torch.device) -> Subject:
     """Take the trainer of the stages, with everything that it does: order, shifts, sums, precision."""
-    config, run = model_config(job["case"]), run_settings()
+    config, run = model_config(job["case"]), run_settings(job["case"])
     batch, steps = job["batch"], job["steps"]
     images, labels = _random_images(batch * steps, job["case"], device)
     members = torch.arange(len(images), device=device)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.cases import CASES, LOWER_SAME, PARTS, STEP_LABELS, routing_jobs, step_jobs
+from tests.benchmarks.cases import CASES, LOWER_SAME, PARTS, PLAIN, RUNS, STEP_LABELS, routing_jobs, step_jobs
 from tests.benchmarks.figure import write_figure
 from tests.benchmarks.fixed import Cost
 from tests.benchmarks.report import Setting, fixed_markdown, routing_markdown, routing_rows, steps_markdown, steps_rows
@@ -23,7 +23,8 @@ def measured(job: dict[str, object], seconds: float, mb: float) -> Measured:
 
 def steps(mb: float) -> list[Measured]:
     jobs = [job for case in CASES for job in step_jobs(case, SETTINGS)]
-    return [measured(job, SLOWER[job["implementation"]], mb * SLOWER[job["implementation"]]) for job in jobs]
+    factors = [(SLOWER[job["implementation"]], 0.01 if job["case"] in RUNS else 1.0) for job in jobs]
+    return [measured(job, slower * quick, mb * slower) for job, (slower, quick) in zip(jobs, factors, strict=True)]
 
 
 def test_a_ratio_is_taken_within_rounds() -> None:
@@ -35,9 +36,9 @@ def test_a_ratio_is_taken_within_rounds() -> None:
 def test_every_case_and_implementation_has_a_row() -> None:
     rows = steps_rows(steps(100), SETTING)
     assert [(row["case"], row["implementation"]) for row in rows] == [
-        (case, name) for case in CASES for name in STEP_LABELS
+        (case, name) for case in CASES for name in STEP_LABELS if case not in RUNS or name not in PLAIN
     ]
-    assert {row["times_bmm"] for row in rows if row["implementation"] == "float32"} == {"2.500"}
+    assert {row["times_bmm"] for row in rows if row["implementation"] == "float32"} == {"2.500", ""}
     text = steps_markdown(rows, SETTING)
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
     assert "| MNIST 28x28x1 | ours, float32 | 2 (0 to 4) | 2.50× | 5.00× | 100 |" in text
@@ -47,7 +48,7 @@ def test_every_case_and_implementation_has_a_row() -> None:
 def test_a_target_that_is_not_met_is_told(mb: float, met: bool) -> None:
     routing = [measured(job, 1.0, mb) for job in routing_jobs(LOWER_SAME, SETTINGS)]
     reached = list(targets(steps_rows(steps(mb), SETTING), routing_rows(routing, SETTING)))
-    assert len(reached) == 9
+    assert len(reached) == 11
     assert all(target.met for target in reached) == met
     assert all(str(target).startswith("met" if target.met else "NOT MET") for target in reached)
 

@@ -109,9 +109,9 @@ def test_the_notes_of_a_table_stand_under_it_and_those_of_pictures_beside_them(s
 
 def test_the_settings_show_what_differs_first(study: Path) -> None:
     page = gather("toy", load_params())
-    assert page.differing[0] == ["Run", "task", "decoder", "batch_norm", "lr"]
+    assert page.differing[0] == ["Run", "task", "decoder", "lr", "batch_norm"]
     assert [row[0] for row in page.differing[1:]] == [*sorted([*VARIANTS, "toy-pairs"]), "toy-tuned"]
-    assert page.differing[-1] == ["toy-tuned", "classify", "fc", "false", "0.05"]
+    assert page.differing[-1] == ["toy-tuned", "classify", "fc", "0.05", "false"]
     assert ["seeds", *["[0, 1]"] * 5, "[0, 1]"] in page.settings
 
 

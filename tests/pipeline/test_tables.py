@@ -112,6 +112,16 @@ def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(sc
     assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
 
 
+def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about_each(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["published"]["toy-fc"] = {"accuracy": 98.0, "ensemble_accuracy": 99.0, "source": "Somebody 2001"}
+    write_params(Path(), values)
+    data = build("toy-benchmarks", load_params()).data
+    assert data["published_accuracy"].tolist() == [98.0, 99.0]
+    assert data["difference"].tolist() == pytest.approx((data["accuracy_mean"] - [98.0, 99.0]).tolist())
+
+
 def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
     values = tiny_params()
     values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
@@ -181,7 +191,7 @@ def test_numbers_of_a_setting_ascend_with_the_base_among_them(scored: Path) -> N
 
 def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored: Path) -> None:
     write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv", lr=0.5)
-    with pytest.raises(ValueError, match="toy-deconv: got batch_norm, lr other than in the base, expected one setting"):
+    with pytest.raises(ValueError, match="toy-deconv: got lr, batch_norm other than in the base, expected one setting"):
         build("toy-topologies", load_params())
 
 
@@ -236,13 +246,13 @@ def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path)
         ("tables/toy-decoders/run", [], "tables.toy-decoders.run: unknown key, did you mean 'runs'?"),
         ("tables/toy-decoders/base", "x", "tables.toy-decoders.base: unknown key, this kind takes kind, runs, study"),
         ("tables/toy-decoders/study", "other", "tables.toy-decoders: got 'toy-decoders', expected one of other-"),
-        ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-de"),
+        ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-at"),
         (
             "tables/toy-benchmarks/protocols",
             {"A": ["x"]},
             "tables.toy-benchmarks.protocols.A: got 'x', expected one of",
         ),
-        ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-de"),
+        ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-at"),
         (
             "tables/toy-topologies/runs",
             ["toy-fc"],
