@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = find_trained(params.tracking.experiment, next(iter(model_files(MODELS / name).values())))
     if trained is not None and trained.parent is not None:
         trained.parent.attach(path, folder="robustness")
-    print(f"{path}: accuracy at {len(rows)} angles, {min(row['accuracy'] for row in rows):.4g} % at worst")
+    angles = len({row["degrees"] for row in rows})
+    print(f"{path}: accuracy at {angles} angles, {min(row['accuracy'] for row in rows):.4g} % at worst")
 
 
 if __name__ == "__main__":

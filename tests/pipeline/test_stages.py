@@ -170,6 +170,13 @@ def test_images_rotated_by_nothing_are_scored_like_the_test_images(there: Path) 
     )
 
 
+def test_the_number_of_angles_is_said_whatever_the_number_of_seeds(
+    there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("robustness", ["toy-fc"])
+    assert "toy-fc-robustness.csv: accuracy at 4 angles, " in capsys.readouterr().out
+
+
 def test_the_tuned_run_is_trained_with_the_best_values(there: Path) -> None:
     best = YAML(typ="safe").load((there / REPORTS / "tuning/toy/best.yaml").read_text())
     tuned = json.loads((there / REPORTS / "metrics/toy-tuned.json").read_text())
