@@ -1,4 +1,4 @@
-"""Score every seed of a run, and all of them as one ensemble, on the test set, once.
+"""Score every seed of a run, and all of them as one ensemble, on the test set.
 
 They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. A run that separates
 pairs is scored on pairs of test images, right where both classes are; its confusion matrices count each image.

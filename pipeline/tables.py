@@ -232,8 +232,8 @@ def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:
     seeds = " / ".join(dict.fromkeys(row["seed_list"] for row in rows))
     tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in rows))
     return [
-        f"Ours: the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}), scored once "
-        f"on the test images ({tests})."
+        f"Ours: the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}), scored after "
+        f"training on the test images ({tests})."
     ]
 
 
