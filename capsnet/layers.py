@@ -93,7 +93,7 @@ class ClassCapsules(nn.Module):
         super().__init__()
         self.iterations = iterations
         self.leaky = leaky
-        self.weight = nn.Parameter(0.1 * torch.randn(inputs, capsules, input_dim, dim))
+        self.weight = nn.Parameter(torch.empty(inputs, capsules, input_dim, dim).normal_().mul_(0.1))
         self.bias = nn.Parameter(torch.full((capsules, dim), 0.1)) if bias else None
 
     def forward(self, inputs: Float[Tensor, "B I K"], with_coupling: bool = False) -> Routing:

@@ -41,10 +41,10 @@ class Scored(NamedTuple):
 def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, Any], list[dict[str, int]]]:
     """Return the metrics of all seeds in `folder`, and their confusion matrices as rows of counts."""
     files = model_files(folder)
-    from capsnet.checkpoint import read_facts
+    from capsnet.checkpoint import read_settings
 
     first = next(iter(files.values()))
-    run = validate(Run, read_facts(first)["settings"], str(first))
+    run = validate(Run, read_settings(first), str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
 

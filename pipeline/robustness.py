@@ -19,12 +19,12 @@ from pipeline.tracking import find_trained
 def score_rotated(folder: Path, step: int) -> list[dict[str, float]]:
     """Return the accuracy of each seed in `folder` at each multiple of `step` degrees, counter-clockwise."""
     files = model_files(folder)
-    from capsnet.checkpoint import load, read_facts
+    from capsnet.checkpoint import load, read_settings
     from capsnet.data.rotation import rotate
     from capsnet.evaluation import evaluate
 
     first = next(iter(files.values()))
-    run = validate(Run, read_facts(first)["settings"], str(first))
+    run = validate(Run, read_settings(first), str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
