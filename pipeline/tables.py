@@ -88,7 +88,7 @@ def topologies(entry: Topologies, params: Params) -> Table:
     rows = read_metrics(entry.study, entry.runs)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(factor(row["settings"], base["settings"], row["run"]), [base]).append(row)
+        groups.setdefault(factor(_asked(row), _asked(base), row["run"]), [base]).append(row)
     data = pd.DataFrame(
         {**row, "factor": name, "value": word(row["settings"][name]), "difference": _difference(row, base)}
         for name, members in groups.items()
@@ -237,11 +237,21 @@ def protocol(rows: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a row as params.yaml has them: metrics name the precision that was computed in."""
+    return {**row["settings"], "precision": row.get("instead_of", row["settings"]["precision"])}
+
+
 def _about(rows: Sequence[dict[str, Any]], data: pd.DataFrame) -> list[str]:
-    """Say what is to be known about published values and inexact copies of data, where there are any."""
+    """Say what is to be known about published values, other precisions and inexact copies of data, if anything is."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
     said = ["Published values are single results; the reference study's are the best epoch on the test set."]
-    return (said if published else []) + [
+    said = (said if published else []) + [
+        f"{row['run']}: trained in {row['precision']}, for its hardware does not compute {row['instead_of']}."
+        for row in rows
+        if "instead_of" in row
+    ]
+    return said + [
         f"Data: {note}." for note in dict.fromkeys(f"{row['dataset']}: {row['note']}" for row in rows if row["note"])
     ]
 
