@@ -39,7 +39,9 @@ def rows(settings: dict[str, Any]) -> Iterator[dict[str, object]]:
             what = f"MNIST epoch, ours, {precision}, {seeds} seed{'s side by side' if seeds > 1 else ''}"
             yield _row(what, "s", our_epochs(images, labels, precision, seeds, settings))
     if settings["bfloat16"]:
-        yield _row("primary convolution, forward and backward, bfloat16", "TFLOP/s", convolution_rates(device, settings))
+        yield _row(
+            "primary convolution, forward and backward, bfloat16", "TFLOP/s", convolution_rates(device, settings)
+        )
         yield _row(f"matrix product, side {settings['product']}, bfloat16", "TFLOP/s", product_rates(device, settings))
 
 
