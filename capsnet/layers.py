@@ -42,7 +42,7 @@ class PrimaryCapsules(nn.Module):
     Channel `type * dim + d` of the convolution is coordinate d of that type, and capsule i = (type, y, x) in row-major
     order. A plain `view` of the convolution's output would mix channels with positions.
 
-    With `rectify` the layer takes features before their ReLU, which it can then apply without memory of its own.
+    With `rectify` the layer takes features before their ReLU, which it can apply without memory of its own.
     `scale` multiplies the convolution before its bias is added: in the authors' code a single routing iteration stands
     between the convolution and squash, whose coupling is 1 / types, with leaky routing 1 / (types + 1).
     """
