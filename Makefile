@@ -9,7 +9,7 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper results test slowtest bench check format readme ui explore lock
+.PHONY: help demo verify paper results test slowtest gpu bench check format readme ui explore lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: $(VENV)/.built  ## the test suite, a file at a time on every core
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	python -m pytest -q -m "slow and not gpu and not postgres"
+
+gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
+	python -m tests.gpu
 
 bench: $(VENV)/.built  ## time and memory of training beside plain formulations, half an hour: leave the machine alone
 	python -m tests.benchmarks

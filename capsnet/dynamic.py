@@ -13,6 +13,8 @@ from torch import nn
 from capsnet.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
 from capsnet.network import Layout, NetworkConfig, ReceptiveField
 
+MOST_ITERATIONS = 100  # of routing: the coupling has long settled
+
 
 @dataclass(frozen=True)
 class ModelConfig(NetworkConfig):
@@ -42,8 +44,10 @@ class ModelConfig(NetworkConfig):
         for name, choices in (("padding", PADDINGS), ("initialisation", INITIALISATIONS)):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(choices)}")
-        if self.routing_iterations < 1:
-            raise ValueError(f"routing_iterations: got {self.routing_iterations}, expected at least 1")
+        if not 1 <= self.routing_iterations <= MOST_ITERATIONS:
+            raise ValueError(f"routing_iterations: got {self.routing_iterations}, expected 1 to {MOST_ITERATIONS}")
+        if not self.primary_scale > 0:
+            raise ValueError(f"primary_scale: got {self.primary_scale}, expected greater than 0")
         if self.primary_grid < 1:
             raise ValueError(
                 f"image_size: got {self.image_size}, too small for conv_kernel {self.conv_kernel} followed by "

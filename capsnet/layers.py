@@ -42,7 +42,7 @@ class PrimaryCapsules(nn.Module):
     Channel `type * dim + d` of the convolution is coordinate d of that type, and capsule i = (type, y, x) in row-major
     order. A plain `view` of the convolution's output would mix channels with positions.
 
-    With `rectify` the layer takes features before their ReLU, which it can then apply without memory of its own.
+    With `rectify` the layer takes features before their ReLU, which it can apply without memory of its own.
     `scale` multiplies the convolution before its bias is added: in the authors' code a single routing iteration stands
     between the convolution and squash, whose coupling is 1 / types, with leaky routing 1 / (types + 1).
     """
@@ -101,7 +101,7 @@ class ClassCapsules(nn.Module):
         super().__init__()
         self.iterations = iterations
         self.leaky = leaky
-        self.weight = nn.Parameter(0.1 * torch.randn(inputs, capsules, input_dim, dim))
+        self.weight = nn.Parameter(torch.empty(inputs, capsules, input_dim, dim).normal_().mul_(0.1))
         self.bias = nn.Parameter(torch.full((capsules, dim), 0.1)) if bias else None
 
     def forward(self, inputs: Float[Tensor, "B I K"], with_coupling: bool = False) -> Routing:

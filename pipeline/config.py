@@ -283,7 +283,7 @@ def check_run(values: Any, where: str) -> Run:
 
 
 def recorded_run(values: Any, where: str) -> Run:
-    """Check the settings in the header of a model file, whichever version wrote them. Raises ValueError like the above."""
+    """Check the settings in the header of a model file, of whatever version. Raises ValueError like `check_run`."""
     return check_run({**EARLIER, **values} if isinstance(values, dict) else values, where)
 
 

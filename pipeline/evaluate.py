@@ -1,4 +1,4 @@
-"""Score every seed of a run, and all of them as one ensemble, on the test set, once.
+"""Score every seed of a run, and all of them as one ensemble, on the test set.
 
 They are in reports/<study>/metrics/<run>.json, the confusion matrices in <run>-confusion.csv. What training gave, epoch
 by epoch, is copied to <run>-history.csv beside them: models are not in git, results are. A run that separates pairs is
@@ -42,10 +42,10 @@ class Scored(NamedTuple):
 def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, Any], list[dict[str, int]]]:
     """Return the metrics of all seeds in `folder`, and their confusion matrices as rows of counts."""
     files = model_files(folder)
-    from capsnet.checkpoint import read_facts
+    from capsnet.checkpoint import read_settings
 
     first = next(iter(files.values()))
-    run = recorded_run(read_facts(first)["settings"], str(first))
+    run = recorded_run(read_settings(first), str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
 

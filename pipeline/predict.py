@@ -69,6 +69,8 @@ def predict(
         with torch.no_grad():
             pixels = seen(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
             output = network.model(pixels)
+        if not output.lengths.isfinite().all():
+            raise ValueError(f"{network.path}: got lengths that are not finite, expected 0 to 1")
         decoded = output.reconstruction
         reconstructions = [None] * len(images) if decoded is None else decoded.cpu().numpy()
         yield from map(Prediction, images, output.lengths.tolist(), pixels.cpu().numpy(), reconstructions)

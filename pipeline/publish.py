@@ -36,9 +36,9 @@ def published(entry: PublishedWeights, pairing: Pairing) -> tuple[bytes, dict[st
         )
     trained = files[entry.seed]
 
-    from capsnet.checkpoint import load, read_facts
+    from capsnet.checkpoint import load, read_settings
 
-    run = recorded_run(read_facts(trained)["settings"], str(trained))
+    run = recorded_run(read_settings(trained), str(trained))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
     contents: dict[str, bytes] = {}

@@ -18,12 +18,12 @@ from pipeline.tracking import find_trained
 def score_rotated(folder: Path, step: int) -> list[dict[str, float]]:
     """Return the accuracy of each seed in `folder` at each multiple of `step` degrees, counter-clockwise."""
     files = model_files(folder)
-    from capsnet.checkpoint import load, read_facts
+    from capsnet.checkpoint import load, read_settings
     from capsnet.data.rotation import rotate
     from capsnet.evaluation import evaluate
 
     first = next(iter(files.values()))
-    run = recorded_run(read_facts(first)["settings"], str(first))
+    run = recorded_run(read_settings(first), str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trained = find_trained(params.tracking.experiment, next(iter(model_files(MODELS / name).values())))
     if trained is not None and trained.parent is not None:
         trained.parent.attach(path, folder="robustness")
-    print(f"{path}: accuracy at {len(rows)} angles, {min(row['accuracy'] for row in rows):.4g} % at worst")
+    angles = len({row["degrees"] for row in rows})
+    print(f"{path}: accuracy at {angles} angles, {min(row['accuracy'] for row in rows):.4g} % at worst")
 
 
 if __name__ == "__main__":

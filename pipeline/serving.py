@@ -2,9 +2,11 @@
 
     mlflow models serve --model-uri runs:/<run id>/model --env-manager local
 
-It holds the network's file, the code that reads it, no pickle, and the versions of what that code needs.
+It holds the network's file, the code that reads it, no pickle, and the versions of what that code needs. On one disk
+the file is a hard link to the one in models/, which is never written in place: DVC's cache has the same one.
 """
 
+import contextlib
 import tempfile
 import warnings
 from importlib import metadata
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import capsnet
+from capsnet.files import whole_file
 from pipeline import served
 
 if TYPE_CHECKING:
@@ -25,6 +28,23 @@ def log_served(client: "MlflowClient", run_id: str, network: Path, name: str) ->
     with tempfile.TemporaryDirectory() as folder:
         save_served(network, Path(folder) / name, run_id)
         client.log_artifacts(run_id, folder)
+    if recorded := _local_artifacts(client, run_id):
+        link_in_place(recorded / name / "data" / network.name, network)
+
+
+def _local_artifacts(client: "MlflowClient", run_id: str) -> Path | None:
+    """Return the folder of a run's artifacts, if they lie on this machine."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    place = get_artifact_repository(client.get_run(run_id).info.artifact_uri)
+    return Path(place.artifact_dir) if isinstance(place, LocalArtifactRepository) else None
+
+
+def link_in_place(copy: Path, original: Path) -> None:
+    """Put a hard link to `original` in place of its copy; on another disk, or without hard links, the copy stays."""
+    with contextlib.suppress(OSError), whole_file(copy) as temporary:
+        temporary.hardlink_to(original)
 
 
 def save_served(network: Path, folder: Path, run_id: str) -> None:

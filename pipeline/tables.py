@@ -111,7 +111,7 @@ def topologies(entry: Topologies, params: Params) -> Table:
     base, *rows = rows_of(entry.study, [entry.base, *entry.runs], params)
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(factor(row["settings"], base["settings"], row["run"]), [base]).append(row)
+        groups.setdefault(factor(_asked(row), _asked(base), row["run"]), [base]).append(row)
     lines = [
         {**row, "factor": name, "value": word(row["settings"][name]), "difference": _difference(row, base)}
         for name, members in groups.items()
@@ -283,11 +283,21 @@ def _in_order(name: str, members: list[Row]) -> list[Row]:
     return sorted(members, key=lambda row: float(row["settings"][name]))
 
 
+def _asked(row: Row) -> dict[str, Any]:
+    """Return the settings of a row as params.yaml has them: metrics name the precision that was computed in."""
+    return {**row["settings"], "precision": row.get("instead_of", row["settings"]["precision"])}
+
+
 def _about(rows: Sequence[Row], data: pd.DataFrame) -> list[str]:
-    """Say what is to be known about published values and inexact copies of data, where there are any."""
+    """Say what is to be known about published values, other precisions and inexact copies of data, if anything is."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
     said = ["Published values are single results; the reference study's are the best epoch on the test set."]
-    return (said if published else []) + [
+    said = (said if published else []) + [
+        f"{row['run']}: trained in {row['precision']}, for its hardware does not compute {row['instead_of']}."
+        for row in rows
+        if "instead_of" in row
+    ]
+    return said + [
         f"Data: {note}." for note in dict.fromkeys(f"{row['dataset']}: {row['note']}" for row in rows if row["note"])
     ]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from capsnet.files import md5, write_whole
 from pipeline.config import Params, find, load_params, override
 from pipeline.data import Prepared, read_prepared
-from pipeline.device import configure_torch, versions
+from pipeline.device import about_precision, computed, configure_torch, versions
 from pipeline.distributed import Group, leads, process_group
 from pipeline.outputs import MODELS, csv_text, model_name, state_name
 from pipeline.scratch import fingerprint, scratch
@@ -59,11 +59,13 @@ def train_run(
 ) -> None:
     """Train every seed of a run into the folder `out`, recorded as one MLflow run with a child a seed.
 
-    `resume` starts from a training state instead of from nothing; `keep_states` leaves the final states in `out`.
+    `resume` starts from a training state instead of from nothing; `keep_states` leaves the final states in `out`. What
+    is written and recorded names the precision that was computed in, which may be another than the one asked for.
     Raises like `capsnet.training.train`, and ValueError for data, a device or a tracking store that cannot be used.
     """
     with process_group(run.device) as group:
         hardware = configure_torch(run.device, run.threads)
+        asked, run = run, computed(name, run, hardware, say=group.leads)
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
         seeds = params.seeds_of(run)
@@ -80,7 +82,8 @@ def train_run(
                     for seed in seeds:
                         shutil.copyfile(folder / state_name(seed), finished / state_name(seed))
                 write_whole(finished / "history.csv", csv_text(rows))
-                write_whole(finished / "environment.json", json.dumps(versions(hardware), indent=2) + "\n")
+                environment = versions(hardware) | about_precision(asked, run)
+                write_whole(finished / "environment.json", json.dumps(environment, indent=2) + "\n")
                 parent.attach(finished / "history.csv")
                 _move_into(out, finished)
             group.wait()

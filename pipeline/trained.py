@@ -1,8 +1,11 @@
 """A trained network, what is known of its data, and how a user's own picture becomes an image of that kind."""
 
+import re
+import reprlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config import PARAMS, load_params
 from pipeline.data import read_manifest
@@ -80,18 +83,28 @@ def _models(named: str) -> dict[int, Path]:
     )
 
 
+def _seen_in_training(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the data set that a model was trained on, nothing if its file does not say, and its crop."""
+    match facts.get("settings", {"dataset": "", "crop": 0}):
+        case {"dataset": str(dataset), "crop": int(crop)} if re.fullmatch("[A-Za-z0-9_-]*", dataset) and crop >= 0:
+            return dataset, crop
+        case other:
+            got = reprlib.repr(other)
+    raise ValueError(f"{path}: settings: got {got}, expected those of a run, with its dataset and crop")
+
+
 def open_network(path: Path) -> Network:
     """Read a model file, and what data/<dataset>.json says of its data where that file is."""
     from capsnet.checkpoint import load, read_facts
 
     model = load(path)
-    settings = read_facts(path).get("settings", {"dataset": "", "crop": 0})
-    dataset, size = settings["dataset"], model.config.image_size
+    dataset, crop = _seen_in_training(path, read_facts(path))
+    size = model.config.image_size
     names = tuple(map(str, range(model.config.classes)))
     try:
         manifest = read_manifest(dataset)
     except FileNotFoundError as error:
-        if settings["crop"]:
+        if crop:
             print(f"warning: {error}; pictures become {size} pixels, as the network sees them", file=sys.stderr)
         return Network(path, model, dataset, names, size)
     if manifest.classes != model.config.classes:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from capsnet.files import whole_file, write_whole
 from pipeline.config import Params, Tune, find, load_params
 from pipeline.data import Prepared, read_prepared
-from pipeline.device import configure_torch
+from pipeline.device import computed, configure_torch
 from pipeline.outputs import REPORTS, TUNING, csv_text
 from pipeline.scratch import fingerprint, scratch
 from pipeline.settings.runs import Run
@@ -201,6 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     entry = find(name, params.tune, "search")
     run = params.runs[entry.run]
     hardware = configure_torch(run.device, run.threads)
+    run = computed(name, run, hardware)
     data = read_prepared(run.dataset, "train", hardware.device)
     seed = params.seeds_of(run)[0]
     key = fingerprint(entry.model_dump(), run.model_dump(), seed, data.source.digest)

@@ -388,7 +388,7 @@ def test_a_model_file_of_an_unknown_network_is_refused(tiny_model: ModelConfig, 
     header, tensors = read_tensors(path, "model")
     header["config"]["network"] = "em"
     write_tensors(path, tensors, header)
-    with pytest.raises(ValueError, match="written by another version of capsnet"):
+    with pytest.raises(ValueError, match="network: got 'em', expected one of dynamic, attention"):
         load(path)
     assert HEADER == "capsnet"
 

@@ -2,26 +2,34 @@
 
 import errno
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from damaged import FILES, header_of
 from safetensors.torch import save_file
+from tiny_project import TINY
 
+from capsnet import checkpoint
 from capsnet.checkpoint import (
     HEADER,
     MODEL,
+    STATE,
+    described,
     load,
     load_state,
     read_facts,
     read_history,
+    read_settings,
     save_model,
     save_state,
+    write_tensors,
 )
 from capsnet.decoders import DECODERS
 from capsnet.model import CapsNet, ModelConfig
+from pipeline.settings.runs import DynamicRun
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -188,13 +196,102 @@ def test_weights_that_do_not_fit_the_architecture_are_refused(model: CapsNet, tm
         load(path)
 
 
-@pytest.mark.parametrize("config", [{"setting_of_another_version": 1}, None], ids=["unknown setting", "no settings"])
-def test_a_header_of_another_version_is_refused(config: dict[str, Any] | None, model: CapsNet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", FILES)
+def test_what_a_damaged_file_says_of_itself_is_not_believed(kind: str, model: CapsNet, tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
-    header = {"kind": MODEL} | ({"config": {**vars(model.config), **config}} if config else {})
-    save_file(dict(model.state_dict()), path, {HEADER: json.dumps(header)})
-    with pytest.raises(ValueError, match=r"file\.safetensors: "):
+    write, said = FILES[kind]
+    write(path, model)
+    with pytest.raises(ValueError, match=rf"file\.safetensors: .*{said}") as refused:
         load(path)
+    assert len(str(refused.value).splitlines()) == 1
+    assert len(str(refused.value)) < 500
+
+
+def test_a_configuration_is_refused_before_there_is_memory_for_it(
+    model: CapsNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten gigabytes could be had on some machines."""
+    path = tmp_path / "file.safetensors"
+    header = header_of(model)
+    header["config"]["conv_channels"] = 10**6
+    save_file(model.state_dict(), path, {HEADER: json.dumps(header)})
+    built: list[torch.device] = []
+    monkeypatch.setattr(checkpoint, "CapsNet", lambda config: built.append(torch.empty(0).device) or CapsNet(config))
+    with pytest.raises(ValueError, match="weights do not fit"):
+        load(path)
+    assert built == [torch.device("meta")]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "2", 2.5, None, [2], float("nan"), 1e999, "conv", {}], ids=repr)
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelConfig)])
+def test_a_header_takes_no_value_that_the_parameters_do_not_take(name: str, value: Any, model: CapsNet) -> None:
+    """Image size, channels and classes are not in params.yaml: there the data decides."""
+    try:
+        described(ModelConfig, header_of(model)["config"] | {name: value}, 10)
+    except ValueError:
+        return
+    if name in DynamicRun.model_fields:
+        run = {key: each for key, each in header_of(model)["config"].items() if key in DynamicRun.model_fields}
+        DynamicRun.model_validate(TINY | run | {name: value})
+
+
+def test_every_flipped_bit_is_noticed(model: CapsNet, tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    save_model(path, model, {"run": "digits", "seed": 0})
+    whole = path.read_bytes()
+    places = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))[:50].tolist()
+    for number, place in enumerate([*range(0, 2000, 40), *places]):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << number % 8)]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="file"):
+            load(path)
+
+
+def test_a_file_from_before_there_was_a_checksum_is_read(model: CapsNet, tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    save_file(model.state_dict(), path, {HEADER: json.dumps(header_of(model))})
+    loaded = load(path)
+    assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_weights_in_half_precision_are_widened(model: CapsNet, tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    half = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    write_tensors(path, half, header_of(model))
+    for name, tensor in load(path).state_dict().items():
+        assert torch.equal(tensor, half[name].float()), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"belongs_to": [1]}, r"belongs_to: got \[1\], expected a configuration"),
+        ({"history": {}}, "history: got {}, expected a row an epoch"),
+        ({"history": [1]}, r"history: got \[1\], expected a row an epoch"),
+    ],
+)
+def test_a_damaged_training_state_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    header = {"kind": STATE, "belongs_to": BELONGS_TO, "history": HISTORY} | change
+    write_tensors(path, TENSORS, header)
+    with pytest.raises(ValueError, match=rf"state\.safetensors: {said}"):
+        load_state(path, BELONGS_TO)
+
+
+def test_a_flipped_bit_of_a_training_state_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, TENSORS, BELONGS_TO, HISTORY)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"state\.safetensors: damaged"):
+        load_state(path, BELONGS_TO)
+
+
+@pytest.mark.parametrize("settings", [None, ["toy"], "toy"])
+def test_settings_that_are_none_are_named(settings: Any, model: CapsNet, tmp_path: Path) -> None:
+    save_model(tmp_path / "file.safetensors", model, {"settings": settings})
+    with pytest.raises(ValueError, match=r"file\.safetensors: settings: got .*, expected those of a run"):
+        read_settings(tmp_path / "file.safetensors")
 
 
 def test_a_full_disk_leaves_the_previous_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

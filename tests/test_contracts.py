@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from dataclasses import fields
 from html import unescape
 from pathlib import Path
@@ -109,6 +110,16 @@ def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:
     entry_points = YAML(typ="safe", pure=True).load((ROOT / "MLproject").read_text())["entry_points"]
     assert set(entry_points) == {"main", "train", "evaluate", "tune", "report"}
     assert set(entry_points) - {"main"} <= set(STAGES)
+
+
+def test_dvc_links_files_that_it_keeps_and_never_by_their_absolute_path() -> None:
+    """A hard link first, or models are copied into the cache; a symbolic one breaks when the project is moved."""
+    config = ConfigParser()
+    config.read_string("\n".join(line.strip() for line in (ROOT / ".dvc/config").read_text().splitlines()))
+    kinds = config["cache"]["type"].strip('"').split(",")
+    assert kinds[0] == "hardlink"
+    assert kinds[-1] == "copy"
+    assert "symlink" not in kinds
 
 
 def test_the_parameters_in_git_are_valid_and_spell_out_every_setting() -> None:

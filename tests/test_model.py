@@ -280,7 +280,9 @@ def test_forward_leaves_no_tensor_on_the_modules(tiny_model: ModelConfig) -> Non
         ({"channels": 0}, "channels: got 0, expected 1 to 4"),
         ({"channels": 5}, "channels: got 5, expected 1 to 4"),
         ({"decoder": "conv"}, "decoder: got 'conv', expected one of none, fc, deconv"),
-        ({"routing_iterations": 0}, "routing_iterations: got 0, expected at least 1"),
+        ({"routing_iterations": 0}, "routing_iterations: got 0, expected 1 to 100"),
+        ({"routing_iterations": 101}, "routing_iterations: got 101, expected 1 to 100"),
+        ({"primary_scale": 0.0}, "primary_scale: got 0.0, expected greater than 0"),
         ({"conv_kernel": 13}, "image_size: got 20, too small for conv_kernel 13 followed by primary_kernel 9"),
     ],
 )

@@ -10,6 +10,7 @@ from official_files import gzipped, matrix, take_as_official, write_smallnorb
 
 from capsnet.data import smallnorb
 from capsnet.data.arrays import Arrays
+from capsnet.training import _split
 
 DAT, CAT, INFO = (file.name for file in smallnorb.FILES[:3])
 
@@ -37,7 +38,29 @@ def test_the_six_files_become_stereo_pairs_with_their_attributes(pairs: Arrays, 
         np.testing.assert_array_equal(split.images, smallnorb.halve(written[f"{name}_dat"]))
         np.testing.assert_array_equal(split.labels, written[f"{name}_cat"])
         assert list(split.attributes) == ["instance", "elevation", "azimuth", "lighting"]
-        np.testing.assert_array_equal(np.stack(list(split.attributes.values()), 1), written[f"{name}_info"])
+        columns = written[f"{name}_info"].copy()
+        columns[:, 0] += 10 * split.labels
+        np.testing.assert_array_equal(np.stack(list(split.attributes.values()), 1), columns)
+
+
+def test_a_tenth_of_the_toys_is_a_tenth_of_the_images_held_out_for_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five kinds of toys, numbered 4, 6, 7, 8, 9 in each of them: of the 25 toys two are held out."""
+    toys = np.array([(label, number) for label in range(5) for number in (4, 6, 7, 8, 9)], "<i4").repeat(6, 0)
+    columns = np.zeros((len(toys), 4), "<i4")
+    columns[:, 0], columns[:, 3] = toys[:, 1], np.arange(len(toys)) % 6
+    images = np.zeros((len(toys), 2, 96, 96), np.uint8)
+    write_smallnorb(tmp_path, train_dat=images, train_cat=toys[:, 0].copy(), train_info=columns)
+    take_as_official(smallnorb, tmp_path, monkeypatch)
+    split = smallnorb.read(tmp_path).train
+    groups = torch.from_numpy(split.attributes["instance"])
+    training, validation = _split(torch.from_numpy(split.labels), 0.1, 0, groups)
+    assert validation is not None
+    assert (len(training), len(validation)) == (23 * 6, 2 * 6)
+    held_out, trained_on = ({tuple(toys[place]) for place in places.tolist()} for places in (validation, training))
+    assert len(held_out) == 2
+    assert not held_out & trained_on
 
 
 def test_a_matrix_is_read_in_blocks_to_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

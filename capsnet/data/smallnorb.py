@@ -1,7 +1,8 @@
 """SmallNORB (LeCun, Huang, Bottou 2004): 24,300 + 24,300 stereo pairs of toys. Terms: for research, not to be sold.
 
 Five kinds of toys, ten of each, photographed from 9 elevations and 18 azimuths in 6 lightings; the test toys are
-others than the training toys. The official 96x96 pixels are halved to 48x48, as in Sabour et al. 2017, section 7.
+others than the training toys. The official 96x96 pixels are halved to 48x48, as in Sabour et al. 2017, section 7. The
+official files number the toys of each kind from 0 to 9; `instance` is a toy's number among all fifty, 10 kind + number.
 
 Axes: N stereo pairs, H W height and width, h w half of them.
 """
@@ -109,6 +110,7 @@ def _read_split(dat: Path, cat: Path, info: Path) -> Split:
     attributes = {name: np.ascontiguousarray(column) for name, column in zip(ATTRIBUTES, columns.T, strict=True)}
     for name, highest in ATTRIBUTES.items():
         _require_range(attributes[name], highest, f"{info}: {name}")
+    attributes["instance"] += (ATTRIBUTES["instance"] + 1) * labels
     return Split(images, labels, attributes)
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from capsnet.checkpoint import read_tensors, write_tensors
+from capsnet.checkpoint import described, read_tensors, with_weights, write_tensors
 from capsnet.decoders import fc_decoder
 from capsnet.evaluation import seen
 from capsnet.losses import reconstruction_loss
@@ -133,12 +133,13 @@ def save_decoder(path: Path, decoder: PrimaryDecoder, facts: Mapping[str, Any]) 
 
 
 def load_decoder(path: Path) -> PrimaryDecoder:
-    """Read a decoder onto the CPU, in evaluation mode. Raises ValueError if it is none, FileNotFoundError without."""
+    """Read a decoder onto the CPU, in evaluation mode. Raises like `capsnet.load`."""
     header, tensors = read_tensors(path, KIND)
-    with torch.random.fork_rng(devices=[]):
-        decoder = PrimaryDecoder(PrimaryShape(**{**header["shape"], "hidden": tuple(header["shape"]["hidden"])}))
-    decoder.load_state_dict(tensors)
-    return decoder.eval()
+    try:
+        shape = described(PrimaryShape, header.get("shape"), len(tensors))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, or of another version of capsnet: shape: {error}") from error
+    return with_weights(lambda: PrimaryDecoder(shape), tensors, path)
 
 
 def _encode(

@@ -15,6 +15,7 @@ twice that in bfloat16.
 
 import functools
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ def conv2d(
 
     That is the Fourier domain on a CPU for large kernels, one matrix product on a GPU (`capsnet.kernels.unfolded`).
 
-    With `rectify` it is the images' ReLU that is convolved; see `fourier_conv2d` for what becomes of the images. Under
-    autocast the products are in its type and so is the result.
+    With `rectify` it is the images' ReLU that is convolved. Under autocast the products are in its type and so is the
+    result.
     """
     if inputs.is_cuda:
         outputs = unfolded_conv2d(inputs.relu() if rectify else inputs, weight, stride)
@@ -58,9 +59,8 @@ def fourier_conv2d(
 ) -> Float[Tensor, "B N O O"]:
     """Convolve square images with square kernels in the Fourier domain, whether that is faster or not.
 
-    With `rectify` it is the images' ReLU that is convolved, without a copy of them. The backward pass then writes their
-    gradient into their own memory if something else made them (leaves are left alone), so it can be run once only, and
-    says so.
+    With `rectify` it is the images' ReLU that is convolved, without a copy of them. Where nobody can look at the images
+    any more the backward pass writes their gradient into their memory.
     """
     autocast = torch.is_autocast_enabled(inputs.device.type)
     dtype = torch.get_autocast_dtype(inputs.device.type) if autocast else inputs.dtype
@@ -94,8 +94,9 @@ class _FourierConvolution(torch.autograd.Function):
         dtype: torch.dtype,
         rectify: bool,
     ) -> Float[Tensor, "B N O O"]:
-        ctx.save_for_backward(weight, inputs)
-        ctx.stride, ctx.dtype, ctx.rectify, ctx.taken = stride, dtype, rectify, False
+        # The images by another name: whether their own one is still in use can then be told.
+        ctx.save_for_backward(weight, inputs.detach())
+        ctx.stride, ctx.dtype, ctx.rectify = stride, dtype, rectify
         parts, of_products = _parts(inputs, weight, stride, dtype)
         room = _Room(_num_products(len(of_products)), inputs, weight, dtype)
         half = dtype.itemsize < 4
@@ -115,13 +116,11 @@ class _FourierConvolution(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_outputs: Float[Tensor, "B N O O"]) -> tuple[Tensor | None, ...]:
-        if ctx.taken:
-            raise RuntimeError("the gradient of a rectified convolution was asked for twice; the first took its memory")
         weight, inputs = ctx.saved_tensors
-        ctx.taken = ctx.rectify and not inputs.is_leaf
+        free = ctx.rectify and _is_read_by_nobody_else(inputs)
         parts, of_products = _parts(inputs, weight, ctx.stride, ctx.dtype)
         room = _Room(_num_products(len(of_products)), inputs, weight, ctx.dtype)
-        grad_inputs = inputs.detach() if ctx.taken else torch.empty_like(inputs, memory_format=torch.channels_last)
+        grad_inputs = inputs if free else torch.empty_like(inputs, memory_format=torch.channels_last)
         grad_weight = torch.empty_like(weight, memory_format=torch.channels_last)
         grad_products = _grad_products(of_products, grad_outputs.permute(2, 3, 0, 1), room.products)
         for part in parts:
@@ -136,6 +135,23 @@ class _FourierConvolution(torch.autograd.Function):
             # Where ReLU was at zero there is no gradient; this part of the images is read for the last time here.
             part.of(grad_inputs).copy_(of_inputs.mul_(part.of(inputs) > 0) if ctx.rectify else of_inputs)
         return grad_inputs, grad_weight, None, None, None
+
+
+def _is_read_by_nobody_else(saved: Tensor) -> bool:
+    """Whether the memory of a saved tensor is that tensor's alone, and this the last backward pass through its graph.
+
+    A forward hook that kept the images, another function that saved them, a view of them, a leaf: each has a share in
+    the memory, and is counted.
+    """
+    if torch._C._autograd._get_current_graph_task_keep_graph():
+        return False
+    return _users(saved) == _users(torch.empty(1))
+
+
+def _users(tensor: Tensor) -> tuple[int, int]:
+    """Count the tensors that share the memory of one, and the names that Python has for that memory."""
+    storage = tensor.untyped_storage()
+    return torch._C._storage_Use_Count(storage._cdata), sys.getrefcount(storage)
 
 
 class _Room:

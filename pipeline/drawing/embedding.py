@@ -56,13 +56,11 @@ def embedding(subject: Subject) -> Drawing:
 
 
 def objects(subject: Subject) -> "Tensor":
-    """Return a number for what each test image shows: the instance of its class, if it is known, or else itself."""
+    """Return a number for what each test image shows: its `instance`, if that is known, or else itself."""
     import torch
 
-    labels, instances = subject.test.labels, subject.test.attributes.get("instance")
-    if instances is None:
-        return torch.arange(len(labels), device=labels.device)
-    return labels + subject.test.manifest.classes * torch.from_numpy(instances).to(labels.device)
+    instances, labels = subject.test.groups, subject.test.labels
+    return torch.arange(len(labels), device=labels.device) if instances is None else instances
 
 
 def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":

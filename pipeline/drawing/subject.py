@@ -51,10 +51,9 @@ class Subject(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that the first seed was trained with."""
-        from capsnet.checkpoint import read_facts
+        from capsnet.checkpoint import read_settings
 
-        settings: dict[str, Any] = read_facts(next(iter(self.models.values())))["settings"]
-        return settings
+        return read_settings(next(iter(self.models.values())))
 
     def model_with_decoder(self, picture: str) -> "CapsNet":
         """Return `model` for a picture of reconstructions. Raises ValueError naming the run if it has no decoder."""

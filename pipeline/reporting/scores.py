@@ -92,7 +92,7 @@ def protocol(rows: Sequence[Row]) -> list[str]:
     else:
         alone = "" if min(counts) > 1 else " (no spread where n is 1)"
         ours = f"the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}){alone},"
-    return [*said, f"Ours: {ours} scored once on the test images ({tests})."]
+    return [*said, f"Ours: {ours} scored after training on the test images ({tests})."]
 
 
 def provenance(rows: Sequence[Row]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.device import configure_torch, versions
+from pipeline.device import computed_precision, configure_torch, versions
 from pipeline.outputs import REPORTS
 from pipeline.stage import parser, run_stage
 from tests.benchmarks.cases import CASES, LOWER, LOWER_SAME, Job, routing_jobs, run_settings, step_jobs
@@ -64,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         "threads": threads,
         "batch": arguments.batch,
         "steps": arguments.steps or STEPS[device],
+        "bfloat16": computed_precision("bfloat16", hardware.device) == "bfloat16",
     }
+    if not settings["bfloat16"]:
+        print("bfloat16: not measured, for this hardware does not compute it")
     facts = versions(hardware)
     setting = Setting(facts["hardware"], facts["torch"], facts["python"], _commit(), arguments.batch, device == "cuda")
     steps: list[dict[str, object]] = []

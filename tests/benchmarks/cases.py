@@ -54,8 +54,11 @@ def model_config(case: str) -> "NetworkConfig":
 
 
 def step_jobs(case: str, settings: Mapping[str, Any]) -> list[Job]:
-    """Return one job an implementation of a whole training step; of a run of its own there are only ours."""
-    names, settings = [*STEP_LABELS], dict(settings)
+    """Return one job an implementation of a whole training step; bfloat16 is measured where it is computed.
+
+    Of a run of its own there are only ours.
+    """
+    names, settings = [name for name in STEP_LABELS if name != "bfloat16" or settings["bfloat16"]], dict(settings)
     if case in RUNS:
         names = [name for name in names if name not in PLAIN]
         settings["batch"] = run_settings(case).batch_size

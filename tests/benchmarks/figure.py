@@ -36,6 +36,8 @@ def _draw_panel(axes: "Axes", rows: Sequence[Mapping[str, object]], column: str,
     width = 0.8 / len(STEP_LABELS)
     for place, (name, label) in enumerate(STEP_LABELS.items()):
         mine = {str(row["case"]): row for row in rows if row["implementation"] == name}
+        if not mine:
+            continue
         at = [number + (place - 1.5) * width for number, case in enumerate(cases) if case in mine]
         heights = [float(str(row[column])) for row in mine.values()]
         bars = axes.bar(at, heights, 0.9 * width, label=label, color=COLOURS[place], hatch=HATCHES[place])

@@ -34,12 +34,15 @@ def rows(settings: dict[str, Any]) -> Iterator[dict[str, object]]:
     labels = torch.randint(0, 10, (settings["images"],), generator=generator).to(device)
     yield _row("MNIST epoch, plain bmm, eager", "s", plain_epochs(images, labels, settings))
     configure_torch(settings["device"], settings["threads"])
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16") if settings["bfloat16"] else ("float32",):
         for seeds in SEEDS:
             what = f"MNIST epoch, ours, {precision}, {seeds} seed{'s side by side' if seeds > 1 else ''}"
             yield _row(what, "s", our_epochs(images, labels, precision, seeds, settings))
-    yield _row("primary convolution, forward and backward, bfloat16", "TFLOP/s", convolution_rates(device, settings))
-    yield _row(f"matrix product, side {settings['product']}, bfloat16", "TFLOP/s", product_rates(device, settings))
+    if settings["bfloat16"]:
+        yield _row(
+            "primary convolution, forward and backward, bfloat16", "TFLOP/s", convolution_rates(device, settings)
+        )
+        yield _row(f"matrix product, side {settings['product']}, bfloat16", "TFLOP/s", product_rates(device, settings))
 
 
 def _row(what: str, unit: str, values: list[float]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from tests.benchmarks.report import Setting, fixed_markdown, routing_markdown, r
 from tests.benchmarks.rounds import Measured, measure, times_faster
 from tests.benchmarks.targets import targets
 
-SETTINGS = {"device": "cpu", "threads": 1, "batch": 4, "steps": 1}
+SETTINGS = {"device": "cpu", "threads": 1, "batch": 4, "steps": 1, "bfloat16": True}
 SETTING = Setting("a processor, 1 threads", "2.11", "3.11", "abc1234", 4, False)
 SLOWER = {"float32": 1.0, "bfloat16": 0.5, "bmm": 2.5, "broadcast": 5.0}
 
@@ -42,6 +42,18 @@ def test_every_case_and_implementation_has_a_row() -> None:
     text = steps_markdown(rows, SETTING)
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
     assert "| MNIST 28x28x1 | ours, float32 | 2 (0 to 4) | 2.50× | 5.00× | 100 |" in text
+
+
+def test_bfloat16_is_measured_only_where_it_is_computed(tmp_path: Path) -> None:
+    jobs = [job for case in CASES for job in step_jobs(case, {**SETTINGS, "bfloat16": False})]
+    assert {job["implementation"] for job in jobs} == {"float32", "bmm", "broadcast"}
+    rows = steps_rows([measured(job, SLOWER[job["implementation"]], 1.0) for job in jobs], SETTING)
+    assert len(rows) == len(jobs) == sum(1 if case in RUNS else 3 for case in CASES)
+    assert "bfloat16" not in steps_markdown(rows, SETTING)
+    assert [target.what for target in targets(rows, []) if "bfloat16" in target.what] == []
+    assert [target.what for target in targets(rows, [])]
+    write_figure(tmp_path, rows)
+    assert (tmp_path / "figures/steps.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("mb", "met"), [(100, True), (700, False)])

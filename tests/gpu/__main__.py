@@ -65,16 +65,15 @@ def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     if device == "cuda":
         environment["CAPSNET_TEST_GPU"] = "1"
-    with log.open("w", encoding="utf-8") as kept:
-        process = subprocess.Popen(
-            ["timeout", "--kill-after=5", f"{limit:.0f}", *step.command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-        )
+    command = ["timeout", "--kill-after=5", f"{limit:.0f}", *step.command]
+    last = ""
+    with (
+        log.open("w", encoding="utf-8") as kept,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process,
+    ):
         assert process.stdout is not None
-        last = ""
         for line in process.stdout:
             kept.write(line)
             if (row := Row.read(line, step.name)) is not None:
@@ -82,7 +81,7 @@ def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool
                 print(row.words(), flush=True)
             elif line.strip():
                 last = line.strip()
-        code = process.wait()
+    code = process.returncode
     seconds = time.monotonic() - start
     verdict = {0: "ok", 124: "too slow", 137: "too slow"}.get(code, "failed")
     if step.name.startswith("tests") and device == "cuda" and " passed" not in last:

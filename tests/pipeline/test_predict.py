@@ -1,12 +1,15 @@
 """Pictures in, a line a picture out; what cannot be read is named, and the rest is answered all the same."""
 
 import json
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaged import FACTS, FILES
 from PIL import Image
 from tiny_project import squares
 
@@ -14,6 +17,7 @@ import capsnet
 from capsnet.checkpoint import save_model
 from capsnet.model import CapsNet, ModelConfig
 from pipeline import predict
+from pipeline.stage import run_stage
 from pipeline.trained import find_model, open_network
 
 pytestmark = pytest.mark.usefixtures("project", "one_thread")
@@ -121,6 +125,43 @@ def test_a_network_that_saw_crops_sees_pictures_of_its_datas_size(
     Path("data/squares.json").write_text(json.dumps(manifest | {"image_size": 26}))
     network = open_network(path)
     assert network.image(Image.radial_gradient("L"), "picture").shape == (1, 26, 26)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_model_ends_in_one_line(
+    kind: str, tiny_model: ModelConfig, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, said = FILES[kind]
+    write(Path("a.safetensors"), CapsNet(tiny_model))
+    assert re.match(rf"error: a\.safetensors: .*{said}", refused(["a.safetensors", "in/0.png"], capsys))
+
+
+@pytest.mark.parametrize("kind", FACTS)
+def test_a_model_that_does_not_say_what_it_was_trained_on_ends_in_one_line(
+    kind: str, tiny_model: ModelConfig, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, said = FACTS[kind]
+    save_model(Path("a.safetensors"), CapsNet(tiny_model), {"settings": settings})
+    assert re.match(rf"error: a\.safetensors: {said}", refused(["a.safetensors", "in/0.png"], capsys))
+
+
+def test_lengths_that_are_no_numbers_are_no_answer(
+    tiny_model: ModelConfig, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = CapsNet(replace(tiny_model, primary_scale=1e38))
+    save_model(Path("a.safetensors"), model, {})
+    assert "lengths that are not finite" in refused(["a.safetensors", "in/0.png"], capsys)
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command, which has to end with status 2 and one line; return the line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_stage(partial(predict.main, arguments))
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+    return said.err
 
 
 @pytest.mark.parametrize(

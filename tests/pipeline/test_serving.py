@@ -17,7 +17,7 @@ from capsnet.checkpoint import save_model
 from capsnet.evaluation import seen
 from capsnet.model import CapsNet, ModelConfig
 from pipeline.serving import save_served
-from pipeline.tracking import tracked
+from pipeline.tracking import TrackedRun, tracked
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 PATIENCE = 200  # seconds until the server answers
@@ -51,6 +51,37 @@ def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(projec
     assert model.predict(model.input_example).shape == (1, 3)
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
         model.predict(np.repeat(IMAGES, 2, 1))
+
+
+def recorded_file(run: TrackedRun, name: str) -> Path:
+    return Path(run.client.get_run(run.id).info.artifact_uri.removeprefix("file://")) / "model/data" / name
+
+
+def test_a_recorded_network_takes_no_room_of_its_own_beside_its_file(project: Path, network: Path) -> None:
+    with tracked("test", "x", tags=TAGS) as run:
+        run.serve(network)
+    recorded = recorded_file(run, network.name)
+    assert recorded.samefile(network)
+    before = recorded.read_bytes()
+    save_model(network, CapsNet(capsnet.load(network).config), {})  # another training, with the same name
+    assert recorded.read_bytes() == before != network.read_bytes()
+    assert [path.name for path in recorded.parent.iterdir()] == [network.name]
+
+
+def test_where_files_cannot_be_linked_a_recorded_network_is_a_copy(
+    project: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("another disk")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    with tracked("test", "x", tags=TAGS) as run:
+        run.serve(network)
+        assert not run.silent
+    recorded = recorded_file(run, network.name)
+    assert not recorded.samefile(network)
+    assert recorded.read_bytes() == network.read_bytes()
+    assert [path.name for path in recorded.parent.iterdir()] == [network.name]
 
 
 def test_a_model_that_cannot_be_recorded_is_a_warning(

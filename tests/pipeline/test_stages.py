@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import shutil
 import sqlite3
 from html import unescape
 from pathlib import Path
@@ -172,6 +174,13 @@ def test_images_rotated_by_nothing_are_scored_like_the_test_images(there: Path) 
     )
 
 
+def test_the_number_of_angles_is_said_whatever_the_number_of_seeds(
+    there: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("robustness", ["toy-fc"])
+    assert "toy-fc-robustness.csv: accuracy at 4 angles, " in capsys.readouterr().out
+
+
 def test_the_tuned_run_is_trained_with_the_best_values(there: Path) -> None:
     best = YAML(typ="safe").load((there / REPORTS / "tuning/toy/best.yaml").read_text())
     tuned = json.loads((there / REPORTS / "metrics/toy-tuned.json").read_text())
@@ -310,6 +319,35 @@ def test_training_and_tuning_never_read_the_test_split(
     assert contents(prepared / "models/toy-fc") == contents(there / "models/toy-fc")
     assert contents(prepared / "models/squares-primary") == contents(there / "models/squares-primary")
     assert contents(prepared / "reports/toy/tuning") == contents(there / "reports/toy/tuning")
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [("prepare", ["squares"]), ("train", ["toy-fc"]), ("evaluate", ["toy-fc"]), ("tables", ["toy-robustness"])],
+        pytest.param(ORDER, marks=pytest.mark.slow),
+    ],
+    ids=["four stages", "every stage"],
+)
+def test_what_a_stage_wrote_is_replaced_and_never_written_into(
+    stages: list[tuple[str, list[str]]], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC's cache and MLflow have the same files under other names."""
+    names = ("data", "models", "reports", "mlartifacts", "params.yaml", "squares.npz")
+    for name in names:
+        if (finished / name).is_dir():
+            shutil.copytree(finished / name, tmp_path / name, copy_function=os.link)
+        else:
+            shutil.copy(finished / name, tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_nlink > 1]
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    kept = {path: (finished / path.relative_to(tmp_path)) for path in files}
+    monkeypatch.chdir(tmp_path)
+    for name, arguments in stages:
+        run_stage(name, arguments)
+    assert sum(path.stat().st_ino != before[path][0] for path in files) > len(stages)
+    for path in files:
+        assert kept[path].stat().st_mtime_ns == before[path][1], path
 
 
 def test_an_ad_hoc_run_writes_into_its_folder_alone_and_can_be_continued(prepared: Path) -> None:
