@@ -29,7 +29,7 @@ class Output(NamedTuple):
     capsules: Float[Tensor, "B J D"]
     lengths: Float[Tensor, "B J"]  # in [0, 1): how sure the network is of each class
     coupling: Float[Tensor, "B I J"] | None
-    reconstruction: Float[Tensor, "B *P C H W"] | None
+    reconstruction: Float[Tensor, "N *P C H W"] | None  # of the first N images that it was asked for, or of all
 
 
 class CapsNet(nn.Module):
@@ -52,8 +52,9 @@ class CapsNet(nn.Module):
         images: Float[Tensor, "B C H W"],
         labels: Int[Tensor, " B *P"] | None = None,
         with_coupling: bool = False,
+        decoded: int | None = None,
     ) -> Output:
-        """Recognise and reconstruct images with values in [0, 1].
+        """Recognise images with values in [0, 1], and reconstruct them, or the first `decoded` of them alone.
 
         The decoder sees the capsule of `labels` (training) or, without labels, the longest one (evaluation); several
         labels an image give as many reconstructions, each of one capsule alone.
@@ -65,7 +66,8 @@ class CapsNet(nn.Module):
         capsules, coupling = self.class_capsules(self.encoder(self.prepare(images)), with_coupling)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
         chosen = lengths.argmax(1) if labels is None else labels
-        reconstruction = self.decode(capsules, chosen).to(images.dtype) if self.decoder else None
+        shown, classes = (capsules, chosen) if decoded is None else (capsules[:decoded], chosen[:decoded])
+        reconstruction = self.decode(shown, classes).to(images.dtype) if self.decoder else None
         return Output(capsules, lengths, coupling, reconstruction)
 
     def decode(self, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B *P"]) -> Float[Tensor, "B *P C H W"]:

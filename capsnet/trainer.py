@@ -79,6 +79,7 @@ class Trainer:
         *,
         examples: Examples,
         margin_weight: float,
+        decoded_share: float,
         reconstruction: str,
         precision: str,
         processes: Processes,
@@ -87,7 +88,7 @@ class Trainer:
         device = images.device
         self.images, self.labels, self.members = images, labels, members
         self.seed, self.examples, self.processes = seed, examples, processes
-        self.margin_weight = margin_weight
+        self.margin_weight, self.decoded_share = margin_weight, decoded_share
         self.reconstruction_loss = RECONSTRUCTION_LOSSES[reconstruction]
         self.precision = PRECISIONS[precision]
         self.tensor_float = precision == "tf32"
@@ -225,11 +226,11 @@ class Trainer:
         with torch.autocast(
             batch.pixels.device.type, self.precision, enabled=self.precision != torch.float32, cache_enabled=False
         ):
-            output = self.forward(batch.pixels, batch.labels)
+            output = self.forward(batch.pixels, batch.labels, **self._decoded(len(batch.pixels)))
         mloss = margin_loss(output.lengths, batch.labels)
         rloss = torch.zeros_like(mloss)
         if output.reconstruction is not None:
-            rloss = self.reconstruction_loss(batch.targets, output.reconstruction)
+            rloss = self._rloss(batch.targets, output.reconstruction)
         loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size
         (loss * self.processes.number).backward()
         self.optimizer.step()
@@ -238,6 +239,18 @@ class Trainer:
         self.bad_step.copy_(torch.where((self.bad_step < 0) & ~loss.detach().isfinite(), self.step, self.bad_step))
         self.first += size
         self.step += 1
+
+    def _decoded(self, number: int) -> dict[str, int]:
+        """Say how many of a number of images are reconstructed, unless all are."""
+        return {} if self.decoded_share == 1 else {"decoded": max(1, round(self.decoded_share * number))}
+
+    def _rloss(self, targets: Tensor, reconstruction: Tensor) -> Tensor:
+        """Return the reconstruction loss of each image; of a share of them it stands for the others, too."""
+        number, decoded = len(targets), len(reconstruction)
+        rloss = self.reconstruction_loss(targets[:decoded], reconstruction)
+        if decoded == number:
+            return rloss
+        return torch.cat([rloss * (number / decoded), rloss.new_zeros(number - decoded)])
 
     def _batch(self, places: Int64[Tensor, " B"]) -> Batch:
         """Make the examples that stand at `places` of the epoch."""

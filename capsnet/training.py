@@ -79,6 +79,7 @@ class TrainingConfig:
     margin_weight: float  # of the margin loss, a sum over classes and a mean over images
     alpha: float  # weight of the reconstruction loss, on the sum over pixels
     alpha_schedule: str  # a key of ALPHA_SCHEDULES
+    decoded_share: float  # of each batch that is reconstructed, and stands for the rest; 1 for all
     reconstruction: str  # a key of RECONSTRUCTION_LOSSES
     max_shift: int  # pixels by which a training image is shifted at most, in x and in y
     flip: bool  # exchange left and right in half of the training images, drawn anew each epoch
@@ -251,6 +252,7 @@ def trainer_of(
             clip_pixels=config.clip_pixels,
         ),
         margin_weight=config.margin_weight,
+        decoded_share=config.decoded_share,
         reconstruction=config.reconstruction,
         precision=config.precision,
         processes=processes,

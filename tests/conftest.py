@@ -117,6 +117,7 @@ def tiny_training() -> "TrainingConfig":
         margin_weight=1.0,
         alpha=0.0005,
         alpha_schedule="constant",
+        decoded_share=1.0,
         reconstruction="l2",
         max_shift=0,
         flip=False,

@@ -49,7 +49,7 @@ def test_replayed_steps_of_the_other_network_give_the_same_bytes_with_every_augm
     norm: str, decoder: str, tiny_attention: AttentionConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     model = replace(tiny_attention, encoder_norm=norm, decoder=decoder, standardise=norm == "instance")
-    config = replace(shifted, rotation=30.0, rotation_share=0.5, squeeze=0.25, scale=0.1, erase=3)
+    config = replace(shifted, rotation=30.0, rotation_share=0.5, squeeze=0.25, scale=0.1, erase=3, decoded_share=0.5)
     replayed, eager = (trainer_on(tiny_data, model, config) for _ in range(2))
     with recorded(replayed):
         epochs(replayed, 1, 2)

@@ -18,6 +18,7 @@ from capsnet import trainer
 from capsnet.data import augment
 from capsnet.data.augment import draw_shifts, shift
 from capsnet.decoders import DECODERS
+from capsnet.losses import margin_loss, reconstruction_loss
 from capsnet.model import CapsNet, ModelConfig, Output
 from capsnet.trainer import PRECISIONS, initialise, stream
 from capsnet.training import TrainingConfig, batch_sizes, train
@@ -232,3 +233,38 @@ def test_bfloat16_repeats_itself_to_the_bit_and_is_not_float32(
 )
 def test_batch_sizes_are_those_worked_by_hand(number: int, size: int, expected: list[int]) -> None:
     assert batch_sizes(number, size) == expected
+
+
+def test_a_share_of_a_batch_that_is_reconstructed_stands_for_the_rest(
+    tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data
+) -> None:
+    """One step, worked out here: the error of the first 3 of 12 images counts four times."""
+    config = replace(tiny_training, decoded_share=0.25, alpha=0.02)
+    seed = trainer_on(tiny_data, tiny_model, config)
+    model = initialise(tiny_model, 0)
+    sizes = []
+    seed.model.decoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    assert list(seed.epoch(1, [12], [0.003], 0.02)) == [12]
+    assert sizes == [3]
+    images, labels = tiny_data
+    order = torch.randperm(32, generator=stream(0, "order", 1))[:12]
+    pixels = images[order] / 255
+    output = model(pixels, labels[order])
+    mloss = margin_loss(output.lengths, labels[order])
+    rloss = reconstruction_loss(pixels[:3], output.reconstruction[:3])
+    (mloss.mean() + 0.02 * rloss.mean()).backward()
+    for (name, ours), plain in zip(seed.model.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-4, atol=1e-7, msg=name)
+    torch.testing.assert_close(seed.sums[:2], torch.stack([mloss.sum(), 4 * rloss.sum()]).double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("size", "decoded"), [(64, 4), (40, 2), (2, 1)])
+def test_a_share_is_of_whole_images_and_at_least_of_one(
+    size: int, decoded: int, tiny_model: ModelConfig, tiny_training: TrainingConfig
+) -> None:
+    images, labels = torch.zeros(64, 1, 20, 20, dtype=torch.uint8), torch.arange(64) % 3
+    seed = trainer_on((images, labels), tiny_model, replace(tiny_training, decoded_share=0.0625))
+    sizes = []
+    seed.model.decoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    assert list(seed.epoch(1, [size], [0.003], 0.02)) == [size]
+    assert sizes == [decoded]

@@ -29,6 +29,7 @@ COMMON = {
     "margin_weight": 1.0,
     "alpha": 0.0005,
     "alpha_schedule": "constant",
+    "decoded_share": 1.0,
     "reconstruction": "l2",
     "max_shift": 1,
     "flip": False,

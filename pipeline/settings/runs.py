@@ -58,6 +58,9 @@ class Run(Checked):
     alpha_schedule: Literal["constant", "tanh_delayed", "tanh"] = Field(
         description="constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: alpha tanh(epoch / 16)"
     )
+    decoded_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of each batch that is reconstructed, and stands for the rest; 1 for all"
+    )
     reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
     max_shift: Annotated[int, Field(ge=0)] = Field(description="pixels by which a training image is shifted at most")
     flip: bool = Field(description="exchange left and right in half of the training images")
