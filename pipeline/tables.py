@@ -15,6 +15,7 @@ import pandas as pd
 from capsnet.files import write_whole
 from pipeline.config import Params, find, load_params
 from pipeline.outputs import METRICS, REPORTS, TABLES, TUNED
+from pipeline.reporting.searches import searched
 from pipeline.reporting.typeset import Cells, latex, markdown, readable, spread, word
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage
@@ -158,7 +159,8 @@ BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
 def build(name: str, params: Params) -> Table:
     """Return a table of params.yaml. Raises ValueError for an unknown one, FileNotFoundError if a run is not scored."""
     entry = find(name, params.tables, "table")
-    return BUILDERS[entry.kind](entry, params)
+    table = BUILDERS[entry.kind](entry, params)
+    return table._replace(notes=[*table.notes, *searched(entry.runs, params.tune)])
 
 
 def read_metrics(study: str, runs: Sequence[str]) -> list[dict[str, Any]]:
