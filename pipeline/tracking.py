@@ -314,7 +314,7 @@ def _open(
 def _describe(client: "MlflowClient", run_id: str, settings: Mapping[str, object], data: DataSet | None) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    client.log_batch(run_id, params=[Param(key, str(value)[:PARAM_LIMIT]) for key, value in settings.items()])
+    client.log_batch(run_id, params=[Param(key, masked(str(value))[:PARAM_LIMIT]) for key, value in settings.items()])
     if data is not None:
         entity = Dataset(
             name=data.name,
