@@ -18,7 +18,7 @@ demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no dow
 	dvc repro report@digits
 	@echo "open reports/digits/index.html; compare the runs with: make ui"
 
-verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
+verify: $(VENV)/.built  ## compare every number of the demo's tables with the committed ones
 	python -m pipeline.verify digits
 
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
