@@ -22,7 +22,7 @@ from pipeline.settings.checked import (
 from pipeline.settings.data import FORMATS, Dataset
 from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
 from pipeline.settings.runs import Run
-from pipeline.settings.searches import PRUNERS, SAMPLERS, Tune
+from pipeline.settings.searches import PRUNERS, Tune
 from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
 
 PARAMS = Path("params.yaml")
@@ -34,7 +34,6 @@ Value = TypeVar("Value")
 CHOICES: dict[tuple[str, ...], tuple[str, dict[str, type[Any]]]] = {
     ("datasets", "*"): ("format", {**FORMATS}),
     ("tables", "*"): ("kind", {**KINDS}),
-    ("tune", "*", "sampler"): ("name", {**SAMPLERS}),
     ("tune", "*", "pruner"): ("name", {**PRUNERS}),
 }
 

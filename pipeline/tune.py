@@ -7,7 +7,6 @@ had, whenever it was killed. CAPSNET_OPTUNA_STORAGE, any Optuna storage URL, rep
 folder.
 """
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pipeline.outputs import REPORTS, TUNING, csv_text
 from pipeline.reporting.searches import decided
 from pipeline.scratch import fingerprint, owner, scratch
 from pipeline.settings.runs import Run
-from pipeline.settings.searches import Halton, Median, Tpe, Tune
+from pipeline.settings.searches import Median, Tune
 from pipeline.stage import name_argument, run_stage
 from pipeline.stores import OPTUNA, first_line, masked
 from pipeline.tracking import TrackedRun, tracked
@@ -72,33 +71,12 @@ def run_search(search: Search, study: optuna.Study, parent: TrackedRun) -> list[
 
 def sampler(search: Search, done: int) -> optuna.samplers.BaseSampler:
     """Return what chooses the values of the next trial after `done` finished ones."""
-    entry = search.entry
-    bounds = {"alpha": entry.alpha, "lr": entry.lr}
-    fixed: dict[str, float] = {}
-    if done == 0:  # the run as it is: the others have to beat it
-        fixed = {key: getattr(search.run, key) for key in bounds}
-    elif isinstance(entry.sampler, Halton):
-        places = (radical_inverse(done, base) for base in (2, 3))
-        fixed = {key: _between(*bounds[key], place) for key, place in zip(bounds, places, strict=True)}
-    startup = entry.sampler.startup_trials if isinstance(entry.sampler, Tpe) else 0
-    others = optuna.samplers.TPESampler(n_startup_trials=startup, seed=search.seed + done)
+    # The first is the run as it is: the others have to beat it.
+    fixed = {"alpha": search.run.alpha, "lr": search.run.lr} if done == 0 else {}
+    tpe = optuna.samplers.TPESampler(n_startup_trials=search.entry.sampler.startup_trials, seed=search.seed + done)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.PartialFixedSampler(fixed, others)
-
-
-def radical_inverse(number: int, base: int) -> float:
-    """Return a member of Halton's sequence: the digits of `number` in that base, mirrored behind the point."""
-    value, share = 0.0, 1 / base
-    while number:
-        number, digit = divmod(number, base)
-        value, share = value + digit * share, share / base
-    return value
-
-
-def _between(low: float, high: float, place: float) -> float:
-    """Return what lies at a place from 0 to 1 between two bounds on a logarithmic scale."""
-    return min(max(low * math.pow(high / low, place), low), high)
+        return optuna.samplers.PartialFixedSampler(fixed, tpe)
 
 
 def open_study(search: Search, storage: optuna.storages.BaseStorage) -> optuna.Study:

@@ -4,26 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.outputs import TUNED
-from pipeline.settings.searches import Median, Tpe, Tune
+from pipeline.settings.searches import Median, Tune
 
 DECIDED = {"val_rloss": "the lowest RLoss on them", "trial": "that it came first"}
 
 
 def method(entry: Tune) -> str:
     """Say which trials a search makes."""
-    sampler, pruner = entry.sampler, entry.pruner
-    chosen = (
-        f"TPE, of which the first {sampler.startup_trials} are random"
-        if isinstance(sampler, Tpe)
-        else "Halton's sequence over the bounds"
-    )
+    startup, pruner = entry.sampler.startup_trials, entry.pruner
     ended = (
         f"one behind the median of the others after {pruner.warmup_epochs} epochs is given up once "
         f"{pruner.startup_trials} are complete"
         if isinstance(pruner, Median)
         else "none is given up"
     )
-    return f"the run's own values first, then {chosen}; {ended}"
+    return f"the run's own values first, random ones up to the first {startup}, then those of TPE; {ended}"
 
 
 def searched(runs: Sequence[str], searches: Mapping[str, Tune]) -> list[str]:

@@ -7,14 +7,11 @@ from pydantic import Field, model_validator
 from pipeline.settings.checked import Checked, Count, Name, Range
 
 
-class Halton(Checked):
-    """Points of Halton's sequence, spread evenly over the bounds: no trial depends on another."""
-
-    name: Literal["halton"]
-
-
 class Tpe(Checked):
-    """Optuna's tree-structured Parzen estimator, both values together, after `startup_trials` that are random."""
+    """Optuna's tree-structured Parzen estimator, both values together, after `startup_trials`.
+
+    The first of those is the run as it is, the others are random.
+    """
 
     name: Literal["tpe"]
     startup_trials: Count
@@ -37,7 +34,6 @@ class Never(Checked):
     name: Literal["none"]
 
 
-SAMPLERS: dict[str, type[Checked]] = {"halton": Halton, "tpe": Tpe}
 PRUNERS: dict[str, type[Checked]] = {"median": Median, "none": Never}
 
 
@@ -55,15 +51,15 @@ class Tune(Checked):
     validation: Annotated[float, Field(gt=0, lt=1)]
     alpha: Range
     lr: Range
-    sampler: Annotated[Halton | Tpe, Field(discriminator="name")]
+    sampler: Tpe
     pruner: Annotated[Median | Never, Field(discriminator="name")]
 
     @model_validator(mode="after")
     def _tpe_gets_to_choose(self) -> Self:
-        if isinstance(self.sampler, Tpe) and self.sampler.startup_trials >= self.trials:
+        if self.sampler.startup_trials >= self.trials:
             raise ValueError(
                 f"sampler.startup_trials: got {self.sampler.startup_trials}, expected fewer than the {self.trials} "
-                "trials: those are random"
+                "trials: TPE learns from those"
             )
         return self
 

@@ -104,14 +104,6 @@ def test_where_one_trial_is_the_best_nothing_is_said_of_ties() -> None:
     assert (best["tied"], best["decided_by"], decided(best)) == ([1], "val_accuracy", "")
 
 
-def test_haltons_sequence_is_the_one_worked_out_by_hand() -> None:
-    assert [tune.radical_inverse(number, 2) for number in range(1, 5)] == [1 / 2, 1 / 4, 3 / 4, 1 / 8]
-    assert [tune.radical_inverse(number, 3) for number in range(1, 5)] == pytest.approx([1 / 3, 2 / 3, 1 / 9, 4 / 9])
-
-
-SAMPLERS: dict[str, dict[str, Any]] = {"halton": {"name": "halton"}, "tpe": {"name": "tpe", "startup_trials": 2}}
-
-
 class Killed(BaseException):
     """The process has gone: nothing catches it."""
 
@@ -132,9 +124,9 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "tracked", lambda *arguments, **options: untracked())
 
 
-def made_search(sampler: str, **changes: Any) -> tune.Search:
+def made_search(**changes: Any) -> tune.Search:
     params = tiny_params()
-    params["tune"]["toy"] |= {"sampler": SAMPLERS[sampler], "trials": 5, "epochs": 3, **changes}
+    params["tune"]["toy"] |= {"trials": 5, "epochs": 3, **changes}
     write_params(Path(), params)
     checked = load_params()
     data = SimpleNamespace(images=None, labels=None, groups=None, source=None)
@@ -152,13 +144,12 @@ def searched(search: tune.Search, journal: Path) -> list[tuple[Any, ...]]:
     return [(each.state, each.params, each.value, each.intermediate_values, each.user_attrs) for each in trials]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("torn", [False, True])
 def test_a_search_killed_at_any_moment_has_the_trials_of_an_unbroken_one(
-    torn: bool, sampler: str, project: Path, untrained: None, monkeypatch: pytest.MonkeyPatch
+    torn: bool, project: Path, untrained: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each write to the journal: before it, or in the middle of it with the journal locked."""
-    search = made_search(sampler)
+    search = made_search()
     whole = searched(search, project / "whole.log")
     assert {state for state, *_ in whole} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert whole[0][1] == {"alpha": search.run.alpha, "lr": search.run.lr}
@@ -188,11 +179,8 @@ def test_a_search_killed_at_any_moment_has_the_trials_of_an_unbroken_one(
         assert searched(search, journal) == whole, last
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_trial_but_the_first_is_chosen_anew_within_the_bounds(
-    sampler: str, project: Path, untrained: None
-) -> None:
-    search = made_search(sampler, trials=12)
+def test_every_trial_but_the_first_is_chosen_anew_within_the_bounds(project: Path, untrained: None) -> None:
+    search = made_search(trials=12)
     tried = [parameters for _, parameters, *_ in searched(search, project / "journal.log")]
     for key in ("alpha", "lr"):
         low, high = getattr(search.entry, key)
@@ -200,13 +188,25 @@ def test_every_trial_but_the_first_is_chosen_anew_within_the_bounds(
         assert len({values[key] for values in tried}) == 12
 
 
+def test_tpe_learns_from_the_trials_after_its_startup(project: Path, untrained: None) -> None:
+    """As many random trials are farther from the optimum of the made-up accuracies, alpha 0.002, lr 0.02."""
+
+    def distance(startup: int) -> float:
+        search = made_search(trials=16, sampler={"name": "tpe", "startup_trials": startup}, pruner={"name": "none"})
+        tried = [parameters for _, parameters, *_ in searched(search, project / f"{startup}.log")]
+        late = [abs(math.log(each["alpha"] / 0.002)) + abs(math.log(each["lr"] / 0.02)) for each in tried[8:]]
+        return sum(late) / len(late)
+
+    assert distance(4) < 0.7 * distance(15)
+
+
 def test_a_search_without_a_pruner_brings_every_trial_to_its_end(project: Path, untrained: None) -> None:
-    trials = searched(made_search("halton", pruner={"name": "none"}), project / "journal.log")
+    trials = searched(made_search(pruner={"name": "none"}), project / "journal.log")
     assert {state for state, *_ in trials} == {TrialState.COMPLETE}
 
 
 def test_two_workspaces_with_one_storage_have_a_study_each(project: Path, untrained: None) -> None:
-    search = made_search("halton")
+    search = made_search()
     storage = optuna.storages.InMemoryStorage()
     ours, again, theirs = (
         tune.open_study(search._replace(owner=owner), storage) for owner in ("ours", "ours", "theirs")
@@ -262,15 +262,18 @@ def test_a_storage_that_fails_in_the_middle_of_a_search_ends_in_one_line(
         ),
         ("lr", [0.02, 0.1], "tune.toy.lr: got [0.02, 0.1], expected bounds that hold 0.01, the lr of toy-fc"),
         ("lr", [0.001, 0.009], "tune.toy.lr: got [0.001, 0.009], expected bounds that hold 0.01, the lr of toy-fc"),
-        ("sampler", {"name": "grid"}, "tune.toy.sampler.name: got 'grid', expected one of halton, tpe"),
-        ("sampler", {}, "tune.toy.sampler.name: missing"),
+        ("sampler", {"name": "grid", "startup_trials": 1}, "tune.toy.sampler.name: got 'grid', expected 'tpe'"),
+        ("sampler", {"startup_trials": 1}, "tune.toy.sampler.name: missing"),
         ("sampler", {"name": "tpe"}, "tune.toy.sampler.startup_trials: missing"),
         (
             "sampler",
             {"name": "tpe", "startup_trials": 4},
             "tune.toy.sampler.startup_trials: got 4, expected fewer than",
         ),
-        ("sampler", {"name": "halton", "seed": 1}, "tune.toy.sampler.seed: unknown key, this name takes name"),
+        ("sampler", {"name": "tpe", "startup_trials": 1, "seed": 1}, "tune.toy.sampler.seed: unknown key"),
+        ("pruner", {"name": "best"}, "tune.toy.pruner.name: got 'best', expected one of median, none"),
+        ("pruner", {}, "tune.toy.pruner.name: missing"),
+        ("pruner", {"name": "none", "epochs": 1}, "tune.toy.pruner.epochs: unknown key, this name takes name"),
         (
             "pruner",
             {"name": "median", "startup_trials": 1, "warmup_epochs": 2},
@@ -293,5 +296,5 @@ def test_bounds_may_be_the_runs_own_values(key: str, side: int, project: Path, u
     params = tiny_params()
     bounds = list(params["tune"]["toy"][key])
     bounds[side] = params["runs"]["toy-fc"][key]
-    search = made_search("halton", **{key: bounds})
+    search = made_search(**{key: bounds})
     assert searched(search, project / "journal.log")[0][1][key] == bounds[side]
