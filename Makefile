@@ -18,7 +18,7 @@ demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no dow
 	dvc repro report@digits
 	@echo "open reports/digits/index.html; compare the runs with: make ui"
 
-verify: $(VENV)/.built  ## compare the demo's tables with the committed ones
+verify: $(VENV)/.built  ## compare every number of the demo's tables with the committed ones
 	python -m pipeline.verify digits
 
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
@@ -52,9 +52,9 @@ readme: $(VENV)/.built  ## put the tables of reports/ into README.md
 	python -m pipeline.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
-	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" ;; \
-	*) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --port $(PORT) \
-	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}" ;; esac
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
+	*) MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  mlflow ui --port $(PORT) ;; esac
 
 explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
 	python -m pipeline.explore $(RUN)

@@ -16,13 +16,13 @@ from pipeline.settings.checked import (
     Count,
     Name,
     Names,
-    Range,
     Seed,
     Seeds,
 )
 from pipeline.settings.data import FORMATS, Dataset
 from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
 from pipeline.settings.runs import EARLIER, RUNS, Entry, Run
+from pipeline.settings.searches import PRUNERS, Tune
 from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
 
 PARAMS = Path("params.yaml")
@@ -31,24 +31,12 @@ Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
 # Where params.yaml offers several models, and the key that chooses.
-CHOICES: dict[str, tuple[str, dict[str, type[Any]]]] = {
-    "datasets": ("format", {**FORMATS}),
-    "runs": ("network", {**RUNS}),
-    "tables": ("kind", {**KINDS}),
+CHOICES: dict[tuple[str, ...], tuple[str, dict[str, type[Any]]]] = {
+    ("datasets", "*"): ("format", {**FORMATS}),
+    ("runs", "*"): ("network", {**RUNS}),
+    ("tables", "*"): ("kind", {**KINDS}),
+    ("tune", "*", "pruner"): ("name", {**PRUNERS}),
 }
-
-
-class Tune(Checked):
-    """A search for alpha and lr of one run; bounds are inclusive, both searched on a logarithmic scale."""
-
-    study: Name
-    dataset: Name
-    run: Name
-    trials: Count
-    epochs: Count
-    validation: Annotated[float, Field(gt=0, lt=1)]
-    alpha: Range
-    lr: Range
 
 
 class Rotations(Checked):
@@ -138,6 +126,13 @@ class Params(Checked):
             _require(search.run, self.runs, f"tune.{name}.run")
             if not self.runs[search.run].alpha:
                 raise ValueError(f"tune.{name}.run: alpha: got 0, expected greater than 0 on a logarithmic scale")
+            for key in ("alpha", "lr"):
+                (low, high), own = getattr(search, key), getattr(self.runs[search.run], key)
+                if not low <= own <= high:
+                    raise ValueError(
+                        f"tune.{name}.{key}: got [{low}, {high}], expected bounds that hold {own}, the {key} of "
+                        f"{search.run}: the first trial is the run as it is"
+                    )
             _require(search.study, [self.runs[search.run].study], f"tune.{name}.study")
             _require(search.dataset, [self.runs[search.run].dataset], f"tune.{name}.dataset")
         for name, figures in self.figures.items():
@@ -318,12 +313,20 @@ def _parse(text: str, where: str) -> Any:
         raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
 
 
+def _choice(where: Sequence[str]) -> tuple[int, str, dict[str, type[Any]]]:
+    """Return how deep a place lies where params.yaml offers several models, the key that chooses, and the models."""
+    for place, (chooser, choices) in CHOICES.items():
+        if len(where) >= len(place) and all(key in ("*", part) for key, part in zip(place, where, strict=False)):
+            return len(place), chooser, choices
+    return 0, "", {}
+
+
 def _fault(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
     owner = model
-    chooser, choices = CHOICES.get(where[0], ("", {})) if where else ("", {})
-    if len(where) > 2 and where[2] in choices:
-        owner = choices[where.pop(2)]  # the choice, by which pydantic chose the model: no key of the file
+    depth, chooser, choices = _choice(where)
+    if choices and len(where) > depth + 1:
+        owner = choices[where.pop(depth)]  # the choice, by which pydantic chose the model: no key of the file
     if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
         del where[-2:]
     path = ".".join(where)

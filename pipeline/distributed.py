@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
-from pipeline.tracking import first_line
+from pipeline.stores import first_line
 
 
 class Group(NamedTuple):

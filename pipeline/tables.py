@@ -26,6 +26,7 @@ from pipeline.reporting.scores import (
     rows_of,
     scored_by,
 )
+from pipeline.reporting.searches import searched
 from pipeline.reporting.typeset import NOT_RUN, Cells, costs_readable, latex, markdown, readable, spread, word
 from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies, factor
 from pipeline.stage import name_argument, run_stage
@@ -222,7 +223,8 @@ BUILDERS: dict[str, Callable[[Any, Params], Table]] = {
 def build(name: str, params: Params) -> Table:
     """Return a table of params.yaml, with the gaps that there are. Raises ValueError for an unknown one."""
     entry = find(name, params.tables, "table")
-    return BUILDERS[entry.kind](entry, params)
+    table = BUILDERS[entry.kind](entry, params)
+    return table._replace(notes=[*table.notes, *searched(entry.runs, params.tune)])
 
 
 def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:

@@ -1,9 +1,8 @@
 """MLflow as a recorder: DVC decides, declared files hold the results, and no failure to record ends a training.
 
-The store is `mlflow.db` with `mlartifacts/` in the project's top folder, unless MLFLOW_TRACKING_URI names another.
+What a run left open belongs to its workspace or experiment, as its working files do: see pipeline.scratch.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from capsnet.files import md5
-from pipeline.scratch import FOLDER, root
+from pipeline.scratch import FOLDER, held, owner, root
 from pipeline.serving import log_served
+from pipeline.stores import ARTIFACTS, bring_artifacts_home, first_line, masked, store, store_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"
 ENDED = "KILLED"
@@ -42,9 +43,10 @@ class DataSet(NamedTuple):
 class TrackedRun:
     """One MLflow run. A failed call warns once and silences the run; nothing is raised."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, silent: bool = False) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, experiment_id: str = "", silent: bool = False) -> None:
         self.client = client
         self.id = run_id
+        self.experiment = experiment_id
         self.silent = silent
         self.recorded: set[int] = set()  # steps of a resumed run: MLflow would show them twice
 
@@ -65,7 +67,7 @@ class TrackedRun:
             return
         from mlflow.entities import RunTag
 
-        tags = [RunTag(name, str(value)) for name, value in values.items()]
+        tags = [RunTag(name, masked(str(value))) for name, value in values.items()]
         self._safely(lambda: self.client.log_batch(self.id, tags=tags))
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
@@ -131,7 +133,8 @@ def tracked(
     """Open an MLflow run for as long as the block lasts, and close it with the status of the block.
 
     With `resume`, a run with the very same tags that a killed process left open (and each child of it) goes on; others
-    that were left open for the same output become KILLED. `tags` then name stage, output and fingerprint.
+    that were left open for the same output of the same workspace or experiment become KILLED. `tags` then name stage,
+    output and fingerprint.
 
     Raises ValueError if the store cannot be used for a run without a parent: nothing is lost by then. Later failures,
     and that of a child, only warn.
@@ -140,8 +143,8 @@ def tracked(
         run = _open(experiment, name, tags, settings or {}, parent, data, resume)
     except Exception as error:  # whatever the store, the network or the disk may raise
         if parent is None:
-            raise ValueError(f"MLflow: {store()} cannot be used: {first_line(error)}") from error
-        run = TrackedRun(parent.client, parent.id)
+            raise ValueError(_unusable(error)) from error
+        run = TrackedRun(parent.client, parent.id, parent.experiment)
         run.silence(error)
     try:
         yield run
@@ -203,20 +206,22 @@ def find_trained(experiment: str, model: Path) -> Trained | None:
     """
     try:
         client = _client()
-        found = _search(client, _experiment(client, experiment), {"kind": "seed", "model": md5(model)})
+        identity = _experiment(client, experiment, _started_by_mlflow(client))
+        found = _search(client, identity, {"kind": "seed", "model": md5(model)})
     except Exception as error:  # whatever the store or the network may raise
-        print(f"warning: MLflow: {store()} cannot be used: {first_line(error)}", file=sys.stderr)
+        print(f"warning: {_unusable(error)}", file=sys.stderr)
         return None
     if not found:
         print(f"{model}: no MLflow run trained this very file (it came from a cache, perhaps)")
         return None
     parent = found[0].data.tags.get(PARENT)
-    return Trained(TrackedRun(client, found[0].info.run_id), TrackedRun(client, parent) if parent else None)
+    return Trained(
+        TrackedRun(client, found[0].info.run_id, identity), TrackedRun(client, parent, identity) if parent else None
+    )
 
 
-def store() -> str:
-    """Return the tracking URI: MLFLOW_TRACKING_URI, or an absolute sqlite URI in the project's top folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+def _unusable(error: Exception) -> str:
+    return f"MLflow: {masked(store())} cannot be used: {first_line(error)}"
 
 
 def _client() -> "MlflowClient":
@@ -231,25 +236,52 @@ def _client() -> "MlflowClient":
     if not store().startswith("sqlite"):
         return MlflowClient(store())
     # Processes that create one new sqlite store at the same time destroy it for good.
-    lock = root() / FOLDER / "mlflow.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(root() / FOLDER / "mlflow.lock"):
+        file = store_file()
+        for old in bring_artifacts_home(file) if file else ():
+            print(f"MLflow: from now on artifacts lie beside {file}, no longer in {old}", file=sys.stderr)
         client = MlflowClient(store())
         client.search_experiments(max_results=1)
     return client
 
 
-def _experiment(client: "MlflowClient", name: str) -> str:
-    """Return the id of the experiment: the one `mlflow run` chose, or the one called `name`, made if need be."""
-    chosen = os.environ.get("MLFLOW_EXPERIMENT_ID") if os.environ.get("MLFLOW_RUN_ID") else None
-    if chosen:
-        return chosen
+def _started_by_mlflow(client: "MlflowClient") -> "Run | None":
+    """Return the run in MLFLOW_RUN_ID, the parent that `mlflow run` opens for what the stages start, if there is one.
+
+    The variable may be left over in a shell, from another store.
+    """
+    from mlflow import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    identity = os.environ.get("MLFLOW_RUN_ID")
+    if not identity:
+        return None
+    try:
+        run = client.get_run(identity)
+    except MlflowException as error:
+        if error.error_code not in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
+            raise
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def _experiment(client: "MlflowClient", name: str, outer: "Run | None") -> str:
+    """Return the id of the experiment: that of the run that `mlflow run` opened, or `name`'s, made if need be.
+
+    Raises ValueError if it was deleted: MLflow keeps its name.
+    """
+    if outer is not None:
+        return str(outer.info.experiment_id)
     found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    local = store().startswith("sqlite")
-    return client.create_experiment(name, (root() / "mlartifacts").as_uri() if local else None)
+    if found is None:
+        file = store_file()
+        return client.create_experiment(name, (file.parent / ARTIFACTS).as_uri() if file else None)
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted; restore it (`mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}`), or choose another name: tracking.experiment in params.yaml"
+        )
+    return str(found.experiment_id)
 
 
 def _search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object]) -> Sequence[Any]:
@@ -259,8 +291,8 @@ def _search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, objec
 
 
 def _end_others(client: "MlflowClient", experiment_id: str, tags: Mapping[str, object], but: str | None) -> None:
-    """Set runs that were left open for the same output to KILLED, all but those with the fingerprint `but`."""
-    for run in _search(client, experiment_id, {key: tags[key] for key in ("stage", "output")}):
+    """Set runs that this owner left open for the same output to KILLED, all but those with the fingerprint `but`."""
+    for run in _search(client, experiment_id, {key: tags[key] for key in ("stage", "owner")}):
         if run.info.status == "RUNNING" and run.data.tags.get("fingerprint") != but:
             client.set_terminated(run.info.run_id, ENDED)
 
@@ -283,31 +315,39 @@ def _open(
     resume: bool,
 ) -> TrackedRun:
     client = _client()
-    experiment_id = _experiment(client, experiment)
-    if parent is None and "output" in tags:
+    outer = None if parent else _started_by_mlflow(client)
+    if parent is None and outer is None and (identity := os.environ.get("MLFLOW_RUN_ID")):
+        print(f"MLflow: MLFLOW_RUN_ID: no run {identity} in {masked(store())}; going on without it", file=sys.stderr)
+    experiment_id = parent.experiment if parent else _experiment(client, experiment, outer)
+    if "output" in tags:
+        tags = {**tags, "owner": owner(Path(str(tags["output"])))}
+    if parent is None and "owner" in tags:
         _end_others(client, experiment_id, tags, but=str(tags["fingerprint"]) if resume else None)
     of_parent = {PARENT: parent.id} if parent else {}
     if resume and (left_open := _left_open(client, experiment_id, {**tags, **of_parent})):
-        run = TrackedRun(client, left_open)
+        run = TrackedRun(client, left_open, experiment_id)
         run.resume("train_loss")
         return run
-    # `mlflow run` names its own run here: the parent of whatever the stages start.
-    above = parent.id if parent else os.environ.get("MLFLOW_RUN_ID")
+    above = parent.id if parent else outer and outer.info.run_id
     everything = {**tags, **_environment(), **({PARENT: above} if above else {})}
     created = client.create_run(
-        experiment_id, run_name=name, tags={key: str(value) for key, value in everything.items()}
+        experiment_id, run_name=name, tags={key: masked(str(value)) for key, value in everything.items()}
     )
     _describe(client, created.info.run_id, settings, data)
-    return TrackedRun(client, created.info.run_id)
+    return TrackedRun(client, created.info.run_id, experiment_id)
 
 
 def _describe(client: "MlflowClient", run_id: str, settings: Mapping[str, object], data: DataSet | None) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-    client.log_batch(run_id, params=[Param(key, str(value)[:PARAM_LIMIT]) for key, value in settings.items()])
+    client.log_batch(run_id, params=[Param(key, masked(str(value))[:PARAM_LIMIT]) for key, value in settings.items()])
     if data is not None:
         entity = Dataset(
-            name=data.name, digest=data.digest, source_type="local", source=data.source, profile=data.note or None
+            name=data.name,
+            digest=data.digest,
+            source_type="local",
+            source=masked(data.source),
+            profile=data.note or None,
         )
         client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
@@ -330,11 +370,6 @@ def _environment() -> dict[str, str]:
         "version.mlflow": mlflow.__version__,
     }
     return {key: value for key, value in facts.items() if value}
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says in short: its first line, or its kind if it says nothing."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _git(*arguments: str) -> str:

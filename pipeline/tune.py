@@ -3,12 +3,14 @@
     python -m pipeline.tune digits
 
 One trial after the other, deterministic; an interrupted search goes on to the trials that an unbroken one would have
-had. CAPSNET_OPTUNA_STORAGE, any Optuna storage URL, replaces the journal file in the scratch folder.
+had, whenever it was killed. CAPSNET_OPTUNA_STORAGE, any Optuna storage URL, replaces the journal file in the scratch
+folder.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,21 +19,24 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.files import whole_file, write_whole
-from pipeline.config import Params, Tune, find, load_params
+from pipeline.config import Params, find, load_params
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import computed, configure_torch
 from pipeline.outputs import REPORTS, TUNING, csv_text
-from pipeline.scratch import fingerprint, scratch
+from pipeline.reporting.searches import decided
+from pipeline.scratch import fingerprint, owner, scratch
 from pipeline.settings.runs import Run
+from pipeline.settings.searches import Median, Tune
 from pipeline.stage import name_argument, run_stage
+from pipeline.stores import OPTUNA, first_line, masked
 from pipeline.tracking import TrackedRun, tracked
 
 if TYPE_CHECKING:
     from capsnet.model import NetworkConfig
 
-STORAGE = "CAPSNET_OPTUNA_STORAGE"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 RLOSS = "val_rloss"
+DONE = "finished"  # noted in a study whose results are written
 
 
 class Search(NamedTuple):
@@ -44,39 +49,92 @@ class Search(NamedTuple):
     params: Params
     data: Prepared
     model: "NetworkConfig"
+    owner: str
     tags: Mapping[str, object]
 
 
-def run_search(search: Search, storage: optuna.storages.BaseStorage | str, parent: TrackedRun) -> list[FrozenTrial]:
+def run_search(search: Search, study: optuna.Study, parent: TrackedRun) -> list[FrozenTrial]:
     """Run trials until the study has as many finished ones as asked for, and return those in order.
 
-    The sampler is made anew for each trial from the number of finished ones: a fixed seed would repeat its first draws
-    after an interruption. A trial that a killed process left running is told FAIL and drawn again.
+    What a trial tries follows from the finished ones alone: the sampler is made anew for each (a fixed seed would
+    repeat its first draws after an interruption), and nothing waits in the study. A trial that a killed process left
+    running is told FAIL and made again.
     """
-    study = _open_study(f"{search.name}-{search.tags['fingerprint']}", storage, search.entry.epochs)
     for left in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(left.number, state=TrialState.FAIL)
     while (done := len(study.get_trials(states=FINISHED))) < search.entry.trials:
-        if done == 0:  # the first trial is the run as it is: the others have to beat it
-            study.enqueue_trial({"alpha": search.run.alpha, "lr": search.run.lr}, skip_if_exists=True)
-        study.sampler = optuna.samplers.TPESampler(seed=search.seed + done)
+        study.sampler = sampler(search, done)
         _run_trial(search, study, done, parent)
-    study.set_user_attr("finished", True)
     trials: list[FrozenTrial] = study.get_trials(states=FINISHED)
     return trials
 
 
-def _open_study(name: str, storage: optuna.storages.BaseStorage | str, epochs: int) -> optuna.Study:
+def sampler(search: Search, done: int) -> optuna.samplers.BaseSampler:
+    """Return what chooses the values of the next trial after `done` finished ones."""
+    # The first is the run as it is: the others have to beat it.
+    fixed = {"alpha": search.run.alpha, "lr": search.run.lr} if done == 0 else {}
+    tpe = optuna.samplers.TPESampler(n_startup_trials=search.entry.sampler.startup_trials, seed=search.seed + done)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(fixed, tpe)
+
+
+def open_study(search: Search, storage: optuna.storages.BaseStorage) -> optuna.Study:
     """Open the study to go on with: one that finished earlier stays as it is, and the next number is taken."""
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=epochs // 2)
+    pruner = search.entry.pruner
+    chosen = (
+        optuna.pruners.MedianPruner(n_startup_trials=pruner.startup_trials, n_warmup_steps=pruner.warmup_epochs)
+        if isinstance(pruner, Median)
+        else optuna.pruners.NopPruner()
+    )
     number = 1
     while True:
+        name = f"{search.name}-{search.owner}-{search.tags['fingerprint']}-{number}"
         study = optuna.create_study(
-            storage=storage, study_name=f"{name}-{number}", direction="maximize", pruner=pruner, load_if_exists=True
+            storage=storage, study_name=name, direction="maximize", pruner=chosen, load_if_exists=True
         )
-        if "finished" not in study.user_attrs:
+        if DONE not in study.user_attrs:
             return study
         number += 1
+
+
+@contextmanager
+def opened_storage(journal: Path) -> Iterator[optuna.storages.BaseStorage]:
+    """Yield the storage that CAPSNET_OPTUNA_STORAGE names, or a journal that this process alone writes.
+
+    Raises ValueError if the storage cannot be opened, or fails later.
+    """
+    url = os.environ.get(OPTUNA)
+    if not url:
+        mend_journal(journal)
+        yield optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        storage = optuna.storages.get_storage(url)
+    except Exception as error:  # whatever SQLAlchemy, a driver or the server may raise
+        raise ValueError(
+            f"{OPTUNA}: {masked(url)} cannot be used: {first_line(error)}; expected the URL of an Optuna storage, "
+            "sqlite:///optuna.db for instance"
+        ) from error
+    try:
+        yield storage
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise ValueError(
+            f"{OPTUNA}: {masked(url)} failed: {first_line(error)}; the same command goes on once it works again"
+        ) from error
+    finally:
+        storage.remove_session()
+
+
+def mend_journal(journal: Path) -> None:
+    """Take away what a killed process left: a lock that Optuna would wait for, and a last line that is not whole."""
+    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
+    if journal.is_file():
+        content = journal.read_bytes()
+        if (whole := content[: content.rfind(b"\n") + 1]) != content:
+            write_whole(journal, whole)
 
 
 def _run_trial(search: Search, study: optuna.Study, number: int, parent: TrackedRun) -> None:
@@ -131,30 +189,55 @@ def _run_trial(search: Search, study: optuna.Study, number: int, parent: Tracked
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> tuple[int, FrozenTrial]:
-    """Return number and trial with the best validation accuracy; of equal ones that with the lowest RLoss.
+    """Return number and trial with the best validation accuracy; of equals that with the lowest RLoss, or the first.
 
     Raises ValueError if none finished: the median prunes none before some did, so no loss was finite.
     """
-    complete = [(number, trial) for number, trial in enumerate(trials) if trial.state == TrialState.COMPLETE]
+    complete = _complete(trials)
     if not complete:
         raise ValueError(
             f"trials: got {len(trials)} whose loss is not finite, expected one that finishes; lower the bounds of lr, "
             "or the lr of the run, in params.yaml"
         )
-    return max(complete, key=lambda entry: (entry[1].value or 0.0, -entry[1].user_attrs.get(RLOSS, 0.0), -entry[0]))
+    return max(complete, key=lambda entry: (entry[1].value or 0.0, -_rloss(entry[1]), -entry[0]))
 
 
-def write_results(folder: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:
-    """Write best.yaml, trials.csv and Optuna's four plots."""
+def tie(trials: Sequence[FrozenTrial]) -> tuple[list[int], str]:
+    """Return the numbers of the trials with the best validation accuracy, and what decided: it, RLoss or the number."""
+    _, best = best_trial(trials)
+    equal = [(number, trial) for number, trial in _complete(trials) if trial.value == best.value]
+    same_rloss = sum(_rloss(trial) == _rloss(best) for _, trial in equal)
+    decided_by = "val_accuracy" if len(equal) == 1 else RLOSS if same_rloss == 1 else "trial"
+    return [number for number, _ in equal], decided_by
+
+
+def _complete(trials: Sequence[FrozenTrial]) -> list[tuple[int, FrozenTrial]]:
+    return [(number, trial) for number, trial in enumerate(trials) if trial.state == TrialState.COMPLETE]
+
+
+def _rloss(trial: FrozenTrial) -> float:
+    return float(trial.user_attrs.get(RLOSS, 0.0))
+
+
+def best_values(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Return what best.yaml says."""
     number, best = best_trial(trials)
-    lines = {
+    tied, decided_by = tie(trials)
+    return {
         **{key: best.params[key] for key in ("alpha", "lr")},
         "val_accuracy": best.value,
         **{key: value for key, value in best.user_attrs.items() if key == RLOSS},
         "trial": number,
         "trials": len(trials),
+        "tied": tied,
+        "decided_by": decided_by,
     }
-    write_whole(folder / "best.yaml", "".join(f"{key}: {value!r}\n" for key, value in lines.items()))
+
+
+def write_results(folder: Path, trials: Sequence[FrozenTrial]) -> None:
+    """Write best.yaml, trials.csv and Optuna's four plots."""
+    best = best_values(trials)
+    write_whole(folder / "best.yaml", "".join(f"{key}: {value!r}\n" for key, value in best.items()))
     rows = [
         {
             "trial": number,
@@ -204,13 +287,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = computed(name, run, hardware)
     data = read_prepared(run.dataset, "train", hardware.device)
     seed = params.seeds_of(run)[0]
-    key = fingerprint(entry.model_dump(), run.model_dump(), seed, data.source.digest)
+    facts = (entry.model_dump(), run.model_dump(), seed, data.source.digest)
+    key = fingerprint(*facts, f"optuna {optuna.__version__}")
     folder = REPORTS / entry.study / TUNING / name
     tags = {"stage": "tune", "run": name, "output": folder.resolve(), "fingerprint": key, "device": hardware.words}
-    search = Search(name, entry, run, seed, params, data, run.model(*data.shape), tags)
+    search = Search(name, entry, run, seed, params, data, run.model(*data.shape), owner(folder), tags)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with (
         scratch("tune", name, folder, key) as working,
+        opened_storage(working / "journal.log") as storage,
         tracked(
             params.tracking.experiment,
             f"tune {name}",
@@ -220,12 +305,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             resume=True,
         ) as parent,
     ):
-        journal = optuna.storages.journal.JournalFileBackend(str(working / "journal.log"))
-        trials = run_search(search, os.environ.get(STORAGE) or optuna.storages.JournalStorage(journal), parent)
-        write_results(folder, search, trials)
-        parent.log(0, {"val_accuracy": best_trial(trials)[1].value or 0.0})
+        study = open_study(search, storage)
+        trials = run_search(search, study, parent)
+        write_results(folder, trials)
+        best = best_values(trials)
+        parent.log(0, {"val_accuracy": best["val_accuracy"]})
         parent.attach(*sorted(folder.iterdir()))
-    print((folder / "best.yaml").read_text(encoding="utf-8").replace("\n", ", ").rstrip(", "), f"({name})")
+        study.set_user_attr(DONE, True)
+    if said := decided(best):
+        print(said)
+    print(", ".join(f"{key}: {best[key]!r}" for key in ("alpha", "lr", "val_accuracy", "trial")), f"({name})")
 
 
 if __name__ == "__main__":

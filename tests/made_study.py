@@ -112,6 +112,7 @@ def write_search(name: str, trials: list[tuple[float, float, float | None]]) -> 
     pd.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
     best = max((row for row in rows if row["val_accuracy"]), key=lambda row: row["val_accuracy"])
     chosen = {key: best[key] for key in ("alpha", "lr", "val_accuracy", "trial")} | {"trials": len(rows)}
+    chosen |= {"tied": [best["trial"]], "decided_by": "val_accuracy"}
     (folder / "best.yaml").write_text("".join(f"{key}: {value!r}\n" for key, value in chosen.items()))
     for plot in ("history", "parallel", "contour", "importance"):
         Image.new("RGB", (300, 200), "teal").save(folder / f"{plot}.png")

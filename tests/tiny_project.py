@@ -115,6 +115,8 @@ def tiny_params() -> dict:
                 "validation": 0.5,
                 "alpha": [0.0001, 0.01],
                 "lr": [0.001, 0.1],
+                "sampler": {"name": "tpe", "startup_trials": 2},
+                "pruner": {"name": "median", "startup_trials": 2, "warmup_epochs": 1},
             }
         },
         "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},

@@ -8,13 +8,15 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from pipeline.config import Params, Tune, read_yaml
+from pipeline.config import Params, read_yaml
 from pipeline.drawing.drawing import INDEX
 from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
 from pipeline.reporting.embedding import Embedded, moving, still
 from pipeline.reporting.findings import FINDINGS, search_plots
 from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
+from pipeline.reporting.searches import decided, method
 from pipeline.reporting.typeset import Cells, read_markdown, word
+from pipeline.settings.searches import Tune
 from pipeline.settings.tables import Topologies
 
 # Where `make ui` serves the store that the stages make. There the experiment of params.yaml is the first: MLflow's own
@@ -64,7 +66,9 @@ class SearchShown(NamedTuple):
     name: str
     command: str
     entry: Tune
+    method: str
     best: dict[str, Any]
+    decided: str
     trials: Cells
     figures: list[FigureShown]
 
@@ -264,7 +268,7 @@ def search(study: str, name: str, entry: Tune) -> SearchShown:
     plots = search_plots(trials, best["trial"])
     figures = [figure(folder / plot, title, caption, command) for plot, title, caption in plots]
     cells = [list(trials.columns), *([_short(value) for value in row] for row in trials.to_numpy().tolist())]
-    return SearchShown(name, command, entry, best, cells, figures)
+    return SearchShown(name, command, entry, method(entry), best, decided(best), cells, figures)
 
 
 def run(metrics: dict[str, Any]) -> RunShown:

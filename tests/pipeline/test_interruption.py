@@ -1,6 +1,7 @@
 """Stages killed with -9 and started again: the same bytes, the same trials, one MLflow run."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
-from pipeline.scratch import scratch
+from pipeline.scratch import fingerprint, owner, scratch
 
 EPOCHS = 40
 
@@ -104,19 +105,20 @@ def test_a_training_killed_twice_ends_with_the_same_bytes_and_one_mlflow_run(
 
 
 @pytest.mark.slow
-def test_a_search_killed_twice_ends_with_the_same_trials(
+def test_a_search_killed_three_times_ends_with_the_same_trials(
     long_project: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, whole = long_project
 
-    def told(at_least: int) -> Callable[[list[Path]], bool]:
-        # Operation 6 of Optuna's journal sets a trial's state: running or ended.
-        return lambda paths: any(
-            path.read_text().count('"op_code": 6') + path.read_text().count('"op_code":6') >= at_least for path in paths
-        )
+    def noted(operation: int, at_least: int) -> Callable[[list[Path]], bool]:
+        # Of Optuna's journal: 5 sets a parameter of a trial, 6 how it ended.
+        return lambda paths: any(path.read_text().count(f'"op_code":{operation}') >= at_least for path in paths)
 
-    kill_when(start("pipeline.tune", "toy"), told(2), "tune/toy/*/journal.log")
-    kill_when(start("pipeline.tune", "toy"), told(6), "tune/toy/*/journal.log")
+    kill_when(start("pipeline.tune", "toy"), noted(5, 1), "tune/toy/*/journal.log")
+    (journal,) = Path(".scratch").glob("tune/toy/*/journal.log")
+    assert not noted(6, 1)([journal]), "trial 0 had ended"
+    kill_when(start("pipeline.tune", "toy"), noted(6, 2), "tune/toy/*/journal.log")
+    kill_when(start("pipeline.tune", "toy"), noted(6, 4), "tune/toy/*/journal.log")
     finish("pipeline.tune", "toy")
     assert set(query("select distinct status from runs")) == {("FINISHED",)}
     monkeypatch.chdir(whole)
@@ -136,14 +138,16 @@ def test_a_second_trainer_of_the_same_run_is_refused_while_the_first_lives(proje
         pass
 
 
-def test_success_clears_away_what_was_left_of_the_same_output_and_of_no_other(project: Path) -> None:
-    def interrupt(out: str) -> Path:
-        with suppress(KeyboardInterrupt), scratch("train", "toy-fc", Path(out), "earlier") as folder:
-            (folder / "seed-0.state.safetensors").touch()
-            raise KeyboardInterrupt
-        return folder
+def interrupted(out: str = "models/toy-fc", key: str = "earlier") -> Path:
+    """Leave a checkpoint behind, and return its folder."""
+    with suppress(KeyboardInterrupt), scratch("train", "toy-fc", Path(out), key) as folder:
+        (folder / "seed-0.state.safetensors").touch()
+        raise KeyboardInterrupt
+    return folder
 
-    models, elsewhere = interrupt("models/toy-fc"), interrupt("elsewhere")
+
+def test_success_clears_away_what_was_left_of_the_same_output_and_of_no_other(project: Path) -> None:
+    models, elsewhere = interrupted("models/toy-fc"), interrupted("elsewhere")
     (models.parent / "notes.txt").touch()
     with scratch("train", "toy-fc", Path("quick"), "key"):
         pass
@@ -151,6 +155,74 @@ def test_success_clears_away_what_was_left_of_the_same_output_and_of_no_other(pr
     with scratch("train", "toy-fc", Path.cwd() / "models/toy-fc", "later"):
         pass
     assert [path.name for path in sorted(models.parent.iterdir())] == [elsewhere.name, "notes.txt"]
+
+
+def enter_experiment(monkeypatch: pytest.MonkeyPatch, project: Path, folder: str, name: str) -> None:
+    """Go where `dvc exp run --temp` runs a stage, with the variables that it sets."""
+    here = project / ".dvc/tmp/exps" / folder
+    here.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    monkeypatch.setenv("DVC_EXP_NAME", name)
+
+
+@pytest.mark.parametrize("key", ["earlier", "later"])
+def test_an_experiment_neither_resumes_nor_removes_what_the_workspace_left(
+    key: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = interrupted()
+    enter_experiment(monkeypatch, project, "tmp1", "brisk-otter")
+    with scratch("train", "toy-fc", Path("models/toy-fc"), key) as folder:
+        assert folder.is_relative_to(project)
+        assert not list(folder.glob("*.safetensors"))
+    assert (ours / "seed-0.state.safetensors").is_file()
+
+
+def test_the_workspace_removes_nothing_that_an_experiment_left(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        enter_experiment(patch, project, "tmp1", "brisk-otter")
+        theirs = interrupted()
+    with scratch("train", "toy-fc", Path("models/toy-fc"), "later"):
+        pass
+    assert (theirs / "seed-0.state.safetensors").is_file()
+
+
+def test_an_experiment_of_the_same_name_goes_on_and_one_of_another_name_does_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter_experiment(monkeypatch, project, "tmp1", "brisk-otter")
+    left = interrupted()
+    enter_experiment(monkeypatch, project, "tmp2", "calm-heron")
+    with scratch("train", "toy-fc", Path("models/toy-fc"), "earlier") as folder:
+        assert folder != left
+    enter_experiment(monkeypatch, project, "tmp3", "brisk-otter")
+    with scratch("train", "toy-fc", Path("models/toy-fc"), "earlier") as folder:
+        assert folder == left
+        assert (folder / "seed-0.state.safetensors").is_file()
+
+
+def test_a_project_that_was_moved_goes_on_and_a_copy_is_another_owner(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = interrupted()
+    ours = owner(Path("models/toy-fc"))
+    there = tmp_path_factory.mktemp("elsewhere")
+    copy = shutil.copytree(project, there / "copy")
+    monkeypatch.chdir(copy)
+    assert owner(Path("models/toy-fc")) == owner(Path("models/toy-fc")) != ours
+    moved = shutil.move(project, there / "moved")
+    monkeypatch.chdir(moved)
+    assert owner(Path("models/toy-fc")) == ours
+    with scratch("train", "toy-fc", Path("models/toy-fc"), "earlier") as folder:
+        assert folder.name == left.name
+        assert (folder / "seed-0.state.safetensors").is_file()
+
+
+def test_another_torch_is_another_fingerprint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint("the", "same")
+    assert before == fingerprint("the", "same")
+    monkeypatch.setattr("torch.__version__", "2.99.0+cu999")
+    assert fingerprint("the", "same") != before
 
 
 @pytest.mark.slow
