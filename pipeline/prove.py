@@ -12,12 +12,13 @@ models/RUN too, where they are at hand. Models of then are scored with the code 
 
 Only if all of it is equal for all runs, the code of now is written into dvc.lock, for train@RUN and evaluate@RUN; what
 they made stays named as it is. One different bit: it says where, changes nothing, and ends with status 1. A setting
-with another value, other data, outs or commands are refused. New settings are listed: the first steps say nothing about
+with another value, other data, outs or commands are refused; where it is evaluation that makes more than it did,
+--train-only keeps the models at least. New settings are listed: the first steps say nothing about
 what begins later, as a change of the code for a later epoch does not show either.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,24 +40,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--since", metavar="COMMIT", help="where the runs were trained [the newest with the locked code]")
     made.add_argument("--steps", type=int, default=FEWEST_STEPS, help=f"to train at least [{FEWEST_STEPS}]")
     made.add_argument("--images", type=int, default=300, help="test images to score at most [300]")
+    made.add_argument(
+        "--train-only", action="store_true", help="leave evaluate@RUN to be made again: compare no scores"
+    )
     arguments = made.parse_args(argv)
     for name, fewest in (("steps", FEWEST_STEPS), ("images", 1)):
         if (got := getattr(arguments, name)) < fewest:
             raise ValueError(f"--{name}: got {got}, expected at least {fewest}")
     try:
-        sys.exit(_prove_all(dict.fromkeys(arguments.runs), arguments.since, arguments.steps, arguments.images))
+        kept = STAGES[:1] if arguments.train_only else STAGES
+        sys.exit(_prove_all([*dict.fromkeys(arguments.runs)], kept, arguments.since, arguments.steps, arguments.images))
     except KeyboardInterrupt:
         sys.exit(f"interrupted; {LOCK} is as it was")
     except StageFailed as error:
         raise ValueError(str(error)) from error
 
 
-def _prove_all(runs: Iterable[str], named: str | None, steps: int, images: int) -> int:
+def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, steps: int, images: int) -> int:
     params, lock = load_params(), read_lock()
     names: dict[str, list[str]] = {}
     for run in runs:
         find(run, params.runs, "run")
-        names[run] = [f"{stage}@{run}" for stage in STAGES if f"{stage}@{run}" in lock]
+        names[run] = [f"{stage}@{run}" for stage in kept if f"{stage}@{run}" in lock]
         if f"train@{run}" not in lock:
             raise ValueError(f"{LOCK}: no train@{run}: it was never trained, `dvc repro train@{run}` does it")
     since = commit_of(named) if named is not None else None

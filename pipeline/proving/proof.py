@@ -28,7 +28,11 @@ class Different(Exception):
 
 
 def prove(run: str, stages: Sequence[Locked], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
-    """Train and score with both codes; return what was compared. Raises Different at the first difference."""
+    """Train and score with both codes; return what was compared. Raises Different at the first difference.
+
+    `stages` are those that dvc.lock is to keep: without `evaluate` the code of now only has to load and score models of
+    then. Raises StageFailed if the code of then does not run here.
+    """
     settings = _settings(stages[0].then)
     own = settings[f"runs.{run}"]
     plan = planned(run, own, own.get("seeds") or settings["seeds"], steps, images)
@@ -47,23 +51,28 @@ def prove(run: str, stages: Sequence[Locked], commits: Sequence[str], now: Side,
             mine = train(ours, plan, folder / "train-now")
         state = state_name(plan.seed)
         for then, here in zip(theirs, mine, strict=True):
-            _require_equal(of_rows(then / "history.csv", here / "history.csv", "epoch"))
-            after = f"after step {number_of_steps(then / state)}"
-            _require_equal(of_tensors(then / state, here / state), f"{after}: ")
-            _require_equal(of_tensors(then / model_name(plan.seed), here / model_name(plan.seed)), f"{after}: model: ")
+            after = f"after step {number_of_steps(then / state)}: "
+            _require_equal(
+                ("", of_rows(then / "history.csv", here / "history.csv", "epoch")),
+                (after, of_tensors(then / state, here / state)),
+                (f"{after}model: ", of_tensors(then / model_name(plan.seed), here / model_name(plan.seed))),
+            )
         models = [theirs[-1], *trained_here(run)]
-        scores = score(sides[-1], run, models, folder / "scores-then")
         with _different_where_it_fails():
-            again = score(ours, run, models, folder / "scores-now")
-        names = ("the first steps", MODELS / run)
-        for name, then, here in zip(names, scores, again, strict=False):
-            where = f"scores of {name}: "
-            _require_equal(of_metrics(then / f"{run}.json", here / f"{run}.json"), where)
-            _require_equal(of_rows(then / f"{run}-confusion.csv", here / f"{run}-confusion.csv", "seed"), where)
+            ours_scored = score(ours, run, models, folder / "scores-now")
+        if len(stages) > 1:
+            scored = score(sides[-1], run, models, folder / "scores-then")
+            for made, then, here in zip(("the first steps", MODELS / run), scored, ours_scored, strict=False):
+                where = f"scores of {made}: "
+                _require_equal(
+                    (where, of_metrics(then / f"{run}.json", here / f"{run}.json")),
+                    (where, of_rows(then / f"{run}-confusion.csv", here / f"{run}-confusion.csv", "seed")),
+                )
         return (
             f"seed {plan.seed}, {number_of_steps(theirs[-1] / state)} steps in {plan.epochs} epochs, resumed after "
-            f"epoch {plan.stop}; {number_of_tensors(theirs[-1] / state)} tensors; scores of {len(plan.test)} images"
-            + (f", of the models in {MODELS / run} too" if len(models) > 1 else "")
+            f"epoch {plan.stop}; {number_of_tensors(theirs[-1] / state)} tensors"
+            + (f"; scores of {len(plan.test)} images" if len(stages) > 1 else "; no scores")
+            + (f", of the models in {MODELS / run} too" if len(stages) > 1 and len(models) > 1 else "")
         )
 
 
@@ -71,9 +80,10 @@ def _settings(entry: Entry) -> Mapping[str, Any]:
     return dict(entry.get("params", {}).get(str(PARAMS), {}))
 
 
-def _require_equal(difference: str, where: str = "") -> None:
-    if difference:
-        raise Different(f"{where}{difference}")
+def _require_equal(*differences: tuple[str, str]) -> None:
+    """Raise Different with every difference that there is, and where."""
+    if found := [where + difference for where, difference in differences if difference]:
+        raise Different("; ".join(found))
 
 
 @contextmanager
