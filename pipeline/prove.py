@@ -1,7 +1,7 @@
 """Prove that the code of now trains what the code of then trained, and name it in dvc.lock without a training.
 
     python -m pipeline.prove mnist-fc mnist-deconv
-    python -m pipeline.prove mnist-fc --since 5c72e3a --steps 100 --images 1000
+    python -m pipeline.prove mnist-fc --since 5c72e3a --steps 100 --images 1000     (the commit named by hand)
 
 dvc.lock names the code behind each model, so a function that moves to another file makes weeks of training stale. This
 command takes the newest commit with the very code that dvc.lock names for train@RUN. It trains the first steps, with a
@@ -13,8 +13,7 @@ models/RUN too, where they are at hand. Models of then are scored with the code 
 Only if all of it is equal for all runs, the code of now is written into dvc.lock, for train@RUN and evaluate@RUN; what
 they made stays named as it is. One different bit: it says where, changes nothing, and ends with status 1. A setting
 with another value, other data, outs or commands are refused; where it is evaluation that makes more than it did,
---train-only keeps the models at least. New settings are listed: the first steps say nothing about
-what begins later, as a change of the code for a later epoch does not show either.
+--train-only keeps the models at least. New settings are listed. The first steps say nothing about what begins later.
 """
 
 import sys

@@ -38,35 +38,36 @@ def prove(run: str, stages: Sequence[Locked], commits: Sequence[str], now: Side,
     plan = planned(run, own, own.get("seeds") or settings["seeds"], steps, images)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="capsnet-prove-")))
-        sides = []
-        for number, (stage, commit) in enumerate(zip(stages, commits, strict=True)):
-            project = stack.enter_context(checked_out(commit, folder / f"then-{number}"))
-            put_settings(_settings(stage.then), project)
-            sides.append(Side(f"the code of {commit[:7]}", project, folder))
+        then: dict[str, Side] = {}  # by commit: most often one
+        for stage, commit in zip(stages, commits, strict=True):
+            if commit not in then:
+                project = stack.enter_context(checked_out(commit, folder / f"then-{len(then)}"))
+                then[commit] = Side(f"the code of {commit[:7]}", project, folder)
+            put_settings(_settings(stage.then), then[commit].project)
         ours = Side("the code of now", now.project, folder)
-        for side in (*sides, ours):
+        for side in (*then.values(), ours):
             put_data(own["dataset"], plan, side.project)
-        theirs = train(sides[0], plan, folder / "train-then")
+        theirs = train(then[commits[0]], plan, folder / "train-then")
         with _different_where_it_fails():
             mine = train(ours, plan, folder / "train-now")
         state = state_name(plan.seed)
-        for then, here in zip(theirs, mine, strict=True):
-            after = f"after step {number_of_steps(then / state)}: "
+        for other, here in zip(theirs, mine, strict=True):
+            after = f"after step {number_of_steps(other / state)}: "
             _require_equal(
-                ("", of_rows(then / "history.csv", here / "history.csv", "epoch")),
-                (after, of_tensors(then / state, here / state)),
-                (f"{after}model: ", of_tensors(then / model_name(plan.seed), here / model_name(plan.seed))),
+                ("", of_rows(other / "history.csv", here / "history.csv", "epoch")),
+                (after, of_tensors(other / state, here / state)),
+                (f"{after}model: ", of_tensors(other / model_name(plan.seed), here / model_name(plan.seed))),
             )
         models = [theirs[-1], *trained_here(run)]
         with _different_where_it_fails():
             ours_scored = score(ours, run, models, folder / "scores-now")
         if len(stages) > 1:
-            scored = score(sides[-1], run, models, folder / "scores-then")
-            for made, then, here in zip(("the first steps", MODELS / run), scored, ours_scored, strict=False):
+            scored = score(then[commits[-1]], run, models, folder / "scores-then")
+            for made, other, here in zip(("the first steps", MODELS / run), scored, ours_scored, strict=False):
                 where = f"scores of {made}: "
                 _require_equal(
-                    (where, of_metrics(then / f"{run}.json", here / f"{run}.json")),
-                    (where, of_rows(then / f"{run}-confusion.csv", here / f"{run}-confusion.csv", "seed")),
+                    (where, of_metrics(other / f"{run}.json", here / f"{run}.json")),
+                    (where, of_rows(other / f"{run}-confusion.csv", here / f"{run}-confusion.csv", "seed")),
                 )
         return (
             f"seed {plan.seed}, {number_of_steps(theirs[-1] / state)} steps in {plan.epochs} epochs, resumed after "

@@ -258,16 +258,20 @@ def test_an_interrupted_proof_leaves_no_worktree(
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
         start_new_session=True,
     )
-    deadline = time.monotonic() + 200
-    while not [*temporary.glob("*/mlflow.db")] and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(called("git", "worktree", "list").splitlines()) == 2
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=100)
+    try:
+        deadline = time.monotonic() + 200
+        while not [*temporary.glob("*/mlflow.db")] and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        listed = called("git", "worktree", "list").splitlines()
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    assert len(listed) == 2
     assert said.splitlines()[-1] == "interrupted; dvc.lock is as it was"
     assert process.returncode == 1
     assert len(called("git", "worktree", "list").splitlines()) == 1
-    assert [*temporary.iterdir()] == []
+    assert [*temporary.glob("capsnet-prove-*")] == []  # torch leaves a folder of its own
     assert LOCK.read_bytes() == there
 
 
