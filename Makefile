@@ -9,7 +9,7 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify paper results test slowtest gpu bench check format readme ui explore lock
+.PHONY: help demo verify prove paper results test slowtest gpu bench check format readme ui explore lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 
 results: $(VENV)/.built  ## tables, pictures, pages and README from what there is, without training; says what is missing
 	python -m pipeline.results
+
+prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc
+	python -m pipeline.prove $(RUN)
 
 test: $(VENV)/.built  ## the test suite, a file at a time on every core
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
