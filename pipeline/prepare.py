@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsnet.data import affnist, folder, smallnorb
-from capsnet.data.arrays import Arrays, check, duplicates, read_arrays
-from capsnet.data.catalogue import official
+from capsnet.data.arrays import Arrays, duplicates, read_arrays
+from capsnet.data.catalogue import official, read_copy
 from pipeline.config import find, load_params
 from pipeline.data import write_prepared
 from pipeline.settings.data import AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB
@@ -45,17 +45,13 @@ def read_raw(name: str, entry: Dataset) -> Arrays:
 
 def read_official(name: str, raw: Path) -> Arrays:
     """Read official files, or the copy that was downloaded instead of them."""
-    dataset = official(name)
     copy = raw / f"{name}.npz"
     if not copy.exists():
-        return dataset.read(raw)
-    arrays = read_arrays(copy)
-    arrays = arrays._replace(
-        note=arrays.note or "copy: not the original files, no note says how it differs",
-        class_names=arrays.class_names or dataset.CLASS_NAMES[: arrays.classes],
-    )
-    check(arrays, str(copy))
-    return arrays
+        return official(name).read(raw)
+    try:
+        return read_copy(name, copy)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, and `dvc repro download@{name}` asks again") from error
 
 
 def without_twins(arrays: Arrays, files: dict[str, list[str]], policy: str, where: str) -> Arrays:
