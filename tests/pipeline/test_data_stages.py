@@ -294,12 +294,19 @@ def test_a_folder_of_pictures_is_prepared_with_the_names_of_its_classes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_folder(Path("pictures"))
+    Path("pictures/train/pear/b.png").write_bytes(Path("pictures/train/pear/a.png").read_bytes())
+    Path("pictures/train/Thumbs.db").touch()
     with_dataset(project, "fruit", format="folder", raw="pictures", size=32, channels=3)
     prepare.main(["fruit"])
     manifest = read_manifest("fruit")
     assert (manifest.class_names, manifest.image_size, manifest.channels) == (("apple", "pear"), 32, 3)
     assert manifest.note == ""
-    assert "warning: pictures: enlarged to 32 pixels: 4 pictures: train/apple/a.png; " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "warning: pictures: enlarged to 32 pixels: 5 pictures: train/apple/a.png; " in said.err
+    assert said.out == (
+        "fruit: 3 training and 2 test images of 32x32 pixels and 3 channels, in 2 classes (apple, pear) of 1 to 2 "
+        "training and 1 test images each; passed over 1 file: train/Thumbs.db\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])
