@@ -12,9 +12,10 @@ import numpy as np
 from capsnet.data import affnist, folder, smallnorb
 from capsnet.data.arrays import Arrays, duplicates, read_arrays
 from capsnet.data.catalogue import official, read_copy
+from pipeline.advice import recipe
 from pipeline.config import find, load_params
 from pipeline.data import Manifest, write_prepared
-from pipeline.settings.data import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB
+from pipeline.settings.data import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, Own, OwnArrays, SmallNORB
 from pipeline.stage import name_argument, run_stage
 
 NAMED = 10  # classes in the sentence
@@ -109,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arrays, passed_over = read_raw(name, entry)
     if arrays.note:
         print(f"warning: {name}: {arrays.note}", file=sys.stderr)
-    print(sentence(write_prepared(name, entry.raw, arrays), arrays, passed_over))
+    manifest = write_prepared(name, entry.raw, arrays)
+    print(sentence(manifest, arrays, passed_over))
+    if isinstance(entry, Own):
+        batch_size, epochs, steps = recipe(manifest.train)
+        print(f"{name}: a run on them with batch_size: {batch_size}, epochs: {epochs} takes {steps} steps")
 
 
 if __name__ == "__main__":

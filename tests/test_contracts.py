@@ -31,7 +31,7 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 RESULT_FREE = {
     f"pipeline/{name}.py"
     for name in (
-        *("__init__", "config", "distributed", "scratch", "served", "serving", "stage", "tracking"),
+        *("__init__", "advice", "config", "distributed", "scratch", "served", "serving", "stage", "tracking"),
         *("settings/__init__", "settings/checked", "settings/data", "settings/figures", "settings/runs"),
     )
 }
