@@ -3,15 +3,18 @@
     python -m pipeline.download mnist
 
 CAPSNET_MIRROR, a folder or URL, is asked first: for the official files under <mirror>/<dataset>/, then for a copy of
-the data set in the prepared format, <mirror>/<dataset>.npz. After it the official servers, in order.
+the data set in the prepared format, <mirror>/<dataset>.npz, which is opened and checked before it gets its name. After
+it the official servers, in order.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from capsnet.data.catalogue import OFFICIAL, official
+from capsnet.data.catalogue import OFFICIAL, official, read_copy
 from capsnet.data.download import File, Unavailable, fetch
 from pipeline.config import find
 from pipeline.scratch import FOLDER, root
@@ -22,26 +25,31 @@ RAW = Path("data/raw")
 
 
 def download(name: str, folder: Path) -> None:
-    """Fetch data set `name` into `folder`. Raises ValueError naming every source and what it said."""
+    """Fetch data set `name` into `folder`; parts of files stay for the next try until it is there.
+
+    Raises ValueError naming every source and what it said.
+    """
     dataset = official(name)
-    partial = root() / FOLDER / "download" / name
+    parts = root() / FOLDER / "download" / name
     mirror = os.environ.get(MIRROR, "").rstrip("/")
     sources = ([f"{mirror}/{name}"] if mirror else []) + list(dataset.servers())
     if mirror:
         try:
-            fetch(dataset.FILES[0], sources[:1], folder, partial)
+            fetch(dataset.FILES[0], sources[:1], folder, parts)
         except Unavailable as no_originals:
             try:
-                copy = fetch(File(f"{name}.npz", None), [mirror], folder, partial)
+                copy = fetch(File(f"{name}.npz", None), [mirror], folder, parts, check=partial(read_copy, name))
             except Unavailable as no_copy:
                 print(f"warning: {MIRROR}: {no_originals}; {no_copy}", file=sys.stderr)
             else:
                 print(f"warning: {name}: a copy from {MIRROR}, not the original files: {copy}", file=sys.stderr)
+                shutil.rmtree(parts)
                 return
     for file in dataset.FILES:
-        fetch(file, sources, folder, partial)
+        fetch(file, sources, folder, parts)
     # Only now: without the official files an earlier copy is better than nothing.
     (folder / f"{name}.npz").unlink(missing_ok=True)
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

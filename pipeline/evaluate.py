@@ -10,11 +10,13 @@ python -m pipeline.evaluate digits-fc --out /tmp/try     (the models of an ad ho
 
 import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
+from pipeline.advice import after_evaluation
 from pipeline.config import Pairing, load_params, recorded_run
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import configure_torch
@@ -171,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_whole(target / f"{name}-history.csv", (folder / "history.csv").read_bytes())
     record(params.tracking.experiment, folder, metrics)
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
+    if advice := after_evaluation(metrics, confusion):
+        print(f"warning: {name}: {advice}", file=sys.stderr)
 
 
 if __name__ == "__main__":

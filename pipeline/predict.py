@@ -5,13 +5,14 @@
     python -m pipeline.predict digits-fc --export digits.onnx
 
 The network is that of a run's first seed, in models/ or else in published/, or a .safetensors file. Pictures are of any
-format that Pillow reads; folders are searched, files whose name begins with a dot passed over. As a `digit` a picture
-is searched for one in dark ink on brighter paper or the reverse, which is laid out as the network's data does it; an
-image of exactly the data's size and mostly dark stays as it is. As a `picture` its middle square is brought to the
-data's size and colours. Networks trained on mnist, affnist and digits see digits, all others pictures; --as says
-otherwise. What cannot be read is named on standard error and left out, and the status is then 1.
+format that Pillow reads; folders are searched; hidden files, and what systems leave in folders, are passed over. As a
+`digit` a picture is searched for one in dark ink on brighter paper or the reverse, which is laid out as the network's
+data does it; an image of exactly the data's size and mostly dark stays as it is. As a `picture` its middle square is
+brought to the data's size and colours. Networks trained on mnist, affnist and digits see digits, all others pictures;
+--as says otherwise. What cannot be read is named on standard error and left out, and the status is then 1.
 """
 
+import io
 import json
 import os
 import sys
@@ -47,22 +48,26 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    network: Network, paths: Sequence[Path], treatment: str, refuse: Callable[[Path, str], None]
+    network: Network, paths: Sequence[Path], treatment: str, tell: Callable[[str, Path, str], None]
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each picture in turn, and tell `refuse` of those that cannot be read."""
+    """Yield a prediction for each picture in turn; `tell` of an "error" where one cannot be read, and of warnings."""
     import numpy as np
     import torch
 
-    from capsnet.data.picture import read
+    from capsnet.data.folder import open_picture
     from capsnet.evaluation import seen
 
     for start in range(0, len(paths), BATCH):
         images: dict[Path, np.ndarray] = {}
         for path in paths[start : start + BATCH]:
             try:
-                images[path] = network.image(read(path), treatment)
+                picture, warnings = open_picture(path)
+                images[path] = network.image(picture, treatment)
             except ValueError as error:
-                refuse(path, str(error))
+                tell("error", path, str(error))
+                continue
+            for warning in warnings:
+                tell("warning", path, warning)
         if not images:
             continue
         device = next(network.model.parameters()).device
@@ -76,14 +81,27 @@ def predict(
         yield from map(Prediction, images, output.lengths.tolist(), pixels.cpu().numpy(), reconstructions)
 
 
-def listed(named: Sequence[Path]) -> list[Path]:
-    """Return every file once, those in folders sorted and without hidden ones."""
+class Listed(NamedTuple):
+    """Files that are meant as pictures, each once, and files in folders that are not."""
+
+    paths: list[Path]
+    passed_over: list[str]
+
+
+def listed(named: Sequence[Path]) -> Listed:
+    """Return every file, those in folders sorted; what is named itself is meant, whatever its name."""
+    from capsnet.data.folder import passed_over
+
     paths: dict[Path, None] = {}
+    passed: dict[str, None] = {}
     for path in named:
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        hidden = {each for each in inside if any(part.startswith(".") for part in each.relative_to(path).parts)}
-        paths |= dict.fromkeys(each for each in inside if each not in hidden and not each.is_dir())
-    return [*paths]
+        inside = [each for each in sorted(path.rglob("*")) if not each.is_dir()] if path.is_dir() else [path]
+        for each in inside:
+            if any(map(passed_over, each.relative_to(path).parts)):
+                passed[str(each)] = None
+            else:
+                paths[each] = None
+    return Listed([*paths], [*passed])
 
 
 def text_line(prediction: Prediction, names: Sequence[str]) -> str:
@@ -140,14 +158,14 @@ def _print_all(network: Network, paths: Sequence[Path], treatment: str, as_json:
 
     refused: list[Path] = []
 
-    def refuse(path: Path, why: str) -> None:
-        refused.append(path)
-        tqdm.write(f"error: {path}: {why}", file=sys.stderr)
+    def tell(kind: str, path: Path, what: str) -> None:
+        refused.extend([path] * (kind == "error"))
+        tqdm.write(f"{kind}: {path}: {what}", file=sys.stderr)
 
     line = json_line if as_json else text_line
     places = targets(save, paths) if save else {}
     with tqdm(total=len(paths), disable=None, unit=" pictures") as bar:
-        for prediction in predict(network, paths, treatment, refuse):
+        for prediction in predict(network, paths, treatment, tell):
             tqdm.write(line(prediction, network.class_names))
             if save:
                 save_beside(prediction, places[prediction.path])
@@ -175,7 +193,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.save and network.model.decoder is None:
         raise ValueError(f"--save: {network.path} has no decoder, so nothing to reconstruct with")
     network.model.to(hardware.device)
-    paths = listed(arguments.images)
+    paths, passed = listed(arguments.images)
+    if passed:
+        from capsnet.data.folder import listing
+
+        print(f"note: passed over: {listing(passed, 'file')}", file=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if arguments.images and not paths:
         raise ValueError(f"IMAGE: got no file in {', '.join(map(str, arguments.images))}, expected pictures")
     refused = _print_all(network, paths, arguments.treatment or network.treatment, arguments.json, arguments.save)

@@ -7,55 +7,69 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from capsnet.data import affnist, folder, smallnorb
-from capsnet.data.arrays import Arrays, check, duplicates, read_arrays
-from capsnet.data.catalogue import official
+from capsnet.data.arrays import Arrays, duplicates, read_arrays
+from capsnet.data.catalogue import official, read_copy
+from pipeline.advice import recipe
 from pipeline.config import find, load_params
-from pipeline.data import write_prepared
-from pipeline.settings.data import AffNIST, Dataset, Folder, Official, OwnArrays, SmallNORB
+from pipeline.data import Manifest, write_prepared
+from pipeline.settings.data import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, Own, OwnArrays, SmallNORB
 from pipeline.stage import name_argument, run_stage
 
+NAMED = 10  # classes in the sentence
 
-def read_raw(name: str, entry: Dataset) -> Arrays:
-    """Read a data set from where its entry says."""
+
+def read_raw(name: str, entry: Dataset) -> tuple[Arrays, list[str]]:
+    """Read a data set from where its entry says; return it, and which files of a folder were passed over."""
     raw = Path(entry.raw)
     if not raw.exists():
         raise FileNotFoundError(f"datasets.{name}.raw: {raw}: no such file or folder")
     match entry:
         case OwnArrays():
             arrays = read_arrays(raw)
+            _warn_of_size(arrays.train.images.shape[2], f"{raw}: train_images")
             files = {
                 split: [f"{split}_images[{index}]" for index in range(len(images))]
                 for split, images in (("train", arrays.train.labels), ("test", arrays.test.labels))
             }
-            return without_twins(arrays, files, entry.duplicates, str(raw))
+            return without_twins(arrays, files, entry.duplicates, str(raw)), []
         case Folder():
-            arrays, files, warnings = folder.read(raw, entry.size, entry.channels)
+            arrays, files, warnings, passed_over = folder.read(raw, entry.size, entry.channels)
             for warning in warnings:
                 print(f"warning: {warning}", file=sys.stderr)
-            return without_twins(arrays, files, entry.duplicates, str(raw))
+            return without_twins(arrays, files, entry.duplicates, str(raw)), passed_over
         case AffNIST():
-            return affnist.make(read_official("mnist", raw), entry.seed)
+            return affnist.make(read_official("mnist", raw), entry.seed), []
         case SmallNORB():
             pairs = read_official(entry.format, raw)
-            return smallnorb.mono(pairs) if entry.views == "mono" else pairs
+            return (smallnorb.mono(pairs) if entry.views == "mono" else pairs), []
         case Official():
-            return read_official(entry.format, raw)
+            return read_official(entry.format, raw), []
+
+
+def _warn_of_size(size: int, where: str) -> None:
+    """Raise ValueError for images too small for a network, and warn of those that only a `crop` makes small enough."""
+    if size < SMALLEST:
+        raise ValueError(f"{where}: got images of {size}x{size} pixels, expected {SMALLEST} to {LARGEST} a side")
+    if size > LARGEST:
+        print(
+            f"warning: {where}: images of {size}x{size} pixels; a network sees {SMALLEST} to {LARGEST} a side, so runs "
+            "on them need `crop`",
+            file=sys.stderr,
+        )
 
 
 def read_official(name: str, raw: Path) -> Arrays:
     """Read official files, or the copy that was downloaded instead of them."""
-    dataset = official(name)
     copy = raw / f"{name}.npz"
     if not copy.exists():
-        return dataset.read(raw)
-    arrays = read_arrays(copy)
-    arrays = arrays._replace(
-        note=arrays.note or "copy: not the original files, no note says how it differs",
-        class_names=arrays.class_names or dataset.CLASS_NAMES[: arrays.classes],
-    )
-    check(arrays, str(copy))
-    return arrays
+        return official(name).read(raw)
+    try:
+        return read_copy(name, copy)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, and `dvc repro download@{name}` asks again") from error
 
 
 def without_twins(arrays: Arrays, files: dict[str, list[str]], policy: str, where: str) -> Arrays:
@@ -71,14 +85,36 @@ def without_twins(arrays: Arrays, files: dict[str, list[str]], policy: str, wher
     return arrays._replace(note="; ".join(filter(None, (arrays.note, note))))
 
 
+def sentence(manifest: Manifest, arrays: Arrays, passed_over: list[str]) -> str:
+    """Say what was read: how many images of which classes, of what size, and what was left out."""
+    train, test = (np.bincount(split.labels, minlength=manifest.classes) for split in (arrays.train, arrays.test))
+    names = ", ".join(manifest.class_names[:NAMED]) + ", ..." * (manifest.classes > NAMED)
+    channels = {1: "1 channel"}.get(manifest.channels, f"{manifest.channels} channels")
+    left_out = f"; passed over {folder.listing(passed_over, 'file')}" if passed_over else ""
+    return (
+        f"{manifest.dataset}: {manifest.train} training and {manifest.test} test images of {manifest.image_size}x"
+        f"{manifest.image_size} pixels and {channels}, in {manifest.classes} classes ({names}) of {_range(train)} "
+        f"training and {_range(test)} test images each{left_out}"
+    )
+
+
+def _range(counts: np.ndarray) -> str:
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
     name = name_argument(__doc__, "DATASET", "a key of `datasets` in params.yaml", argv)
     entry = find(name, load_params().datasets, "dataset")
-    arrays = read_raw(name, entry)
+    arrays, passed_over = read_raw(name, entry)
     if arrays.note:
         print(f"warning: {name}: {arrays.note}", file=sys.stderr)
-    print(write_prepared(name, entry.raw, arrays))
+    manifest = write_prepared(name, entry.raw, arrays)
+    print(sentence(manifest, arrays, passed_over))
+    if isinstance(entry, Own):
+        batch_size, epochs, steps = recipe(manifest.train)
+        print(f"{name}: a run on them with batch_size: {batch_size}, epochs: {epochs} takes {steps} steps")
 
 
 if __name__ == "__main__":

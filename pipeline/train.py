@@ -11,12 +11,14 @@ rounding. With --out nothing that DVC looks after is touched.
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from capsnet.files import md5, write_whole
+from pipeline.advice import before_training
 from pipeline.config import Params, find, load_params, override
 from pipeline.data import Prepared, read_prepared
 from pipeline.device import about_precision, computed, configure_torch, versions
@@ -68,6 +70,8 @@ def train_run(
         asked, run = run, computed(name, run, hardware, say=group.leads)
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
+        if group.leads and (advice := before_training(run, len(data.labels))):
+            print(f"warning: {name}: {advice}", file=sys.stderr)
         seeds = params.seeds_of(run)
         # A GPU draws other random numbers than a CPU: neither goes on from what the other left behind.
         kind = hardware.device.type

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
-from dataclasses import fields
+from dataclasses import fields, replace
 from html import unescape
 from pathlib import Path
 from typing import get_args
@@ -16,12 +16,12 @@ from ruamel.yaml import YAML
 from tiny_project import SHAPES
 
 from capsnet.data.catalogue import OFFICIAL
-from capsnet.model import NETWORKS
+from capsnet.model import NETWORKS, ModelConfig
 from capsnet.training import TrainingConfig
 from pipeline.config import load_params
 from pipeline.figures import PICTURES
 from pipeline.readme import with_results
-from pipeline.settings.data import FORMATS
+from pipeline.settings.data import FORMATS, LARGEST, SMALLEST
 from pipeline.settings.figures import Picture
 from pipeline.settings.runs import RUNS, Run
 from pipeline.tables import build
@@ -32,7 +32,7 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
 RESULT_FREE = {
     f"pipeline/{name}.py"
     for name in (
-        *("__init__", "config", "distributed", "scratch", "served", "serving", "stage", "stores", "tracking"),
+        *("__init__", "advice", "config", "distributed", "scratch", "served", "serving", "stage", "stores", "tracking"),
         *(
             "settings/__init__",
             "settings/checked",
@@ -108,6 +108,14 @@ def test_prepare_declares_every_file_that_it_and_the_data_sets_import() -> None:
     declared = {dep for dep in STAGES["prepare"]["do"]["deps"] if dep.endswith(".py")}
     modules = [ROOT / f"capsnet/data/{name}.py" for name in OFFICIAL]
     assert declared == needed(ROOT / "pipeline/prepare.py", *modules)
+
+
+def test_the_sizes_of_own_pictures_are_those_that_a_network_can_see(tiny_model: ModelConfig) -> None:
+    for size in (SMALLEST, LARGEST):
+        assert replace(tiny_model, image_size=size).image_size == size
+    for size in (SMALLEST - 1, LARGEST + 1):
+        with pytest.raises(ValueError, match=f"image_size: got {size}"):
+            replace(tiny_model, image_size=size)
 
 
 def test_each_stage_is_a_file_and_what_mlflow_can_start_is_a_stage() -> None:

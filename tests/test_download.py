@@ -282,7 +282,7 @@ def test_the_final_file_appears_only_after_its_checksum_was_right(
     move = shutil.move
 
     def recording(part: Path, to: Path) -> object:
-        assert to == target
+        assert to != target
         assert not target.exists()
         moved.append(part.read_bytes())
         return move(part, to)

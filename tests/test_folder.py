@@ -1,11 +1,14 @@
 """A folder of pictures: what is read, in which order, and every refusal by the name of the file."""
 
+import io
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from capsnet.data import folder
 
@@ -49,7 +52,7 @@ def test_any_format_becomes_grey_or_colour_of_the_size(suffix: str, channels: in
     assert len(np.unique(read.arrays.test.images[read.files["test"].index(f"test/dog/more.{suffix}")])) > 9
 
 
-@pytest.mark.parametrize("classes", [1, 2, 30])
+@pytest.mark.parametrize("classes", [2, 30])
 def test_any_number_of_classes_is_read(classes: int, tmp_path: Path) -> None:
     for split in ("train", "test"):
         for number in range(classes):
@@ -58,10 +61,35 @@ def test_any_number_of_classes_is_read(classes: int, tmp_path: Path) -> None:
     assert folder.read(tmp_path, 8, 1).arrays.classes == classes
 
 
-def test_hidden_files_are_passed_over(own: Path) -> None:
-    (own / "train" / ".DS_Store").write_bytes(b"\0")
-    (own / "train" / "cat" / ".directory").write_text("text")
-    assert len(folder.read(own, 8, 3).arrays.train.labels) == 6
+def test_one_class_alone_is_refused(own: Path) -> None:
+    for name in CLASSES[1:]:
+        for split in ("train", "test"):
+            shutil.rmtree(own / split / name)
+    with pytest.raises(ValueError, match=f"{own}: got images of one class, expected at least two classes to tell"):
+        folder.read(own, 8, 3)
+
+
+def test_hidden_files_and_what_systems_leave_are_passed_over_and_named(own: Path) -> None:
+    left = [".DS_Store", "Thumbs.db", "__MACOSX", "cat/._0.png", "cat/.directory", "cat/THUMBS.DB", "cat/desktop.ini"]
+    for name in left:
+        if name.isupper() and "/" not in name:
+            (own / "train" / name / "cat").mkdir(parents=True)
+        else:
+            (own / "train" / name).write_bytes(b"\0")
+    read = folder.read(own, 8, 3)
+    assert len(read.arrays.train.labels) == 6
+    assert sorted(read.passed_over) == sorted(f"train/{name}" for name in left)
+    assert read.warnings == []
+
+
+def test_what_pillow_warns_of_is_told_with_the_file(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    for name in ("dog", "newt"):
+        noise((80, 80)).save(own / "train" / name / "large.png")
+    (told,) = folder.read(own, 8, 3).warnings
+    assert told.startswith(f"{own}: read with a warning: 2 pictures: train/dog/large.png: Image size (6400 pixels)")
+    assert "; train/newt/large.png: " in told
+    assert "\n" not in told
 
 
 def test_a_picture_that_is_not_square_is_cut_to_its_middle_and_warned_of(own: Path) -> None:
@@ -100,6 +128,10 @@ def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:3000])
 
 
+def no_utf8(path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(path.parents[1]) + b"/caf\xe9")).mkdir()
+
+
 def sixteen_bits(path: Path) -> None:
     Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(path)
 
@@ -112,6 +144,7 @@ def sixteen_bits(path: Path) -> None:
         (truncated, "train/dog/x.png: .*truncated"),
         (sixteen_bits, "train/dog/x.png: got mode I;16, expected 8 bits a channel"),
         (lambda path: path.mkdir(), "train/dog/x.png: not a file, expected pictures"),
+        (no_utf8, r"train/caf\\xe9: got a name that is not UTF-8, expected the name of a class$"),
         (
             lambda path: (path.parent.parent / "x.png").touch(),
             "train/x.png: got a file, expected a folder for each class",
@@ -124,6 +157,60 @@ def test_what_cannot_be_used_is_refused_by_name(damage: Callable[[Path], None], 
     damage(own / "train" / "dog" / "x.png")
     with pytest.raises(ValueError, match=rf"{own}: \d problems?: {message}"):
         folder.read(own, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [RuntimeError, NotImplementedError("cubic\nmaps"), IndexError("out of range"), AttributeError, MemoryError],
+    ids=repr,
+)
+def test_whatever_a_decoder_raises_means_that_the_file_cannot_be_read(
+    raised: Exception | type[Exception], own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(path: Path) -> None:
+        raise raised
+
+    monkeypatch.setattr(Image, "open", decode)
+    told = f"{getattr(raised, '__name__', type(raised).__name__)}{': ' * isinstance(raised, Exception)}"
+    with pytest.raises(ValueError, match=rf"9 problems: train/cat/0.png: cannot be read \({told}.*\); ") as caught:
+        folder.read(own, 8, 3)
+    assert "\n" not in str(caught.value)
+
+
+WRITTEN = [
+    *("AVIF", "BLP", "BMP", "DDS", "DIB", "EPS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX"),
+    *("PNG", "PPM", "QOI", "SGI", "SPIDER", "TGA", "TIFF", "WEBP", "XBM"),
+]
+
+
+@pytest.mark.parametrize("format", WRITTEN)
+def test_a_damaged_file_of_any_format_is_read_or_refused_in_one_line(format: str, tmp_path: Path) -> None:
+    """Whole, cut off, and with bytes changed at the front, where the header is, and anywhere."""
+    Image.init()
+    if format not in Image.SAVE or (format == "AVIF" and not features.check("avif")):
+        pytest.skip(f"this Pillow writes no {format}")
+    mode = {"SPIDER": "F", "MSP": "1", "XBM": "1", "BLP": "P"}.get(format, "RGB")
+    whole = io.BytesIO()
+    noise((64, 64)).convert(mode).save(whole, format)
+    content = whole.getvalue()
+    generator = np.random.default_rng(0)
+    damaged = [content[: int(share * len(content))] for share in (0.0, 0.1, 0.5, 0.9, 0.99)]
+    for first in [64] * 12 + [len(content)] * 12:
+        changed = bytearray(content)
+        for place in generator.integers(0, min(first, len(content)), 3):
+            changed[place] = generator.integers(256)
+        damaged.append(bytes(changed))
+    refused: list[str] = []
+    for number, bad in enumerate(damaged):
+        path = tmp_path / f"{number}.{format.lower()}"
+        path.write_bytes(bad)
+        try:
+            folder.load(path, 8, 3)
+        except ValueError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(refused)
+    assert not [said for said in refused if "\n" in said or str(tmp_path) in said]
 
 
 def test_many_problems_are_counted_and_ten_of_them_named(own: Path) -> None:

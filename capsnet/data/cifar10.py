@@ -12,7 +12,7 @@ import numpy as np
 from capsnet.data.arrays import Arrays, Split, check
 from capsnet.data.download import File, open_gzip
 
-FILES = (File("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),)
+FILES = (File("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", 170_052_171),)
 SERVERS = ("https://www.cs.toronto.edu/~kriz",)
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-bin"

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from capsnet.data.arrays import Arrays, Split
 from capsnet.data.download import File, open_gzip
 
-FILES = (File("digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d"),)
+FILES = (File("digits.csv.gz", "9b335364a7bfd63947c7480a5bd51f2d", 57_523),)
 CLASS_NAMES = tuple("0123456789")
 NUM_TEST = 450
 LEVELS = 16  # grey levels of the original above zero

@@ -3,7 +3,9 @@
 Axes: C channels, S image size.
 """
 
+import os
 import struct
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,30 +17,52 @@ from capsnet.data.arrays import SPLITS, Arrays, Split, check
 
 MODES = {1: "L", 3: "RGB"}  # by number of channels
 LISTED = 10
-# What Pillow raises for a file that is damaged or no picture at all.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What Pillow raises for a file that is damaged or no picture at all, in words that can be shown as they are.
+TOLD = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What Windows, macOS and network disks leave in folders, in small letters; their other files begin with a dot.
+LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
+
+
+class Opened(NamedTuple):
+    """A picture, and what Pillow found odd about its file."""
+
+    picture: Image.Image
+    warnings: list[str]
+
+
+class Loaded(NamedTuple):
+    """A picture as an image, and what happened on the way."""
+
+    image: UInt8[np.ndarray, "C S S"]
+    cut: bool  # to a square
+    enlarged: bool
+    warnings: list[str]
 
 
 class Pictures(NamedTuple):
-    """The data set, the file of each image by split and index, and what was changed about some of them."""
+    """The data set, the file of each image by split and index, what is odd about some, and what was passed over."""
 
     arrays: Arrays
     files: dict[str, list[str]]
     warnings: list[str]
+    passed_over: list[str]
 
 
 def read(raw: Path, size: int, channels: int) -> Pictures:
     """Read a folder as square images of `size` pixels, grey (1 channel) or in colour (3).
 
     The sorted names of the class folders are the order of the labels; both splits have the same classes. Images are
-    sorted by class and file name; files whose name begins with a dot are passed over. A picture that is not square is
-    cut to its middle, never stretched; a transparent one is laid on black; both, and enlarging, are warned of. Raises
-    ValueError that lists, up to ten, every damaged file, every one that is no picture, and every class without any.
+    sorted by class and file name; hidden files, and what systems leave in folders, are passed over. A picture that is
+    not square is cut to its middle, never stretched; a transparent one is laid on black; cutting, enlarging and what
+    Pillow warns of are warned of. Raises ValueError that lists, up to ten, every damaged file, every one that is no
+    picture, every class without any, and every class whose name is not UTF-8.
     """
     problems: list[str] = []
-    files = {split: _listed(raw, split, problems) for split in SPLITS}
+    passed: list[str] = []
+    files = {split: _listed(raw, split, problems, passed) for split in SPLITS}
     class_names = sorted(set(files["train"]) | set(files["test"]))
-    changes: dict[str, list[str]] = {"cut to their middle square": [], f"enlarged to {size} pixels": []}
+    cut, enlarged, odd = changes = "cut to their middle square", f"enlarged to {size} pixels", "read with a warning"
+    changed: dict[str, list[str]] = {change: [] for change in changes}
     splits: dict[str, Split] = {}
     names: dict[str, list[str]] = {}
     for split in SPLITS:
@@ -47,20 +71,23 @@ def read(raw: Path, size: int, channels: int) -> Pictures:
         images = np.zeros((len(paths), channels, size, size), np.uint8)
         names[split] = [path.relative_to(raw).as_posix() for _, path in paths]
         for index, (_, path) in enumerate(paths):
+            name = names[split][index]
             try:
-                images[index], cut, enlarged = load(path, size, channels)
-            except UNREADABLE as error:
-                problems.append(f"{names[split][index]}: {str(error).removesuffix(f' {str(path)!r}')}")
+                loaded = load(path, size, channels)
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
                 continue
-            for change, happened in zip(changes.values(), (cut, enlarged), strict=True):
-                change += [names[split][index]] * happened
+            images[index] = loaded.image
+            changed[cut] += [name] * loaded.cut
+            changed[enlarged] += [name] * loaded.enlarged
+            changed[odd] += [f"{name}: {warning}" for warning in loaded.warnings]
         splits[split] = Split(images, np.array([label for label, _ in paths], np.int64))
     if problems:
         raise ValueError(f"{raw}: {listing(problems, 'problem')}")
     arrays = Arrays(splits["train"], splits["test"], "", tuple(class_names))
     check(arrays, str(raw))
-    warnings = [f"{raw}: {change}: {listing(changed, 'picture')}" for change, changed in changes.items() if changed]
-    return Pictures(arrays, names, warnings)
+    told = [f"{raw}: {change}: {listing(pictures, 'picture')}" for change, pictures in changed.items() if pictures]
+    return Pictures(arrays, names, told, passed)
 
 
 def listing(items: list[str], what: str) -> str:
@@ -69,44 +96,89 @@ def listing(items: list[str], what: str) -> str:
     return f"{len(items)} {what}{'s' * (len(items) != 1)}: {'; '.join(items[:LISTED])}{more}"
 
 
-def load(path: Path, size: int, channels: int) -> tuple[UInt8[np.ndarray, "C S S"], bool, bool]:
-    """Read one picture; return it, and whether it was cut to a square and whether it was enlarged.
+def passed_over(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or was left by a system: nobody means it as a picture."""
+    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
-    Shrinking is antialiased bilinear interpolation. Raises what Pillow does for a file it cannot read, and ValueError
-    for one with more than 8 bits a channel.
+
+def open_picture(path: Path) -> Opened:
+    """Read a picture whole, the way up that its camera noted; of a film, the first frame.
+
+    Raises ValueError for a file that is missing, damaged, no picture, or of more than 179 million pixels: whatever its
+    decoder raises.
     """
-    with Image.open(path) as opened:
-        if opened.mode.startswith(("I", "F")):
-            raise ValueError(f"got mode {opened.mode}, expected 8 bits a channel")
-        # Cameras store a turned picture as it came and note the turn.
-        picture = ImageOps.exif_transpose(opened)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with Image.open(path) as opened:
+                # Cameras store a turned picture as it came and note the turn.
+                picture = ImageOps.exif_transpose(opened)
+        except Exception as error:
+            raise ValueError(_why(error, path)) from error
+    return Opened(picture, [*dict.fromkeys(" ".join(str(each.message).split()) for each in caught)])
+
+
+def load(path: Path, size: int, channels: int) -> Loaded:
+    """Read one picture as an image.
+
+    Shrinking is antialiased bilinear interpolation. Raises ValueError for a file that cannot be read, and for one with
+    more than 8 bits a channel.
+    """
+    picture, said = open_picture(path)
+    if picture.mode.startswith(("I", "F")):
+        raise ValueError(f"got mode {picture.mode}, expected 8 bits a channel")
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
+    square = middle(picture.convert(MODES[channels]))
+    pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+    image = pixels.reshape(size, size, channels).transpose(2, 0, 1)
+    return Loaded(image, picture.size != square.size, square.width < size, said)
+
+
+def middle(picture: Image.Image) -> Image.Image:
+    """Return the middle square of a picture."""
     side = min(picture.size)
     left, top = ((length - side) // 2 for length in picture.size)
-    square = picture.convert(MODES[channels]).crop((left, top, left + side, top + side))
-    pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1), picture.size != (side, side), side < size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `open_picture` told of it
+        return picture.crop((left, top, left + side, top + side))
 
 
-def _listed(raw: Path, split: str, problems: list[str]) -> dict[str, list[Path]]:
-    """Return the files of each class folder; what is neither is added to `problems`."""
+def _why(error: Exception, path: Path) -> str:
+    """Return in one line, without the path, why a picture cannot be read."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    said = " ".join(said.removesuffix(f" {str(path)!r}").split())
+    if isinstance(error, TOLD) and said:
+        return said
+    return f"cannot be read ({': '.join(filter(None, (type(error).__name__, said)))})"
+
+
+def _listed(raw: Path, split: str, problems: list[str], passed: list[str]) -> dict[str, list[Path]]:
+    """Return the files of each class folder; what is neither is added to `problems`, or to what is passed over."""
     folder = raw / split
     if not folder.is_dir():
         raise ValueError(f"{raw}: no folder {split!r}; expected train/<class>/ and test/<class>/")
     files: dict[str, list[Path]] = {}
-    for entry in _visible(folder):
+    for entry in _visible(folder, raw, passed):
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(entry.name).decode(errors="backslashreplace")
+            problems.append(f"{split}/{shown}: got a name that is not UTF-8, expected the name of a class")
+            continue
         if not entry.is_dir():
             problems.append(f"{split}/{entry.name}: got a file, expected a folder for each class")
             continue
-        files[entry.name] = [path for path in _visible(entry) if path.is_file()]
+        inside = _visible(entry, raw, passed)
+        files[entry.name] = [path for path in inside if path.is_file()]
         problems += [
-            f"{split}/{entry.name}/{path.name}: not a file, expected pictures"
-            for path in _visible(entry)
-            if not path.is_file()
+            f"{split}/{entry.name}/{path.name}: not a file, expected pictures" for path in inside if not path.is_file()
         ]
     return files
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: Path, raw: Path, passed: list[str]) -> list[Path]:
+    """Return what is in a folder, sorted, but for what is passed over, which is added to `passed`."""
+    inside = sorted(folder.iterdir())
+    passed += [path.relative_to(raw).as_posix() for path in inside if passed_over(path.name)]
+    return [path for path in inside if not passed_over(path.name)]

@@ -3,15 +3,13 @@
 Axes: C channels, S size of the data's images, H W height and width, P pixels, T terms of a polynomial.
 """
 
-import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from capsnet.data.folder import MODES, UNREADABLE
+from capsnet.data.folder import MODES, middle
 
 # Tried on training images of MNIST and of scikit-learn, enlarged, on paper of six kinds: nearest to them comes back so.
 LONGEST = 256  # a digit is looked for in pictures of at most so many pixels a side
@@ -34,26 +32,9 @@ class Writing(NamedTuple):
 WRITINGS = {"mnist": Writing(20, True), "affnist": Writing(20, True), "digits": Writing(24, False)}
 
 
-def read(path: Path) -> Image.Image:
-    """Read a picture the way up that its camera noted; of a film, the first frame.
-
-    Raises ValueError for a file that is missing, damaged, no picture, or of more than Pillow's 89 million pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                return ImageOps.exif_transpose(opened)
-    except (*UNREADABLE, Image.DecompressionBombWarning) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ValueError(said.removesuffix(f" {str(path)!r}")) from error
-
-
 def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "C S S"]:
     """Return the middle square of a picture, in colour for 3 channels, otherwise grey and the same in every channel."""
-    side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
-    square = _opaque(picture, "black").convert(MODES.get(channels, "L")).crop((left, top, left + side, top + side))
+    square = middle(_opaque(picture, "black").convert(MODES.get(channels, "L")))
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
     pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))

@@ -24,12 +24,12 @@ from capsnet.data.download import File, open_gzip
 _TRAIN = "smallnorb-5x46789x9x18x6x2x96x96-training"
 _TEST = "smallnorb-5x01235x9x18x6x2x96x96-testing"
 FILES = (
-    File(f"{_TRAIN}-dat.mat.gz", "66054832f9accfe74a0f4c36a75bc0a2"),
-    File(f"{_TRAIN}-cat.mat.gz", "23c8b86101fbf0904a000b43d3ed2fd9"),
-    File(f"{_TRAIN}-info.mat.gz", "51dee1210a742582ff607dfd94e332e3"),
-    File(f"{_TEST}-dat.mat.gz", "e4ad715691ed5a3a5f138751a4ceb071"),
-    File(f"{_TEST}-cat.mat.gz", "5aa791cd7e6016cf957ce9bdb93b8603"),
-    File(f"{_TEST}-info.mat.gz", "a9454f3864d7fd4bb3ea7fc3eb84924e"),
+    File(f"{_TRAIN}-dat.mat.gz", "66054832f9accfe74a0f4c36a75bc0a2", 131_896_188),
+    File(f"{_TRAIN}-cat.mat.gz", "23c8b86101fbf0904a000b43d3ed2fd9", 348),
+    File(f"{_TRAIN}-info.mat.gz", "51dee1210a742582ff607dfd94e332e3", 71_052),
+    File(f"{_TEST}-dat.mat.gz", "e4ad715691ed5a3a5f138751a4ceb071", 130_799_817),
+    File(f"{_TEST}-cat.mat.gz", "5aa791cd7e6016cf957ce9bdb93b8603", 347),
+    File(f"{_TEST}-info.mat.gz", "a9454f3864d7fd4bb3ea7fc3eb84924e", 10_428),
 )
 # MD5 of what the files hold, unpacked: right for a file that somebody packed anew, too.
 UNPACKED = {

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from capsnet.data.picture import read
+from capsnet.data.folder import open_picture
 from capsnet.explain.coupling import receptive_field
 from pipeline.data import Prepared
 from pipeline.explorer import panels
@@ -77,9 +77,11 @@ class Explorer:
     def uploaded(self, path: str) -> Shown:
         """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
         try:
-            picture = read(Path(path))
+            picture, warnings = open_picture(Path(path))
         except ValueError as error:
             raise gr.Error(escape(f"{Path(path).name}: {error}")) from error
+        for warning in warnings:
+            gr.Warning(escape(f"{Path(path).name}: {warning}"))
         return self.own(picture)
 
     def drawn(self, drawing: dict[str, Any]) -> Shown | None:

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from pipeline.settings.checked import Checked, Count, Seed
+from pipeline.settings.checked import Checked, Seed
+
+SMALLEST, LARGEST = 20, 64  # pixels a side that a network can see
 
 
 class Source(Checked):
@@ -49,7 +51,7 @@ class Folder(Own):
     """A folder of class folders of pictures, brought to `size` pixels, grey or in colour."""
 
     format: Literal["folder"]
-    size: Count
+    size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
     channels: Literal[1, 3]
 
 

@@ -120,6 +120,14 @@ def test_a_fault_in_params_is_named_with_its_path(project: Path, path: str, valu
         ({"format": "folder", "raw": "x", "channels": 3}, "size: missing"),
         ({"format": "folder", "raw": "x", "size": 32, "channels": 2}, "channels: got 2, expected 1 or 3"),
         ({"format": "folder", "raw": "x", "size": "32", "channels": 1}, "size: got '32', expected a valid integer"),
+        (
+            {"format": "folder", "raw": "x", "size": 8, "channels": 1},
+            "size: got 8, expected greater than or equal to 20",
+        ),
+        (
+            {"format": "folder", "raw": "x", "size": 200, "channels": 1},
+            "size: got 200, expected less than or equal to 64",
+        ),
     ],
 )
 def test_an_option_is_checked_by_the_format_it_belongs_to(project: Path, entry: dict[str, Any], said: str) -> None:
@@ -281,6 +289,40 @@ def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
     monkeypatch.setattr(checkpoint, "write_whole", write)
     train.main(["toy-fc"])
     assert Path("models/toy-fc/history.csv").exists()
+
+
+def test_one_class_alone_is_refused_by_prepare(project: Path) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    for split in ("train", "test"):
+        changed[f"{split}_labels"] = 0 * changed[f"{split}_labels"]
+    np.savez("squares.npz", **changed)
+    with pytest.raises(ValueError, match=r"squares\.npz: got images of one class, expected at least two classes"):
+        prepare.main(["squares"])
+    assert not Path("data").exists()
+
+
+def test_images_that_no_network_sees_are_refused_by_prepare_and_those_that_need_a_crop_are_told_of(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    for size in (19, 65):
+        for split in ("train", "test"):
+            number = len(changed[f"{split}_labels"])
+            changed[f"{split}_images"] = np.random.default_rng(number).integers(0, 256, (number, size, size), np.uint8)
+        np.savez("squares.npz", **changed)
+        if size == 19:
+            with pytest.raises(ValueError, match=r"train_images: got images of 19x19 pixels, expected 20 to 64 a side"):
+                prepare.main(["squares"])
+    prepare.main(["squares"])
+    assert (
+        "warning: squares.npz: train_images: images of 65x65 pixels; a network sees 20 to 64" in capsys.readouterr().err
+    )
 
 
 def test_a_folder_of_labels_out_of_range_is_refused(project: Path) -> None:

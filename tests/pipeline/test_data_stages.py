@@ -104,6 +104,46 @@ def test_a_copy_is_taken_with_a_warning_and_its_note(
     assert "no note says how it differs" in json.loads(Path("data/mnist.json").read_text())["note"]
 
 
+@pytest.mark.parametrize(
+    "content", [b"<!doctype html><title>Sign in</title>", b"PK\5\6" + bytes(18)], ids=["page", "zip"]
+)
+def test_a_copy_that_is_none_is_not_taken_and_the_official_files_are(
+    official_mnist: Path, mirror: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A portal or a single-page site answers every address with the same page."""
+    (mirror / "mnist").mkdir()
+    for name in (*(f"mnist/{name}" for name in NAMES), "mnist.npz"):
+        (mirror / name).write_bytes(content)
+    download.main(["mnist"])
+    assert raw_files() == sorted(NAMES)
+    assert capsys.readouterr().err.startswith("warning: CAPSNET_MIRROR: train-images-idx3-ubyte.gz: not to be had: ")
+    assert not Path(".scratch/download/mnist").exists()
+    for path in official_mnist.iterdir():
+        path.unlink()
+    for name in NAMES:
+        Path("data/raw/mnist", name).unlink()
+    with pytest.raises(Unavailable):
+        download.main(["mnist"])
+    assert raw_files() == []
+
+
+def test_a_copy_of_another_data_set_is_not_taken(official_mnist: Path, mirror: Path) -> None:
+    images, labels = np.zeros((22, 20, 20), np.uint8), np.arange(22) % 11
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(mirror / "mnist.npz", **arrays)
+    download.main(["mnist"])
+    assert raw_files() == sorted(NAMES)
+
+
+def test_a_damaged_copy_that_is_there_is_refused_with_the_way_out(official_mnist: Path) -> None:
+    Path("data/raw/mnist").mkdir(parents=True)
+    Path("data/raw/mnist/mnist.npz").write_bytes(b"copy")
+    with pytest.raises(
+        ValueError, match=r"mnist\.npz: not an \.npz file, .*; delete it, and `dvc repro download@mnist`"
+    ):
+        prepare.main(["mnist"])
+
+
 def test_a_mirror_that_has_nothing_is_mentioned_and_passed_over(
     official_mnist: Path, mirror: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,9 +216,14 @@ def test_files_with_another_checksum_are_refused_by_name(
     WRITERS[name](folder)
     monkeypatch.setattr(dataset, "servers", lambda: (address,))
     first = dataset.FILES[0]
+    with pytest.raises(Unavailable, match=rf"{address}: {first.name}: got \d+ bytes, expected {first.size}$"):
+        download.main([name])
+    size = (folder / first.name).stat().st_size
+    monkeypatch.setattr(dataset, "FILES", (first._replace(size=size),))
     with pytest.raises(Unavailable, match=f"{address}: {first.name}: got md5 [0-9a-f]{{32}}, expected {first.md5}"):
         download.main([name])
     assert not list(Path("data/raw", name).iterdir())
+    assert not list(Path(".scratch/download", name).iterdir())
 
 
 def test_a_damaged_official_file_ends_prepare_in_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,12 +294,20 @@ def test_a_folder_of_pictures_is_prepared_with_the_names_of_its_classes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_folder(Path("pictures"))
+    Path("pictures/train/pear/b.png").write_bytes(Path("pictures/train/pear/a.png").read_bytes())
+    Path("pictures/train/Thumbs.db").touch()
     with_dataset(project, "fruit", format="folder", raw="pictures", size=32, channels=3)
     prepare.main(["fruit"])
     manifest = read_manifest("fruit")
     assert (manifest.class_names, manifest.image_size, manifest.channels) == (("apple", "pear"), 32, 3)
     assert manifest.note == ""
-    assert "warning: pictures: enlarged to 32 pixels: 4 pictures: train/apple/a.png; " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "warning: pictures: enlarged to 32 pixels: 5 pictures: train/apple/a.png; " in said.err
+    assert said.out == (
+        "fruit: 3 training and 2 test images of 32x32 pixels and 3 channels, in 2 classes (apple, pear) of 1 to 2 "
+        "training and 1 test images each; passed over 1 file: train/Thumbs.db\n"
+        "fruit: a run on them with batch_size: 8, epochs: 600 takes 600 steps\n"
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])

@@ -1,7 +1,10 @@
 """Pictures in, a line a picture out; what cannot be read is named, and the rest is answered all the same."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 import torch
 from damaged import FACTS, FILES
 from PIL import Image
-from tiny_project import squares
+from tiny_project import ROOT, squares
 
 import capsnet
 from capsnet.checkpoint import save_model
@@ -40,7 +43,9 @@ def pictures() -> Path:
         Path("in/deep").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(f"in/{'deep/' * (number > 2)}{number}.png")
     Path("in/text.png").write_text("no picture")
-    Path("in/.hidden").write_text("not looked at")
+    for name in (".hidden", "deep/Thumbs.db", "deep/._3.png", "__MACOSX/0.png"):
+        Path("in", name).parent.mkdir(exist_ok=True)
+        Path("in", name).write_text("not looked at")
     return Path("in")
 
 
@@ -53,6 +58,7 @@ def test_every_picture_is_answered_as_the_network_answers_and_what_is_none_is_na
     assert ended.value.code == 1
     said = capsys.readouterr()
     assert said.err.splitlines() == [
+        "note: passed over: 4 files: in/.hidden; in/__MACOSX/0.png; in/deep/._3.png; in/deep/Thumbs.db",
         "error: in/text.png: cannot identify image file",
         "error: missing.png: No such file or directory",
     ]
@@ -211,3 +217,29 @@ def test_an_export_is_written_and_named(run: str, capsys: pytest.CaptureFixture[
 def test_options_may_stand_anywhere(run: str, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict.main([run, "--as", "picture", "--json", str(pictures / "0.png")])
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("default")  # Pillow's are to become lines of ours
+def test_what_is_odd_about_a_picture_is_a_line_and_the_picture_is_answered(
+    run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    Image.radial_gradient("L").resize((80, 80)).save("large.png")
+    predict.main([run, "large.png", "--as", "picture"])
+    said = capsys.readouterr()
+    assert said.out.startswith("large.png: ")
+    assert said.err.startswith("warning: large.png: Image size (6400 pixels)")
+    assert said.err.count("\n") == 1
+
+
+def test_names_of_files_need_not_be_utf8(run: str, pictures: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (pictures / "0.png").rename(name)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.predict", run, name, "--json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert json.loads(ended.stdout)["path"] == name
