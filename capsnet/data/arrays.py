@@ -82,7 +82,7 @@ def read_split(path: Path, split: str) -> Split:
         try:
             held = {name: file[name] for name in file if name.startswith(f"{split}_")}
         except Exception as error:
-            if "pickle" in str(error):  # numpy's word for an object array: images of mixed sizes
+            if "Object arrays" in str(error):  # numpy's words for images of mixed sizes
                 raise ValueError(
                     f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
                 ) from error
