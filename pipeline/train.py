@@ -68,13 +68,13 @@ def train_run(
         hardware = configure_torch(run.device, run.threads)
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
-        if group.leads and (advice := before_training(run, len(data.labels))):
-            print(f"warning: {name}: {advice}", file=sys.stderr)
         seeds = params.seeds_of(run)
         key = fingerprint(run.model_dump(), seeds, data.source.digest, resume and md5(resume))
         tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
         with scratch(stage, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
+            if group.leads and (advice := before_training(run, len(data.labels))):
+                print(f"warning: {name}: {advice}", file=sys.stderr)
             finished = folder / "out"
             rows = _train_seeds(job, folder, finished, parent)
             if group.leads:
