@@ -70,8 +70,6 @@ def train_run(
         asked, run = run, computed(name, run, hardware, say=group.leads)
         data = read_prepared(run.dataset, "train", hardware.device)
         model = run.model(*data.shape)
-        if group.leads and (advice := before_training(run, len(data.labels))):
-            print(f"warning: {name}: {advice}", file=sys.stderr)
         seeds = params.seeds_of(run)
         # A GPU draws other random numbers than a CPU: neither goes on from what the other left behind.
         kind = hardware.device.type
@@ -79,6 +77,8 @@ def train_run(
         tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
         with scratch(stage, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
+            if group.leads and (advice := before_training(run, len(data.labels))):
+                print(f"warning: {name}: {advice}", file=sys.stderr)
             finished = folder / "out"
             rows = _train_seeds(job, folder, finished, parent)
             if group.leads:

@@ -306,6 +306,43 @@ def test_a_damaged_npz_file_is_refused(damage: Callable[[bytes], bytes], good: C
         read_arrays(path)
 
 
+def larger_than_any_memory(content: bytes) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**15, 6, 6)})
+    return header.getvalue() + content[-100:]
+
+
+def header_of_brackets(content: bytes) -> bytes:
+    return content[:8] + (9000).to_bytes(2, "little") + b"(" * 9000
+
+
+def header_too_long(content: bytes) -> bytes:
+    return content[:8] + (20000).to_bytes(2, "little") + b" " * 20000
+
+
+@pytest.mark.parametrize("damage", [larger_than_any_memory, header_of_brackets, header_too_long])
+@pytest.mark.parametrize("array", ["train_images", "note"])
+def test_whatever_unpacking_raises_means_that_the_file_is_damaged(
+    damage: Callable[[bytes], bytes], array: str, good: Contents, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, {**good, "note": np.array("")})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members[f"{array}.npy"] = damage(members[f"{array}.npy"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=rf"own\.npz: (train: damaged|{array}: expected text) \(.") as caught:
+        read_arrays(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_alone_is_refused(good: Contents, tmp_path: Path) -> None:
+    one = {name: 0 * values if name.endswith("labels") else values for name, values in good.items()}
+    with pytest.raises(ValueError, match=r"own\.npz: got images of one class, expected at least two classes to tell"):
+        read_arrays(saved(tmp_path, one))
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"own\.npz: no such file"):
         read_arrays(tmp_path / "own.npz")

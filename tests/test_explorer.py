@@ -6,16 +6,21 @@ Axes: C channels, H height and width.
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from capsnet.data.rotation import rotate
 from capsnet.explain.coupling import receptive_field
 from capsnet.layers import PADDINGS
 from capsnet.model import CapsNet, ModelConfig
 from pipeline.explorer import panels
+from pipeline.explorer.page import Explorer
 from pipeline.explorer.session import View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,3 +113,27 @@ def test_a_slider_of_the_full_network_is_computed_in_less_than_a_tenth_of_a_seco
         panels.figure(moved(model, view, [0.1] * 16), "moved", "")
         took.append(time.perf_counter() - start)
     assert min(took) < 0.1
+
+
+def test_a_file_whose_decoder_fails_is_named_on_the_page_and_what_is_odd_about_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = SimpleNamespace(
+        path=tmp_path / "toy/seed-0.safetensors", image=lambda *_: "an image", treatment="picture"
+    )
+    explorer = Explorer(network, SimpleNamespace(images=torch.zeros(1), labels=torch.zeros(1)))
+    Image.new("L", (80, 80)).save(tmp_path / "a.png")
+    told: list[str] = []
+    monkeypatch.setattr("pipeline.explorer.page.gr.Warning", told.append)
+    assert explorer.uploaded(str(tmp_path / "a.png")).image == "an image"
+    assert told == []
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    assert explorer.uploaded(str(tmp_path / "a.png")).image == "an image"
+    assert told[0].startswith("a.png: Image size (6400 pixels)")
+
+    def decode(path: Path) -> None:
+        raise NotImplementedError("<cubes>")
+
+    monkeypatch.setattr(Image, "open", decode)
+    with pytest.raises(gr.Error, match=r"a\.png: cannot be read \(NotImplementedError: &lt;cubes&gt;\)"):
+        explorer.uploaded(str(tmp_path / "a.png"))

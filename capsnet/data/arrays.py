@@ -65,7 +65,7 @@ def read_arrays(path: Path) -> Arrays:
             name = "class_names"
             names = file["class_names"] if "class_names" in file else np.array([], np.str_)
         except Exception as error:  # unpacking a damaged file raises anything, and asks for any amount of memory
-            raise ValueError(f"{path}: {name}: expected text ({error})") from error
+            raise ValueError(f"{path}: {name}: expected text ({_in_a_line(error)})") from error
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string a class")
     arrays = Arrays(train, test, note, tuple(names.tolist()))
@@ -82,11 +82,11 @@ def read_split(path: Path, split: str) -> Split:
         try:
             held = {name: file[name] for name in file if name.startswith(f"{split}_")}
         except Exception as error:
-            if "pickle" in str(error):  # numpy's word for an object array: images of mixed sizes
+            if "Object arrays" in str(error):  # numpy's words for images of mixed sizes
                 raise ValueError(
                     f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
                 ) from error
-            raise ValueError(f"{path}: {split}: damaged ({error})") from error
+            raise ValueError(f"{path}: {split}: damaged ({_in_a_line(error)})") from error
     images = _channels_first(held.pop(f"{split}_images"), f"{path}: {split}_images")
     labels = _labels(held.pop(f"{split}_labels"), f"{path}: {split}_labels")
     attributes = {name.removeprefix(f"{split}_"): _whole_numbers(held[name], f"{path}: {name}") for name in held}
@@ -146,6 +146,10 @@ def duplicates(arrays: Arrays) -> list[tuple[int, int]]:
         seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
     digests = (hashlib.sha256(image.tobytes()).digest() for image in arrays.test.images)
     return [(seen[digest], index) for index, digest in enumerate(digests) if digest in seen]
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
