@@ -20,7 +20,7 @@ class Tpe(Checked):
 class Median(Checked):
     """Give up a trial that is behind the median of those before it at the same epoch.
 
-    Not while fewer than `startup_trials` of them are complete, nor in its first `warmup_epochs`.
+    Not while fewer than `startup_trials` of them are complete, nor before the end of epoch `warmup_epochs`.
     """
 
     name: Literal["median"]

@@ -131,3 +131,26 @@ def test_a_run_that_was_left_open_for_the_same_output_is_killed(resume: bool, pr
         ("left", "RUNNING", "models/x"),
         ("new", "FINISHED", "models/o'brien"),
     ]
+
+
+def test_an_experiment_neither_ends_nor_takes_up_what_the_workspace_left_open(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs in a folder of its own, with the store of the project."""
+    tags = {**TAGS, "output": "models/x"}
+    left = tracked("test", "left", tags=tags, resume=True)
+    left.__enter__()
+    with monkeypatch.context() as patch:
+        experiment = project / ".dvc/tmp/exps/tmp1"
+        experiment.mkdir(parents=True)
+        patch.chdir(experiment)
+        patch.setenv("DVC_ROOT", str(project))
+        patch.setenv("DVC_EXP_NAME", "brisk-otter")
+        for fingerprint in ("f", "g"):
+            with tracked("test", f"theirs {fingerprint}", tags={**tags, "fingerprint": fingerprint}, resume=True):
+                pass
+    states = "select name, status from runs order by name"
+    assert query(states) == [("left", "RUNNING"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]
+    with tracked("test", "again", tags=tags, resume=True):
+        pass
+    assert query(states) == [("left", "FINISHED"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]

@@ -2,8 +2,10 @@
 
 import math
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +18,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import OperationalError
 from tiny_project import tiny_params, write_params
 
-from pipeline import tune
-from pipeline.config import load_params
+from pipeline import report, tune
+from pipeline.config import load_params, read_yaml
+from pipeline.reporting.page import gather
 from pipeline.reporting.searches import decided
 from pipeline.stage import run_stage
+from pipeline.tables import build
 from pipeline.tracking import untracked
 
 RESULTS = Path("reports/toy/tuning/toy")
@@ -298,3 +302,30 @@ def test_bounds_may_be_the_runs_own_values(key: str, side: int, project: Path, u
     bounds[side] = params["runs"]["toy-fc"][key]
     search = made_search(**{key: bounds})
     assert searched(search, project / "journal.log")[0][1][key] == bounds[side]
+
+
+def test_the_tables_and_the_page_say_how_a_search_went_and_how_it_was_decided(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(results, tmp_path / "project"))
+    best = Path("reports/toy/tuning/toy/best.yaml")
+    chosen = read_yaml(best) | {"tied": [0, 1], "decided_by": "val_rloss"}
+    best.write_text("".join(f"{key}: {value!r}\n" for key, value in chosen.items()))
+    how = (
+        "the run's own values first, random ones up to the first 2, then those of TPE; one that is behind the median "
+        "of the others at the end of an epoch, from epoch 1 on, is given up once 2 are complete"
+    )
+    params = load_params()
+    note = "toy-tuned: toy-fc with the alpha and lr of the best of 4 trials of 2 epochs on held-out training images: "
+    assert note + how + "." in build("toy-decoders", params).notes
+    assert not [said for said in build("toy-robustness", params).notes if "TPE" in said]
+    (search,) = gather("toy", params).searches
+    assert search.method == how
+    assert search.decided == (
+        "Trials 0 and 1 tie at 95.00 % of the held-out images; the lowest RLoss on them decided for trial 1."
+    )
+    report.main(["toy"])
+    for page in ("index.html", "README.md"):
+        text = " ".join(unescape(Path("reports/toy", page).read_text()).split())
+        assert how in text
+        assert search.decided in text
