@@ -13,8 +13,8 @@ def method(entry: Tune) -> str:
     """Say which trials a search makes."""
     startup, pruner = entry.sampler.startup_trials, entry.pruner
     ended = (
-        f"one that is behind the median of the others at the end of an epoch, from epoch {max(1, pruner.warmup_epochs)} "
-        f"on, is given up once {pruner.startup_trials} are complete"
+        "one that is behind the median of the others at the end of an epoch, from epoch "
+        f"{max(1, pruner.warmup_epochs)} on, is given up once {pruner.startup_trials} are complete"
         if isinstance(pruner, Median)
         else "none is given up"
     )
