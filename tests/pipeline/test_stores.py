@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
-FOLDERS = ["50%20off", "C#", "a;b", "it's", "100%", "with spaces", "Übergrößen", "a&b=c", 'say "so"', "a@b:c"]
+FOLDERS = ["C#", "a;b", "it's", "100%", "with spaces", "Übergrößen", "a&b=c", 'say "so"', "a@b:c"]
+READ_INTO = ["50%20off", "what?"]
 SECRETS = ("otto", "pa%40ss%2Fword", "pa@ss/word")
 
 
@@ -64,13 +66,13 @@ def artifact_of(run: "Run") -> Path:
 
 
 def query(statement: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect("mlflow.db") as store:
+    with closing(sqlite3.connect("mlflow.db")) as store:
         return store.execute(statement).fetchall()
 
 
 def everything(folder: Path) -> Iterator[str]:
     """Each value in each table of the store, as text."""
-    with sqlite3.connect(folder / "mlflow.db") as store:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
         for (table,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
             for row in store.execute(f'select * from "{table}"'):
                 yield from map(str, row)
@@ -89,21 +91,30 @@ def test_a_project_may_be_called_anything(
     assert list(tmp_path.iterdir()) == [folder]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["50%20off", "what?", "it's C#; 100% Maß"])
-def test_a_new_store_is_made_in_a_project_called_anything(name: str, tmp_path: Path) -> None:
-    """In a process of its own: MLflow keeps a store open by its URI, which is relative for some of these."""
-    folder = tmp_path / name
-    folder.mkdir()
+def record_in_a_process(folder: Path) -> None:
+    """Record a run in a process of its own: MLflow keeps stores by their URI, which is relative for some folders."""
     code = """from pathlib import Path
 from pipeline.tracking import tracked
 Path("history.csv").touch()
-with tracked("test", "x", tags={"kind": "run"}) as run:
+with tracked("test", "another", tags={"kind": "run"}) as run:
     run.attach(Path("history.csv"))"""
     subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    assert (folder / "mlflow.db").is_file()
-    assert len(list(folder.glob("mlartifacts/*/artifacts/history.csv"))) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with closing(sqlite3.connect(folder / "mlflow.db")) as store:
+        ((identity,),) = store.execute("select run_uuid from runs where name = 'another'").fetchall()
+    assert (folder / "mlartifacts" / identity / "artifacts/history.csv").is_file()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", READ_INTO)
+def test_a_project_may_be_called_what_a_uri_would_read_otherwise(name: str, made_store: Path, tmp_path: Path) -> None:
+    record_in_a_process(shutil.copytree(made_store, tmp_path / name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*READ_INTO, "it's C#; 100% Maß"])
+def test_a_new_store_is_made_in_a_project_called_anything(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    record_in_a_process(tmp_path / name)
 
 
 def test_the_store_of_an_experiment_in_a_folder_of_its_own_is_the_projects(

@@ -140,6 +140,13 @@ def test_what_the_hardware_computes_in_is_told_and_no_fault() -> None:
     assert found.off == []
 
 
+def test_a_label_that_differs_in_the_precision_alone_is_told_and_no_fault() -> None:
+    other = table(DECODERS.replace("DeConv w/ BN, bfloat16", "DeConv w/ BN"))
+    found = compare("decoders", other, table())
+    assert found.told == ["decoders: bfloat16: model: got DeConv w/ BN, expected DeConv w/ BN, bfloat16"]
+    assert found.off == []
+
+
 @pytest.fixture
 def repository(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study of made-up results, committed, with a file for each of its models."""
