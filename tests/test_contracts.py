@@ -1,6 +1,8 @@
 """Contracts between files: import arrows, dvc.yaml's deps, params.yaml, names, the README's tables."""
 
 import ast
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +17,11 @@ from choices import CHOICES
 from ruamel.yaml import YAML
 from tiny_project import SHAPES
 
+from capsnet.checkpoint import load, read_settings
 from capsnet.data.catalogue import OFFICIAL
 from capsnet.model import NETWORKS, ModelConfig
 from capsnet.training import TrainingConfig
-from pipeline.config import load_params
+from pipeline.config import load_params, recorded_run
 from pipeline.figures import PICTURES
 from pipeline.readme import with_results
 from pipeline.settings.data import FORMATS, LARGEST, SMALLEST
@@ -228,3 +231,12 @@ def test_no_file_in_git_names_a_package_registry_or_a_folder_above_the_project()
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not any(host in text for host in hosts), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "published").glob("*.safetensors")), ids=lambda path: path.stem)
+def test_a_published_file_is_read_whichever_version_wrote_it(path: Path) -> None:
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == manifest["sha256"]
+    run = recorded_run(read_settings(path), str(path))
+    assert (run.dataset, run.epochs) == (manifest["dataset"], manifest["epochs"])
+    assert sum(parameter.numel() for parameter in load(path).parameters()) == manifest["parameters"]

@@ -207,6 +207,7 @@ class AttentionRun(Run):
 EARLIER: dict[str, Any] = {
     "network": "dynamic",
     "lr_schedule": "decay",
+    "decoded_share": 1.0,
     "rotation": 0.0,
     "rotation_share": 1.0,
     "squeeze": 0.0,
