@@ -325,7 +325,7 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
     where = [str(part) for part in fault["loc"]]
     owner = model
     depth, chooser, choices = _choice(where)
-    if choices and len(where) > depth + 1:
+    if len(where) > depth and where[depth] in choices:
         owner = choices[where.pop(depth)]  # the choice, by which pydantic chose the model: no key of the file
     if where[-1:] == ["[key]"]:  # pydantic's word for a fault in the key itself
         del where[-2:]

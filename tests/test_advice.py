@@ -5,11 +5,11 @@ from tiny_project import TINY
 
 from pipeline.advice import ENOUGH, FEW, after_evaluation, before_training, recipe
 from pipeline.config import validate
-from pipeline.settings.runs import Run
+from pipeline.settings.runs import DynamicRun
 
 
-def run(**changes: object) -> Run:
-    return validate(Run, TINY | {"validation": 0.0} | changes, "a test")
+def run(**changes: object) -> DynamicRun:
+    return validate(DynamicRun, TINY | {"validation": 0.0} | changes, "a test")
 
 
 def test_few_steps_and_batches_larger_than_the_data_are_told_with_what_would_do() -> None:

@@ -34,7 +34,8 @@ def asking(prepared: Path) -> Path:
     params["seeds"] = [0]
     params["runs"]["toy-deconv"] |= {"precision": "bfloat16"}
     params["runs"]["toy-deconv_bn"] = params["runs"]["toy-deconv"] | {"precision": "float32"}
-    params["tune"]["toy"] |= {"run": "toy-deconv", "trials": 1}
+    one_before_tpe = {"sampler": {"name": "tpe", "startup_trials": 1}, "pruner": {"name": "none"}}
+    params["tune"]["toy"] |= {"run": "toy-deconv", "trials": 2, **one_before_tpe}
     params["tables"]["toy-decoders"]["runs"] = ["toy-deconv", "toy-deconv_bn"]
     params["tables"]["toy-topologies"]["runs"] = ["toy-deconv"]
     write_params(prepared, params)

@@ -318,7 +318,7 @@ def test_code_that_no_commit_has_is_refused_with_what_comes_nearest(
     ("arguments", "said"),
     [
         (["toy-deconv"], "dvc.lock: no train@toy-deconv: it was never trained, `dvc repro train@toy-deconv` does it"),
-        (["toy-fc", "nobody"], "run: got 'nobody', expected one of toy-deconv, "),
+        (["toy-fc", "nobody"], "run: got 'nobody', expected one of toy-attention, "),
         (["toy-fc", "--since", "beginning"], "--since: got 'beginning', expected a commit of this repository"),
         (["toy-fc", "--since", "--all"], "--since: got '--all', expected a commit of this repository"),
         (["toy-fc", "--steps", "29"], "--steps: got 29, expected at least 30"),
