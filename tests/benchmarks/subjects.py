@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.model import mask
+from capsnet.model import NetworkConfig, mask
 from capsnet.processes import Processes
 from capsnet.routing import dynamic_routing, squash
 from capsnet.training import trainer_of
@@ -77,7 +77,7 @@ def _our_step(job: Job, device: torch.device) -> Subject:
     """Take the trainer of the stages, with everything that it does: order, shifts, sums, precision."""
     config, run = model_config(job["case"]), run_settings(job["case"])
     batch, steps = job["batch"], job["steps"]
-    images, labels = _random_images(batch * steps, job["case"], device)
+    images, labels = random_images(batch * steps, config, device)
     members = torch.arange(len(images), device=device)
     settings = replace(run.training(), precision=job["implementation"])
     trainer = trainer_of(config, settings, images, labels, members, 0, Processes())
@@ -111,11 +111,11 @@ def _our_step(job: Job, device: torch.device) -> Subject:
 
 def _plain_step(job: Job, device: torch.device) -> Subject:
     """Take a plain network as a public training loop has it; its batches are ready-made."""
-    run = run_settings()
+    config, run = model_config(job["case"]), run_settings()
     torch.manual_seed(0)
-    model = PlainNetwork(job["implementation"], model_config(job["case"])).to(device)
+    model = PlainNetwork(job["implementation"], config).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    images, labels = _random_images(job["batch"], job["case"], device)
+    images, labels = random_images(job["batch"], config, device)
     pixels = images / 255
 
     def train() -> None:
@@ -130,8 +130,8 @@ def _plain_step(job: Job, device: torch.device) -> Subject:
     return Subject(train, Parts(lambda: model.encode(pixels), model.class_capsules, losses, optimizer))
 
 
-def _random_images(number: int, case: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    config = model_config(case)
+def random_images(number: int, config: NetworkConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make images that a network could see, and labels; the same on every device."""
     generator = torch.Generator().manual_seed(0)
     shape = (number, config.channels, config.image_size, config.image_size)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from capsnet.checkpoint import read_history
 from capsnet.evaluation import evaluate
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.model import CapsNet, NetworkConfig
 from capsnet.processes import Processes
 from capsnet.routing import dynamic_routing
 from capsnet.trainer import PRECISIONS, Trainer
@@ -35,6 +35,7 @@ from pipeline.config import load_params
 from pipeline.data import DATA, read_prepared
 from pipeline.device import configure_torch
 from tests.benchmarks.plain import PlainNetwork
+from tests.benchmarks.subjects import random_images, synchronise
 from tests.gpu.report import tell
 
 RUNS = ("mnist-fc", "mnist-deconv_bn", "mnist-attention")  # those of them that params.yaml has
@@ -151,7 +152,7 @@ def steps(settings: Settings, device: torch.device) -> None:
 
 
 def step_speed(
-    model: ModelConfig, config: TrainingConfig, batch: int, settings: Settings, device: torch.device
+    model: NetworkConfig, config: TrainingConfig, batch: int, settings: Settings, device: torch.device
 ) -> tuple[float, float]:
     """Return images a second and the MB that torch keeps for data, network, optimiser and recorded steps."""
     number = 2 if settings["small"] else max(10, 6400 // batch)
@@ -177,7 +178,7 @@ def step_speed(
     return batch * number / sorted(taken)[1], _reserved(device) - before
 
 
-def plain_step(model: ModelConfig, batch: int, arithmetic: float, settings: Settings, device: torch.device) -> None:
+def plain_step(model: NetworkConfig, batch: int, arithmetic: float, settings: Settings, device: torch.device) -> None:
     """Measure the benchmark's plain network in eager mode, as torch comes: TF32 in convolutions, not deterministic."""
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.allow_tf32 = True
@@ -260,7 +261,7 @@ def training(settings: Settings, device: torch.device) -> None:
     )
 
 
-def networks(settings: Settings) -> Iterator[tuple[str, ModelConfig, TrainingConfig]]:
+def networks(settings: Settings) -> Iterator[tuple[str, NetworkConfig, TrainingConfig]]:
     """Yield name, network and training of the runs that are measured; of tiny ones where everything is to be small."""
     runs = load_params().runs
     for name in RUNS:
@@ -271,18 +272,10 @@ def networks(settings: Settings) -> Iterator[tuple[str, ModelConfig, TrainingCon
             yield name, model, config
 
 
-def small_trainer(model: ModelConfig, config: TrainingConfig, device: torch.device) -> Trainer:
+def small_trainer(model: NetworkConfig, config: TrainingConfig, device: torch.device) -> Trainer:
     """Return a trainer of 80 random images."""
     images, labels = random_images(80, model, device)
     return trainer_of(model, config, images, labels, torch.arange(80, device=device), 0, Processes())
-
-
-def random_images(number: int, model: ModelConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return random images and labels."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (number, model.channels, model.image_size, model.image_size)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return images.to(device), torch.randint(0, model.classes, (number,), generator=generator).to(device)
 
 
 def mnist(split: str, settings: Settings, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -299,7 +292,7 @@ def mnist(split: str, settings: Settings, device: torch.device) -> tuple[Tensor,
     return images[:few], labels[:few]
 
 
-def operations(model: ModelConfig, device: torch.device) -> float:
+def operations(model: NetworkConfig, device: torch.device) -> float:
     """Return the floating-point operations of convolutions and matrix products of a training step, per image.
 
     Three times those of the forward pass: the gradients of inputs and weights cost as much each. The votes of a plain
@@ -328,12 +321,6 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int = 10)
         synchronise(device)
         taken.append((time.perf_counter() - start) / repeats)
     return sorted(taken)[2]
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager
