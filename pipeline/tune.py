@@ -9,16 +9,18 @@ folder.
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import optuna
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from capsnet.files import whole_file, write_whole
+from capsnet.files import write_whole
+from pipeline.drawing.searches import save_plots
 from pipeline.reporting.search_method import decided
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.device import computed, configure_torch
@@ -234,8 +236,8 @@ def best_values(trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, trials: Sequence[FrozenTrial]) -> None:
-    """Write best.yaml, trials.csv and Optuna's four plots."""
+def write_results(folder: Path, trials: Sequence[FrozenTrial], entry: Tune) -> None:
+    """Write best.yaml, trials.csv and the four plots."""
     best = best_values(trials)
     write_whole(folder / "best.yaml", "".join(f"{key}: {value!r}\n" for key, value in best.items()))
     rows = [
@@ -250,31 +252,7 @@ def write_results(folder: Path, trials: Sequence[FrozenTrial]) -> None:
         for number, trial in enumerate(trials)
     ]
     write_whole(folder / "trials.csv", csv_text(rows))
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    _plot(study, folder)
-
-
-def _plot(study: optuna.Study, folder: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as plots
-
-    drawn: dict[str, Callable[[], Any]] = {
-        "history": lambda: plots.plot_optimization_history(study, target_name="validation accuracy (%)"),
-        "parallel": lambda: plots.plot_parallel_coordinate(study, target_name="validation accuracy (%)"),
-        "contour": lambda: plots.plot_contour(study, target_name="validation accuracy (%)"),
-        "importance": lambda: plots.plot_param_importances(study, target_name="validation accuracy (%)"),
-    }
-    with warnings.catch_warnings(), pyplot.style.context("default"):
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        for name, draw in drawn.items():
-            figure = draw().figure
-            with whole_file(folder / f"{name}.png") as temporary:
-                figure.savefig(temporary, format="png", dpi=150, bbox_inches="tight")
-            pyplot.close(figure)
+    save_plots(pd.DataFrame(rows), entry, folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -307,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         study = open_study(search, storage)
         trials = run_search(search, study, parent)
-        write_results(folder, trials)
+        write_results(folder, trials, entry)
         best = best_values(trials)
         parent.log(0, {"val_accuracy": best["val_accuracy"]})
         parent.attach(*sorted(folder.iterdir()))

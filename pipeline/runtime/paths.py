@@ -41,6 +41,11 @@ def models_in(folder: Path) -> dict[int, Path]:
     return {seed: folder / model_name(seed) for seed in seeds}
 
 
+def rotated_path(study: str, run: str) -> Path:
+    """Return the path of the confusion counts of a run on rotated test images; `rotate` writes them."""
+    return REPORTS / study / METRICS / f"{run}-rotated-confusion.csv"
+
+
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows of one shape as CSV; what does not apply is empty."""
     text = io.StringIO()
