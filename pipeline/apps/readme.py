@@ -13,7 +13,8 @@ from pathlib import Path
 
 from capsnet.files import write_whole
 from pipeline.reporting.findings import NOT_RUN_YET
-from pipeline.reporting.page import TableShown, in_sentences, missing, table
+from pipeline.reporting.gaps import in_sentences, missing
+from pipeline.reporting.table_shown import TableShown, table
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find, load_params

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from pipeline.apps.readme import README
-from pipeline.reporting.page import Drawn, drawn_sets, missing
+from pipeline.reporting.gaps import missing
+from pipeline.reporting.pictures import Drawn, drawn_sets
 from pipeline.reporting.tables import write
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, models_in

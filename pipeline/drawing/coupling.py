@@ -46,9 +46,9 @@ def coupling(subject: Subject) -> Drawing:
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
     numbers = pd.concat(parts, ignore_index=True)
     caption = (
-        f"Coupling as a multiple of the even share {even:.3g} {model.config.even} ({subject.label}, first seed). Top: "
-        f"the first test image of {each_class(subject.labels)} above its coupling in the marked area, mean over the "
-        "types of primary capsules. Bottom: the first test image, each type alone."
+        f"Top: the first test image of {each_class(subject.labels)} above its coupling in the marked area, mean over "
+        "the types of primary capsules. Bottom: the first test image, each type alone; all as multiples of the even "
+        f"share {even:.3g} {model.config.even} ({subject.label}, first seed)."
     )
     return Drawing(
         "coupling",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, HALF, STYLES, plain_axes
+from pipeline.drawing.style import COLOURS, HALF, STYLES, plain_axes, small_print
 from pipeline.drawing.subject import Subject, read_history
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, Scores]
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         plain_axes(axes)
+        small_print(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=ACROSS, frameon=False, fontsize=8)
     return figure

@@ -57,7 +57,7 @@ def describe(lengths: Sequence[np.ndarray], truths: Sequence[int], names: Sequen
     right = sum(int(rows[len(DEGREES) // 2].argmax()) == truth for rows, truth in _pairs(lengths, truths))
     most, fewest = (choose(shares, key=shares.__getitem__) for choose in (max, min))
     return (
-        f"{right} of {len(truths)} images are recognised upside down. {most} is recognised at the most angles "
+        f"{right} of {len(truths)} images are recognised upside down; {most} is recognised at the most angles "
         f"({shares[most]:.0f} %), {fewest} at the fewest ({shares[fewest]:.0f} %)."
     )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SEARCHED = ("alpha", "lr")
 HEIGHT = 2.6  # inches
 MAP = "viridis"
+DECADES = 100  # a logarithmic axis with a larger ratio of its ends has one label per decade
 
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def history(trials: pd.DataFrame, entry: Tune) -> "Figure":
     _ring(axes, trials, "trial", "val_accuracy")
     axes.set(xlabel="trial", ylabel="validation accuracy (%)", xlim=(-0.5, entry.trials - 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=7, columnspacing=1, handletextpad=0.4)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
 
 
@@ -71,15 +72,13 @@ def parallel(trials: pd.DataFrame, entry: Tune) -> "Figure":
         first = trial in best
         axes.plot(range(3), line, "o-", color=WRONG if first else RIGHT, alpha=1 if first else 0.5, markersize=3)
     for place, (key, (low, high)) in enumerate(ends.items()):
-        axes.axvline(place, color="black", linewidth=0.8, zorder=0)
-        bottom, top = (low, high) if key == "val_accuracy" else (exp(low), exp(high))
-        for height, value, align in ((0, bottom, "top"), (1, top, "bottom")):
-            text = f"{value:.2f} %" if key == "val_accuracy" else f"{value:g}"
+        axes.plot([place, place], [0, 1], color="black", linewidth=0.8, zorder=0)
+        for height, end, shift, align in ((0, low, -4, "top"), (1, high, 4, "bottom")):
+            text = f"{end:.2f} %" if key == "val_accuracy" else f"{exp(end):g}"
             axes.annotate(
-                text, (place, height), (0, 3 if height else -3), textcoords="offset points", ha="center", va=align,
-                fontsize=7,
-            )  # fmt: skip
-    axes.set(xlim=(-0.35, 2.35), ylim=(-0.12, 1.12), yticks=[])
+                text, (place, height), (0, shift), textcoords="offset points", ha="center", va=align, fontsize=7
+            )
+    axes.set(xlim=(-0.35, 2.35), ylim=(-0.15, 1.12), yticks=[])
     axes.set_xticks(range(3), ["alpha", "lr", "validation\naccuracy"], fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -87,7 +86,9 @@ def parallel(trials: pd.DataFrame, entry: Tune) -> "Figure":
 
 
 def contour(trials: pd.DataFrame, entry: Tune) -> "Figure":
-    """Draw alpha and lr of each trial; the colour is its validation accuracy."""
+    """Draw alpha and lr of each trial; the colour is its validation accuracy, a cross was stopped early."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     figure, axes = _figure()
     ended, stopped = complete(trials), trials[trials["state"] != "complete"]
     axes.plot(stopped["alpha"], stopped["lr"], "x", color=GREY, markersize=5)
@@ -95,6 +96,10 @@ def contour(trials: pd.DataFrame, entry: Tune) -> "Figure":
     drawn = axes.scatter(ended["alpha"], ended["lr"], 40, ended["val_accuracy"], cmap=MAP, vmin=low, vmax=high)
     _ring(axes, trials, "alpha", "lr")
     axes.set(xscale="log", yscale="log", xlim=_wider(entry.alpha), ylim=_wider(entry.lr), xlabel="alpha", ylabel="lr")
+    for axis, (low, high) in ((axes.xaxis, entry.alpha), (axes.yaxis, entry.lr)):
+        axis.set_major_locator(LogLocator(subs=(1,) if high / low > DECADES else (1, 3)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     bar = figure.colorbar(drawn, ax=axes, pad=0.02)
     bar.set_label("validation accuracy (%)", fontsize=7)
     bar.ax.tick_params(labelsize=7)
@@ -108,10 +113,11 @@ def importance(trials: pd.DataFrame, entry: Tune) -> "Figure":
     for place, name in enumerate(SEARCHED):
         value = ranks[name]
         text = "unknown" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
-        axes.barh(place, 0 if np.isnan(value) else value, color=COLOURS[place], height=0.5)
-        axes.annotate(
-            text, (0.5, place - 0.4), ha="center", va="bottom", xycoords=("axes fraction", "data"), fontsize=8
-        )
+        length = 0 if np.isnan(value) else value
+        axes.barh(place, length, color=COLOURS[place], height=0.5)
+        # Beside the axis, on the side without the bar.
+        side, align = (-4, "right") if length >= 0 else (4, "left")
+        axes.annotate(text, (0, place), (side, 0), textcoords="offset points", ha=align, va="center", fontsize=8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(xlim=(-1, 1), ylim=(-0.6, 1.6), xlabel="rank correlation with validation accuracy")
     axes.set_yticks(range(2), SEARCHED)

@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#F
 STYLES = ("-", "--", "-.", ":")
 # Ten classes have ten colours and ten markers. Olive stands in for yellow, which is too light for points on white;
 # wine and grey are from Tol 2021.
-CLASS_COLOURS = (*COLOURS[:6], "#999933", "#000000", "#882255", "#999999")
+CLASS_COLOURS = (*COLOURS[:6], "#999933", "#000000", "#882255", "#777777")
 CLASS_MARKERS = "o^sDvPX<>*"
 RIGHT, WRONG = "#0072B2", "#D55E00"
 BEHIND = "#BBBBBB"  # lines in the background
