@@ -35,8 +35,9 @@ def describe(counts: np.ndarray, names: list[str]) -> str:
     if wrong == 0:
         return f"All {answers:,} answers are right."
     true, predicted = np.unravel_index(errors.argmax(), errors.shape)
+    verb = "is" if wrong == 1 else "are"
     return (
-        f"{wrong:,} of {answers:,} answers ({100 * wrong / answers:.2f} %) are wrong; the most frequent mistake is "
+        f"{wrong:,} of {answers:,} answers ({100 * wrong / answers:.2f} %) {verb} wrong; the most frequent mistake is "
         f"{names[true]} read as {names[predicted]} ({errors[true, predicted]} of {totals[true]})."
     )
 

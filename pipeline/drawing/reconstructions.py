@@ -55,8 +55,9 @@ def describe(truth: Sequence[int], rows: Sequence[Shown], names: Sequence[str]) 
     ]
     if not wrong:
         return f"{'The network recognises' if len(rows) == 1 else 'All networks recognise'} all {len(truth)} images."
-    example = f"{wrong[0]}" if len(wrong) == 1 else f"for example, {wrong[0]}"
-    return f"{len(wrong)} of {len(truth) * len(rows)} answers are wrong: {example}."
+    example = wrong[0] if len(wrong) == 1 else f"for example, {wrong[0]}"
+    verb = "is" if len(wrong) == 1 else "are"
+    return f"{len(wrong)} of {len(truth) * len(rows)} answers {verb} wrong: {example}."
 
 
 def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndarray, Shown]:

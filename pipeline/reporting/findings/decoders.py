@@ -47,6 +47,8 @@ def headline(table: pd.DataFrame, entry: Decoders) -> str:
     if len(both) < 2:
         return ""
     best, worst = both["rloss_mean"].idxmin(), both["rloss_mean"].idxmax()
+    if difference(both.loc[worst, "rloss_mean"], both.loc[best, "rloss_mean"]) == 0:
+        return f"All {len(both)} runs reconstruct with a squared error of {both.loc[best, 'rloss_mean']:.2f} per image."
     reference = both.loc[best, "published_rloss"]
     published = "" if pd.isna(reference) else f" (published {reference:.2f})"
     return (

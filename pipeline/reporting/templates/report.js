@@ -42,25 +42,24 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 const view = document.createElement("dialog");
-const enlarged = document.createElement("img");
 const close = document.createElement("button");
 view.className = "view";
 close.type = "button";
 close.textContent = "Close";
-view.append(enlarged, close);
+view.append(close);
+view.addEventListener("click", () => view.close());
 document.body.append(view);
-for (const each of [enlarged, close]) each.addEventListener("click", () => view.close());
 
 for (const plate of document.querySelectorAll(".plate")) {
   plate.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab or window is meant
     event.preventDefault();
     const image = plate.querySelector("img");
-    enlarged.src = image.src;
-    enlarged.alt = image.alt;
+    const enlarged = image.cloneNode();
     // On a wide screen as large as it fits, on a narrow one in its own size, to be moved under the finger.
     const fitting = Math.min(innerWidth, (innerHeight * image.naturalWidth) / image.naturalHeight, image.naturalWidth);
     enlarged.width = Math.max(fitting, image.getAttribute("width"));
+    view.replaceChildren(enlarged, close);
     view.showModal();
     view.scrollTo(0, 0);
   });

@@ -14,7 +14,8 @@ from tiny_project import VARIANTS, tiny_params, write_params
 from pipeline import report
 from pipeline.apps import results
 from pipeline.apps.readme import with_results
-from pipeline.reporting.page import gather, missing
+from pipeline.reporting.gaps import missing
+from pipeline.reporting.page import gather
 from pipeline.reporting.tables import build, write
 from pipeline.reporting.typeset import read_markdown
 from pipeline.settings.params import load_params

@@ -18,7 +18,7 @@ from capsnet.evaluation.recognition import evaluate
 from pipeline import publish
 from pipeline.apps.network import find_model, open_network
 from pipeline.apps.results import lacking
-from pipeline.reporting.page import drawn_sets
+from pipeline.reporting.pictures import drawn_sets
 from pipeline.runtime.command_line import run_stage
 from pipeline.runtime.prepared import read_prepared
 from pipeline.settings.params import load_params
