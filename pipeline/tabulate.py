@@ -7,7 +7,7 @@ A run that is not scored yet is "not run" in the table; the commands that fill s
 
 from collections.abc import Sequence
 
-from pipeline.reporting.tables import write
+from pipeline.reporting.tables.build import write
 from pipeline.reporting.typeset import NOT_RUN, markdown_parts
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.settings.params import load_params

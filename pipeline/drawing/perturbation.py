@@ -108,8 +108,9 @@ def describe(moved: Moved) -> str:
     if not named:
         return f"None of the {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of the class."
     best = moved.strongest[0]
+    some = f"All {dimensions}" if len(named) == dimensions else f"{len(named)} of the {dimensions}"
     return (
-        f"{len(named)} of the {dimensions} dimensions change the shape by at least {NAMEABLE} standard deviation of "
+        f"{some} dimensions change the shape by at least {NAMEABLE} standard deviation of "
         f"the class; the strongest is dimension {best} ({moved.name(best)})."
     )
 

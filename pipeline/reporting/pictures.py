@@ -77,8 +77,13 @@ def picture_sets(drawn: Sequence[Drawn], params: Params) -> list[SetShown]:
 
 
 def picture_set(drawn: Drawn, params: Params) -> SetShown:
-    """Return the pictures that a stage drew of runs, as it lists them."""
+    """Return the pictures that a stage drew of runs, as it lists them.
+
+    Raises ValueError if an earlier version drew them, without findings.
+    """
     told = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    if any("finding" not in each for each in told["figures"]):
+        raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
     title = f"{', '.join(params.runs[run].label for run in told['runs'])} on {told['dataset']}"
     figures = [
         figure(

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.runtime.paths import TUNED
 from pipeline.settings.searches import Median, Tune
 
-DECIDED = {"val_rloss": "its RLoss is the lowest of them", "trial": "it came first"}
+DECIDED = {"val_rloss": "its RLoss is the lowest", "trial": "it came first"}
 
 
 def method(entry: Tune) -> str:

@@ -18,7 +18,8 @@ from pipeline.tracking.recorder import peak_memory
 
 PATH = Path("reports/toy/metrics/costs.csv")
 HEADER = [
-    "Run", "Model", "Data", "Seconds an epoch", "Epochs", "n", "Hours in all", "Peak memory (MB)", "Hardware", "Commit",
+    "Run", "Model", "Data", "Seconds per epoch", "Epochs", "n", "Hours, all seeds", "Peak memory (MB)", "Hardware",
+    "Commit",
 ]  # fmt: skip
 RUNS = ["toy-fc", "toy-deconv", "toy-pairs"]
 
@@ -128,8 +129,8 @@ def test_the_table_has_a_row_a_run_that_is_written_down_and_names_the_others(cos
     assert "Not recorded yet: toy-pairs." in caption
     csv = pd.read_csv("reports/toy/tables/costs.csv")
     assert FINDINGS["costs"](csv, load_params().tables["toy-costs"]) == [
-        "In all: 6.2 hours for 3 networks of 2 runs.",
-        "An epoch takes from 20.0 seconds (toy-fc) to 1,234.5 (toy-deconv).",
+        "Training took 6.2 hours in total, for 3 networks of 2 runs.",
+        "An epoch takes between 20.0 seconds (toy-fc) and 1,234.5 seconds (toy-deconv).",
     ]
 
 

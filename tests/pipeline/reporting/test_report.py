@@ -215,6 +215,17 @@ def test_a_lost_file_is_named_with_the_stage_that_makes_it(
     assert capsys.readouterr().err == f"error: {FOLDER / missing}: no such file; `dvc repro {command}` makes it\n"
 
 
+def test_pictures_of_an_earlier_version_are_refused_with_the_stage_that_draws_them(study: Path) -> None:
+    listing = FOLDER / "figures/squares/figures.json"
+    told = json.loads(listing.read_text())
+    del told["figures"][0]["finding"]
+    listing.write_text(json.dumps(told))
+    with pytest.raises(
+        ValueError, match="squares/figures.json: of another version .*`dvc repro draw@squares` makes it"
+    ):
+        gather("toy", load_params())
+
+
 def test_a_study_without_tables_pictures_and_searches_has_a_page(study: Path) -> None:
     values = tiny_params()
     values["studies"]["toy"]["tables"] = []

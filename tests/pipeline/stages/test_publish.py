@@ -136,7 +136,7 @@ def test_pictures_of_a_run_are_drawn_from_its_published_weights_without_what_els
     assert [each["name"] for each in told["figures"]] == pictures[:-1]
     assert told["weights"] == ["published/toy-deconv_bn.safetensors"]
     assert told["left_out"] == [
-        "primary, for want of a decoder of primary capsules (`dvc repro decode@squares`)",
+        "primary: there is no decoder of primary capsules (`dvc repro decode@squares` makes it)",
     ]
     history = pd.read_csv("reports/toy/metrics/toy-deconv_bn-history.csv")
     assert history["seed"].nunique() == 2, "the course of every seed is in git"
@@ -156,7 +156,7 @@ def test_pictures_that_the_data_cannot_show_are_left_out_and_named(
     draw.main(["squares"])
     told = json.loads((FIGURES / "squares/figures.json").read_text())
     assert [each["name"] for each in told["figures"]] == ["curves"]
-    said = "attributes, for squares does not say azimuth, elevation, lighting of its images"
+    said = "attributes: the images of squares have no azimuth, elevation, lighting"
     assert told["left_out"] == [said]
     assert "weights" not in told
     assert f"left out: {said}\n" in capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_a
     told = json.loads((FIGURES / "toy-decoders/figures.json").read_text())
     assert told["runs"] == ["toy-fc", "toy-deconv_bn"]
     assert len(told["left_out"]) == len(VARIANTS) - 2
-    assert "toy-deconv, which is not trained here (`dvc repro evaluate@toy-deconv`)" in told["left_out"]
+    assert "toy-deconv: it is not trained here (`dvc repro evaluate@toy-deconv` trains it)" in told["left_out"]
     assert [each["name"] for each in told["figures"]] == ["curves", "reconstructions"]
     shutil.rmtree("models/toy-fc")
     shutil.rmtree("published")
