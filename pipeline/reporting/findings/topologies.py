@@ -12,7 +12,7 @@ def topologies(table: pd.DataFrame, entry: Topologies) -> list[str]:
     said = missing(table)
     table = scored(table)
     if entry.base not in set(table["run"]):
-        return [*said, f"{entry.base} is missing, with which all others are compared."]
+        return [*said, f"All runs are compared with {entry.base}, which is missing."]
     base = table[table["run"] == entry.base].iloc[0]
     said.append(f"{entry.base}, from which each run differs in one setting, recognises {percent(base)}.")
     others = table[table["run"] != entry.base]

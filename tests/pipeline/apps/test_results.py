@@ -127,7 +127,7 @@ def test_a_base_that_is_not_scored_leaves_its_group_without_differences(study: P
     data = build("toy-topologies", load_params()).data
     assert data["factor"].tolist() == ["decoder", "decoder", "batch_norm", "batch_norm"]
     assert data["difference"].isna().all()
-    assert "toy-deconv_bn is missing, with which all others are compared." in made()[1]
+    assert "All runs are compared with toy-deconv_bn, which is missing." in made()[1]
 
 
 def test_scores_from_before_a_setting_was_there_still_have_their_one_factor(study: Path) -> None:

@@ -221,7 +221,7 @@ def test_pictures_of_an_earlier_version_are_refused_with_the_stage_that_draws_th
     del told["figures"][0]["finding"]
     listing.write_text(json.dumps(told))
     with pytest.raises(
-        ValueError, match="squares/figures.json: of another version .*`dvc repro draw@squares` makes it"
+        ValueError, match=r"squares/figures\.json: of another version .*`dvc repro draw@squares` makes it"
     ):
         gather("toy", load_params())
 

@@ -1,12 +1,15 @@
-"""Faults in the tables of params.yaml: each is refused with its path."""
+"""The tables of params.yaml and dvc.yaml: faults are refused with their path, and those in git are as planned."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_project import tiny_params, write_params
+from ruamel.yaml import YAML
+from tiny_project import ROOT, tiny_params, write_params
 
 from pipeline.settings.params import load_params
+
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 @pytest.mark.parametrize(
@@ -93,3 +96,27 @@ def test_only_tables_that_say_so_may_hold_runs_of_several_data_sets(project: Pat
         return
     with pytest.raises(ValueError, match=rf"tables\.toy-{kind}\.runs: got runs of squares .* and circles .*, expected"):
         load_params()
+
+
+def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
+    stage = STAGES["tabulate"]
+    assert stage["foreach"] == "${tables}"
+    written = [next(iter(out)) for out in stage["do"]["outs"]]
+    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
+    tables = load_params(ROOT / "params.yaml").tables
+    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)
+
+
+def test_the_topologies_in_git_are_those_of_the_plan() -> None:
+    params = load_params(ROOT / "params.yaml")
+    table = params.tables["paper-topologies"]
+    runs = [params.runs[name] for name in (table.base, *table.runs)]
+    assert {run.epochs for run in runs} == {10}
+    assert {run.dataset for run in runs} == {"mnist"}
+    assert {run.routing_iterations for run in runs} == {1, 2, 3, 5}
+    assert {run.primary_types for run in runs} == {8, 16, 32, 64}
+    assert {run.class_dim for run in runs} == {8, 16, 32}
+    assert {run.decoder for run in runs} == {"fc", "none"}
+    assert {run.reconstruction for run in runs} == {"l1", "l2"}
+    assert {run.leaky_routing for run in runs} == {True, False}
+    assert {run.alpha_schedule for run in runs} == {"constant", "tanh", "tanh_delayed"}

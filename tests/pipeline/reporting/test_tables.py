@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from latex import parse_latex
 from made_study import FOLDER, PAIRS, write_metrics, write_rotations
-from ruamel.yaml import YAML
-from tiny_project import ROOT, TINY, tiny_params, write_params
+from tiny_project import TINY, tiny_params, write_params
 
 from pipeline.reporting.tables import BUILDERS, build
 from pipeline.reporting.typeset import read_markdown, read_parts
@@ -19,7 +18,6 @@ from pipeline.settings.params import Params, load_params
 from pipeline.settings.tables import KINDS
 
 SCORED = tiny_params()["studies"]["toy"]["tables"]  # all but costs: those are no scores (test_costs.py)
-STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def with_entry(kind: str, **changes: Any) -> Params:
@@ -276,27 +274,3 @@ def test_what_is_not_there_is_named_with_what_makes_it(
         run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
-
-
-def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
-    stage = STAGES["tabulate"]
-    assert stage["foreach"] == "${tables}"
-    written = [next(iter(out)) for out in stage["do"]["outs"]]
-    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
-    tables = load_params(ROOT / "params.yaml").tables
-    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)
-
-
-def test_the_topologies_in_git_are_those_of_the_plan() -> None:
-    params = load_params(ROOT / "params.yaml")
-    table = params.tables["paper-topologies"]
-    runs = [params.runs[name] for name in (table.base, *table.runs)]
-    assert {run.epochs for run in runs} == {10}
-    assert {run.dataset for run in runs} == {"mnist"}
-    assert {run.routing_iterations for run in runs} == {1, 2, 3, 5}
-    assert {run.primary_types for run in runs} == {8, 16, 32, 64}
-    assert {run.class_dim for run in runs} == {8, 16, 32}
-    assert {run.decoder for run in runs} == {"fc", "none"}
-    assert {run.reconstruction for run in runs} == {"l1", "l2"}
-    assert {run.leaky_routing for run in runs} == {True, False}
-    assert {run.alpha_schedule for run in runs} == {"constant", "tanh", "tanh_delayed"}
