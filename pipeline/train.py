@@ -148,7 +148,7 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
 
 
 def _course(job: Job, seed: int, state: Path, child: TrackedRun, open_runs: ExitStack) -> "Course":
-    from capsnet.networks.saved import read_history
+    from capsnet.training.checkpoint import read_history
     from capsnet.training.loop import Course, measured
 
     start = state if state.exists() else job.resume

@@ -19,7 +19,8 @@ from capsnet.evaluation.recognition import seen
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.decoders import fc_decoder
 from capsnet.networks.losses import reconstruction_loss
-from capsnet.networks.saved import described, read_tensors, with_weights, write_tensors
+from capsnet.networks.saved import described, with_weights
+from capsnet.tensors import read_tensors, write_tensors
 from capsnet.training.step import stream
 
 KIND = "primary decoder"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES
-from capsnet.networks.saved import load_state, save_state
+from capsnet.training.checkpoint import load_state, save_state
 from capsnet.training.processes import Processes, joined
 from capsnet.training.step import Trainer, stream
 from capsnet.training.tasks import TASKS

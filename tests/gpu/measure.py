@@ -27,7 +27,7 @@ from torch import Tensor
 from capsnet.evaluation.recognition import evaluate
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.routing import dynamic_routing
-from capsnet.networks.saved import read_history
+from capsnet.training.checkpoint import read_history
 from capsnet.training.loop import Course, TrainingConfig, train_side_by_side, trainer_of
 from capsnet.training.processes import Processes
 from capsnet.training.step import PRECISIONS, Trainer

@@ -25,7 +25,8 @@ from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelCo
 from capsnet.networks.decoders import DECODERS, Doubling
 from capsnet.networks.export import Plain
 from capsnet.networks.routing import exponential_squash, self_attention_routing
-from capsnet.networks.saved import HEADER, load, read_tensors, save_model, write_tensors
+from capsnet.networks.saved import load, save_model
+from capsnet.tensors import HEADER, read_tensors, write_tensors
 from capsnet.training.loop import TrainingConfig, train
 from capsnet.training.step import PRECISIONS, initialise
 from pipeline.settings.params import override
