@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
-from capsnet.sources.folder import MODES, middle
+from capsnet.data.cropping import MODES, middle_square
 
 # Tried on training images of MNIST and of scikit-learn, enlarged, on paper of six kinds: nearest to them comes back so.
 LONGEST = 256  # a digit is looked for in pictures of at most so many pixels a side
@@ -34,7 +34,7 @@ WRITINGS = {"mnist": Writing(20, True), "affnist": Writing(20, True), "digits": 
 
 def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "C S S"]:
     """Return the middle square of a picture, in colour for 3 channels, otherwise grey and the same in every channel."""
-    square = middle(_opaque(picture, "black").convert(MODES.get(channels, "L")))
+    square = middle_square(_opaque(picture, "black").convert(MODES.get(channels, "L")))
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
     pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))

@@ -80,7 +80,7 @@ def can_compile() -> bool:
         _compiled(_add_one)(torch.zeros(1))
     except Exception as error:  # whatever a tool chain may raise
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        warnings.warn(f"torch.compile does not work here, routing does without it: {reason}", stacklevel=2)
+        warnings.warn(f"torch.compile does not work here, so routing does not use it: {reason}", stacklevel=2)
         return False
     return True
 

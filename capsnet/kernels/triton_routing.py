@@ -43,7 +43,7 @@ def can_launch(device: torch.device) -> bool:
         return answer.item() == 1
     except Exception as error:  # whatever a compiler or a driver may raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        warnings.warn(f"Triton cannot launch kernels here, routing does without it: {reason}", stacklevel=2)
+        warnings.warn(f"Triton cannot launch kernels here, so routing does not use it: {reason}", stacklevel=2)
         return False
 
 

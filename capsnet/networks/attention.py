@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import convolved_size
-from capsnet.networks.routing import Routing, exponential_squash, self_attention_routing
+from capsnet.networks.routing import Routing, self_attention_routing
+from capsnet.networks.squash import exponential_squash
 
 EPSILON = 1e-3  # of both normalisations, and what a step keeps of the running means is 0.99: Keras's defaults
 KEPT = 0.99

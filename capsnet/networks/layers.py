@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from capsnet.kernels.fourier import conv2d
-from capsnet.networks.routing import Routing, dynamic_routing, squash
+from capsnet.networks.routing import Routing, dynamic_routing
+from capsnet.networks.squash import squash
 
 
 def no_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

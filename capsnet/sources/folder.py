@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from capsnet.data.arrays import SPLITS, Arrays, Split, check
+from capsnet.data.cropping import MODES, middle_square
 
-MODES = {1: "L", 3: "RGB"}  # by number of channels
 LISTED = 10
 # What Pillow raises for a file that is damaged or no picture at all, in words that can be shown as they are.
 TOLD = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -129,19 +129,10 @@ def load(path: Path, size: int, channels: int) -> Loaded:
         raise ValueError(f"got mode {picture.mode}, expected 8 bits a channel")
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
-    square = middle(picture.convert(MODES[channels]))
+    square = middle_square(picture.convert(MODES[channels]))
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
     image = pixels.reshape(size, size, channels).transpose(2, 0, 1)
     return Loaded(image, picture.size != square.size, square.width < size, said)
-
-
-def middle(picture: Image.Image) -> Image.Image:
-    """Return the middle square of a picture."""
-    side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `open_picture` told of it
-        return picture.crop((left, top, left + side, top + side))
 
 
 def _why(error: Exception, path: Path) -> str:

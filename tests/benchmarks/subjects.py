@@ -15,7 +15,8 @@ from torch import Tensor
 
 from capsnet.networks.capsnet import NetworkConfig, mask
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.networks.routing import dynamic_routing, squash
+from capsnet.networks.routing import dynamic_routing
+from capsnet.networks.squash import squash
 from capsnet.training.loop import trainer_of
 from capsnet.training.processes import Processes
 from tests.benchmarks.cases import PARTS, PLAIN, SIZES, Job, model_config, run_settings

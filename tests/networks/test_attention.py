@@ -24,8 +24,9 @@ from capsnet.networks.attention import NORMS, AttentionCapsules, DepthwiseCapsul
 from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.networks.decoders import DECODERS, Doubling
 from capsnet.networks.export import Plain
-from capsnet.networks.routing import exponential_squash, self_attention_routing
+from capsnet.networks.routing import self_attention_routing
 from capsnet.networks.saved import load, save_model
+from capsnet.networks.squash import exponential_squash
 from capsnet.tensors import HEADER, read_tensors, write_tensors
 from capsnet.training.loop import TrainingConfig, train
 from capsnet.training.step import PRECISIONS, initialise

@@ -13,7 +13,7 @@ import capsnet
 from capsnet.networks.capsnet import CapsNet, ModelConfig, mask
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.layers import PrimaryCapsules
-from capsnet.networks.routing import squash
+from capsnet.networks.squash import squash
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -253,7 +253,7 @@ def test_without_a_compiler_routing_warns_once_and_is_the_tiled_one(
 
     monkeypatch.setattr(tiles, "_compiled", missing)
     tensors = random_capsules(*SMALL)
-    expected = "torch.compile does not work here, routing does without it: InvalidCxxCompiler: no compiler found"
+    expected = "torch.compile does not work here, so routing does not use it: InvalidCxxCompiler: no compiler found"
     with pytest.warns(UserWarning, match=expected) as caught:
         got: Gradients = routed("compiled", *tensors)
     assert len(caught) == 1
@@ -276,9 +276,9 @@ def kernels_are_asked_anew() -> Iterator[None]:
 
 @pytest.mark.usefixtures("kernels_are_asked_anew")
 def test_kernels_are_taken_where_they_can_be_launched_for_all_but_double_precision_and_long_poses() -> None:
-    assert fused_routing._kernels_take(torch.ones(2, 3, 32))
-    assert not fused_routing._kernels_take(torch.ones(2, 3, 33))
-    assert not fused_routing._kernels_take(torch.ones(2, 3, 32, dtype=torch.float64))
+    assert fused_routing._kernels_accept(torch.ones(2, 3, 32))
+    assert not fused_routing._kernels_accept(torch.ones(2, 3, 33))
+    assert not fused_routing._kernels_accept(torch.ones(2, 3, 32, dtype=torch.float64))
 
 
 @pytest.mark.usefixtures("kernels_are_asked_anew")
@@ -290,9 +290,9 @@ def test_kernels_that_cannot_be_launched_are_not_taken_and_one_warning_says_why(
             raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\nmore")
 
     monkeypatch.setattr(triton_routing, "probe_kernel", NoCompiler())
-    expected = "Triton cannot launch kernels here, routing does without it: Failed to find C compiler"
+    expected = "Triton cannot launch kernels here, so routing does not use it: Failed to find C compiler"
     with pytest.warns(UserWarning, match=expected) as caught:
-        assert [fused_routing._kernels_take(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
+        assert [fused_routing._kernels_accept(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
     assert len(caught) == 1
 
 
@@ -302,7 +302,7 @@ def test_without_triton_one_warning_says_so_and_no_kernel_is_taken(monkeypatch: 
     monkeypatch.delattr("capsnet.kernels.triton_routing")
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.warns(UserWarning, match="Triton is not installed") as caught:
-        assert [fused_routing._kernels_take(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
+        assert [fused_routing._kernels_accept(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
     assert len(caught) == 1
 
 
