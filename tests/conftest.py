@@ -183,10 +183,10 @@ def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     batches: list[list[int]] = []
     forward = CapsNet.forward
 
-    def recording(self: CapsNet, images: "Tensor", *arguments: Any) -> "Output":
+    def recording(self: CapsNet, images: "Tensor", *arguments: Any, **options: Any) -> "Output":
         if self.training:
             batches.append((255 * images[:, 0, 0, 0]).round().int().tolist())
-        return forward(self, images, *arguments)
+        return forward(self, images, *arguments, **options)
 
     monkeypatch.setattr(CapsNet, "forward", recording)
     return batches

@@ -48,15 +48,18 @@ def fixed_pairs(
     return draw_pairs(labels, per_image, room(model, images), Generator().manual_seed(seed))
 
 
-@torch.no_grad()
 def separate(model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], pairs: Pairs) -> Separated:
-    """Show a network in evaluation mode pairs of images, all at once; everything lies on its device."""
+    """Run a network on pairs of images, in evaluation mode and without gradients, all pairs in one batch.
+
+    Everything lies on the network's device. The mode of the network is the same afterwards as before.
+    """
     truth = labels[pairs.places]
     digits = put_together(images, pairs, model.config.image_size)
     pixels = overlay(digits)
-    output = model(pixels)
-    predicted = in_order_of(truth, longest(output.lengths, 2))
-    decoded = model.decode(output.capsules, predicted) if model.decoder else None
+    with evaluating(model):
+        output = model(pixels, decoded=0)
+        predicted = in_order_of(truth, longest(output.lengths, 2))
+        decoded = None if model.decoder is None else model.decode(output.capsules, predicted)
     return Separated(pixels, digits, truth, predicted, output.capsules, output.lengths, decoded)
 
 
@@ -82,9 +85,8 @@ def evaluate_pairs(
     predicted in its place. `batch_size` bounds the memory; the scores do not depend on it beyond rounding.
     """
     tally = Tally(model, images.device)
-    with evaluating(model):
-        for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
-            shown = separate(model, images, labels, Pairs(places, shifts))
-            errors = None if shown.reconstructions is None else rloss(shown.digits, shown.reconstructions)
-            tally.add(shown.lengths, shown.truth, shown.predicted, errors)
+    for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
+        batch = separate(model, images, labels, Pairs(places, shifts))
+        errors = None if batch.reconstructions is None else rloss(batch.digits, batch.reconstructions)
+        tally.add(batch.lengths, batch.truth, batch.predicted, errors)
     return tally.scores()

@@ -7,14 +7,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from capsnet.evaluation.recognition import seen
+from capsnet.evaluation.recognition import recognise
 from capsnet.networks.capsnet import CapsNet, mask
 
 
-@torch.no_grad()
 def class_capsules(model: CapsNet, images: UInt8[Tensor, "B C H W"], batch_size: int = 256) -> Float[Tensor, "B J D"]:
     """Return the class capsules of images, of which `batch_size` are looked at together."""
-    return torch.cat([model(seen(model, batch)).capsules for batch in images.split(batch_size)])
+    return torch.cat([recognise(model, batch, decoded=0).output.capsules for batch in images.split(batch_size)])
 
 
 def move(

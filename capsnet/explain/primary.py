@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from capsnet.evaluation.recognition import seen
+from capsnet.evaluation.recognition import recognise, seen
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.decoders import fc_decoder
 from capsnet.networks.losses import reconstruction_loss
@@ -82,13 +82,12 @@ class PrimaryDecoder(nn.Module):
         return images
 
 
-@torch.no_grad()
 def route(model: CapsNet, images: UInt8[Tensor, "B C H W"], classes: Int64[Tensor, " B"] | None = None) -> Routed:
     """Return the primary capsules of images and their coupling to `classes`, or to the winning class of each image."""
-    primary = model.encoder(model.prepare(seen(model, images)))
-    capsules, coupling = model.class_capsules(primary, with_coupling=True)
-    chosen = torch.linalg.vector_norm(capsules, dim=2).argmax(1) if classes is None else classes
-    return Routed(primary, coupling[torch.arange(len(images), device=images.device), :, chosen], chosen)
+    output = recognise(model, images, with_coupling=True, decoded=0).output
+    assert output.coupling is not None
+    chosen = output.lengths.argmax(1) if classes is None else classes
+    return Routed(output.primary, output.coupling[torch.arange(len(images), device=images.device), :, chosen], chosen)
 
 
 def train_decoder(

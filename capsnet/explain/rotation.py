@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsnet.data.geometry import rotate
-from capsnet.evaluation.recognition import evaluate, seen
+from capsnet.evaluation.recognition import evaluate, recognise
 from capsnet.networks.capsnet import CapsNet
 
 
@@ -28,12 +28,11 @@ class Turned(NamedTuple):
         return [int(label) for label in self.lengths.argmax(1)]
 
 
-@torch.no_grad()
 def turn(model: CapsNet, image: UInt8[Tensor, "C H H"], angles: Sequence[int]) -> Turned:
     """Show a network one image turned counter-clockwise by each of `angles` in degrees."""
-    images = seen(model, torch.cat([rotate(image[None], float(angle)) for angle in angles]))
-    output = model(images)
-    return Turned(images, output.lengths, output.reconstruction)
+    turned = torch.cat([rotate(image[None], float(angle)) for angle in angles])
+    pixels, output = recognise(model, turned)
+    return Turned(pixels, output.lengths, output.reconstruction)
 
 
 def confusions(

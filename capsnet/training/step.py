@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Generator, Tensor
 
-from capsnet.evaluation.recognition import recognised
+from capsnet.evaluation.recognition import correct
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.training.processes import Processes
@@ -234,7 +234,7 @@ class Trainer:
         loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size
         (loss * self.processes.number).backward()
         self.optimizer.step()
-        hits = recognised(output.lengths.detach(), batch.labels)
+        hits = correct(output.lengths.detach(), batch.labels)
         self.sums += torch.stack([mloss.detach().sum(), rloss.detach().sum(), hits.sum()])
         self.bad_step.copy_(torch.where((self.bad_step < 0) & ~loss.detach().isfinite(), self.step, self.bad_step))
         self.first += size

@@ -4,6 +4,7 @@ Axes: N images or pairs, P the two images of a pair, C channels, H side of an im
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from trainings import Data
 
 from capsnet.data.pairs import Pairs, overlay, put_together
-from capsnet.evaluation.recognition import Scores, ensemble_accuracy, longest, recognised
+from capsnet.evaluation.recognition import Scores, correct, ensemble_accuracy, longest
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs, in_order_of, separate
 from capsnet.explain.overlap import take_apart
 from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
@@ -63,9 +64,9 @@ def test_several_labels_give_a_reconstruction_each_as_if_asked_one_by_one(field:
 class Told(CapsNet):
     """Finds capsules as long as the first pixels of an image say, one a class."""
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+    def forward(self, images: Tensor, labels: Tensor | None = None, **options: Any) -> Output:
         lengths = images[:, 0, 0, : self.config.classes]
-        return Output(lengths.unsqueeze(2), lengths, None, None)
+        return Output(lengths.unsqueeze(2), lengths, None, None, lengths.unsqueeze(2))
 
 
 def test_scores_of_pairs_are_those_worked_by_hand(tiny_model: ModelConfig) -> None:
@@ -93,8 +94,8 @@ def test_scores_of_pairs_are_those_worked_by_hand(tiny_model: ModelConfig) -> No
 def test_both_classes_must_be_the_longest_in_either_order() -> None:
     lengths = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.1, 0.8], [0.1, 0.5, 0.4]])
     labels = torch.tensor([[0, 2], [2, 1], [2, 1]])
-    assert recognised(lengths, labels).tolist() == [True, False, True]
-    assert recognised(lengths, labels.flip(1)).tolist() == [True, False, True]
+    assert correct(lengths, labels).tolist() == [True, False, True]
+    assert correct(lengths, labels.flip(1)).tolist() == [True, False, True]
     assert longest(lengths, 2).tolist() == [[0, 2], [0, 2], [1, 2]]
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from trainings import Data, assert_equal_states, assert_same_training, trainer_on
 
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
-from capsnet.kernels.fourier import conv2d
+from capsnet.kernels.convolution import conv2d
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.training.loop import Course, Trained, TrainingConfig, train, train_side_by_side
 from capsnet.training.step import PRECISIONS, Trainer, initialise, stream

@@ -23,7 +23,7 @@ from capsnet.explain.primary import PrimaryTraining, train_decoder
 from capsnet.networks.attention import NORMS, AttentionCapsules, DepthwiseCapsules
 from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.networks.decoders import DECODERS, Doubling
-from capsnet.networks.export import Plain
+from capsnet.networks.export import Exported
 from capsnet.networks.routing import self_attention_routing
 from capsnet.networks.saved import load, save_model
 from capsnet.networks.squash import exponential_squash
@@ -431,7 +431,7 @@ def test_a_network_is_scored_exported_and_looked_into(either: NetworkConfig, tin
     assert len(evaluate_pairs(wider, images, labels, pairs).lengths) == 32
     with torch.no_grad():
         pixels = images / 255
-        output, (lengths, reconstruction) = model(pixels, with_coupling=True), Plain(model)(pixels)
+        output, (lengths, reconstruction) = model(pixels, with_coupling=True), Exported(model)(pixels)
     torch.testing.assert_close(lengths, output.lengths)
     torch.testing.assert_close(reconstruction, output.reconstruction)
     assert output.coupling.shape == (32, either.num_primary, 3)

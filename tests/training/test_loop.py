@@ -109,7 +109,7 @@ def test_training_is_the_plain_loop_of_the_paper(
     optimizer = torch.optim.Adam(model.parameters())
     pixels = images.float() / 255
     for step, row in enumerate(trained.history):
-        capsules, lengths, _, _ = model(pixels, labels)
+        capsules, lengths, *_ = model(pixels, labels)
         right = torch.zeros_like(capsules)
         right[range(len(labels)), labels] = capsules[range(len(labels)), labels]
         error = model.decoder(right.flatten(1)) - pixels
