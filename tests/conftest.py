@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.networks.capsnet import AttentionConfig, ModelConfig, Output
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
 install_import_hook(["capsnet"], "beartype.beartype")
@@ -105,7 +105,7 @@ def tiny_attention() -> "AttentionConfig":
 @pytest.fixture(scope="session")
 def tiny_training() -> "TrainingConfig":
     """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
     return TrainingConfig(
         task="classify",

@@ -20,7 +20,7 @@ from tiny_project import SHAPES
 from capsnet.networks.capsnet import NETWORKS, ModelConfig
 from capsnet.networks.saved import load, read_settings
 from capsnet.sources.catalogue import OFFICIAL
-from capsnet.training.loop import TrainingConfig
+from capsnet.training.config import TrainingConfig
 from pipeline.apps.readme import with_results
 from pipeline.draw import PICTURES
 from pipeline.reporting.tables import build

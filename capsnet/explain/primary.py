@@ -21,7 +21,7 @@ from capsnet.networks.decoders import fc_decoder
 from capsnet.networks.losses import reconstruction_loss
 from capsnet.networks.saved import described, with_weights
 from capsnet.tensors import read_tensors, write_tensors
-from capsnet.training.step import stream
+from capsnet.training.seeds import generator_for
 
 KIND = "primary decoder"
 
@@ -111,7 +111,7 @@ def train_decoder(
     optimizer = torch.optim.Adam(decoder.parameters(), config.lr, fused=True)
     history: list[dict[str, float | int]] = []
     for epoch in range(1, config.epochs + 1):
-        order, subsets = (stream(seed, KIND, use, epoch, device=images.device) for use in ("order", "subsets"))
+        order, subsets = (generator_for(seed, KIND, use, epoch, device=images.device) for use in ("order", "subsets"))
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         for batch in torch.randperm(len(images), generator=order, device=images.device).split(config.batch_size):
             scaled = encoded[batch]
@@ -155,7 +155,7 @@ def _encode(
 def _initialise(model: CapsNet, config: PrimaryTraining, capsules: int, seed: int) -> PrimaryDecoder:
     of = model.config
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream(seed, KIND, "initialisation").initial_seed())
+        torch.default_generator.manual_seed(generator_for(seed, KIND, "initialisation").initial_seed())
         return PrimaryDecoder(PrimaryShape(capsules, of.layout.dim, of.channels, of.image_size, config.hidden))
 
 

@@ -9,7 +9,7 @@ from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative
 
 if TYPE_CHECKING:
     from capsnet.networks.capsnet import NetworkConfig
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
 
 DECODER_WORDS = {"none": "no decoder", "fc": "FC", "deconv": "DeConv", "upsampling": "upsampling"}
@@ -138,7 +138,7 @@ class Run(Checked):
 
     def training(self) -> "TrainingConfig":
         """Return what decides the training."""
-        from capsnet.training.loop import TrainingConfig
+        from capsnet.training.config import TrainingConfig
 
         return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(TrainingConfig)})
 

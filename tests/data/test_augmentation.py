@@ -267,23 +267,23 @@ def test_what_happens_to_an_image_does_not_depend_on_batch_mates() -> None:
         torch.testing.assert_close(alone[0], together[chosen])
 
 
-def test_every_change_draws_from_a_stream_of_its_own_and_an_entry_an_image() -> None:
+def test_every_change_draws_from_a_generator_of_its_own_and_an_entry_an_image() -> None:
     changes = augmentation(10, 8, **EVERYTHING).changes
-    assert len({change.stream for change in changes}) == len(changes) == 9
+    assert len({change.use for change in changes}) == len(changes) == 9
     for change in changes:
         drawn = change.draw(7, generator=generator())
         assert drawn.shape[-1] == 7
         assert torch.equal(drawn, change.draw(7, generator=generator()))
 
 
-def test_shifts_keep_the_stream_and_the_numbers_that_they_had() -> None:
+def test_shifts_keep_the_generator_and_the_numbers_that_they_had() -> None:
     (change,) = augmentation(8, 8, **NOTHING | {"max_shift": 2}).changes
-    assert change.stream == "augmentation"
+    assert change.use == "augmentation"
     assert torch.equal(change.draw(50, generator=generator()), draw_shifts(50, 2, generator()))
 
 
 @pytest.mark.parametrize(
-    ("crop", "changes", "streams"),
+    ("crop", "changes", "uses"),
     [
         (8, {}, []),
         (6, {}, ["crop"]),
@@ -297,5 +297,5 @@ def test_shifts_keep_the_stream_and_the_numbers_that_they_had() -> None:
         (8, {"erase": 2}, ["erase"]),
     ],
 )
-def test_only_what_changes_an_image_is_drawn(crop: int, changes: dict[str, Any], streams: list[str]) -> None:
-    assert [change.stream for change in augmentation(8, crop, **NOTHING | changes).changes] == streams
+def test_only_what_changes_an_image_is_drawn(crop: int, changes: dict[str, Any], uses: list[str]) -> None:
+    assert [change.use for change in augmentation(8, crop, **NOTHING | changes).changes] == uses

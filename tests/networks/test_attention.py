@@ -28,8 +28,10 @@ from capsnet.networks.routing import self_attention_routing
 from capsnet.networks.saved import load, save_model
 from capsnet.networks.squash import exponential_squash
 from capsnet.tensors import HEADER, read_tensors, write_tensors
-from capsnet.training.loop import TrainingConfig, train
-from capsnet.training.step import PRECISIONS, initialise
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import train
+from capsnet.training.seeds import initialise
+from capsnet.training.step import PRECISIONS
 from pipeline.settings.params import override
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,16 +20,11 @@ from capsnet.networks.capsnet import AttentionConfig, CapsNet, ModelConfig, Netw
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
 from capsnet.training import tasks
-from capsnet.training.loop import (
-    ALPHA_SCHEDULES,
-    Course,
-    TrainingConfig,
-    learning_rate,
-    measured,
-    train,
-    train_side_by_side,
-)
-from capsnet.training.step import PRECISIONS, initialise
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Course, measured, train, train_side_by_side
+from capsnet.training.schedules import ALPHA_SCHEDULES, learning_rate
+from capsnet.training.seeds import initialise
+from capsnet.training.step import PRECISIONS
 
 GOLDEN = Path(__file__).parent / "golden" / "cpu.json"
 DECODER = pytest.mark.parametrize("decoder", DECODERS)

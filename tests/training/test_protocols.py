@@ -31,8 +31,9 @@ from capsnet.evaluation.recognition import evaluate, seen
 from capsnet.files import write_whole
 from capsnet.networks.capsnet import CapsNet, ModelConfig, standardise
 from capsnet.networks.losses import margin_loss, reconstruction_loss
-from capsnet.training.loop import Trained, TrainingConfig, train
-from capsnet.training.step import initialise, stream
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Trained, train
+from capsnet.training.seeds import generator_for, initialise
 from pipeline.drawing.reconstructions import reconstruct
 from pipeline.reporting.tables import build
 from pipeline.reporting.typeset import markdown
@@ -128,7 +129,7 @@ def jittered(run: Run, images: Tensor) -> Tensor:
         contrast=run.contrast,
         clip_pixels=run.clip_pixels,
     )
-    drawn = [change.draw(len(images), generator=stream(0, change.stream)) for change in made.changes]
+    drawn = [change.draw(len(images), generator=generator_for(0, change.use)) for change in made.changes]
     return made(images[:, :, :side, :side], drawn)
 
 
@@ -239,12 +240,12 @@ def test_a_step_takes_the_augmented_crop_for_image_and_target_and_weighs_the_mar
     model = initialise(tiny_model, 3)
     optimizer = torch.optim.Adam(model.parameters(), 0.003)
     for epoch, row in enumerate(trained.history, 1):
-        order = torch.randperm(12, generator=stream(3, "order", epoch))
-        moved = shift(images[order], draw_shifts(12, 2, stream(3, "augmentation", epoch)))
-        moved = cut(moved, draw_corners(12, 6, stream(3, "crop", epoch)), 20)
-        pixels = flip_left_right(moved, draw_flips(12, stream(3, "flip", epoch))) / 255
-        pixels = add_brightness(pixels, draw_between(12, -63 / 255, 63 / 255, stream(3, "brightness", epoch)))
-        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, stream(3, "contrast", epoch)))
+        order = torch.randperm(12, generator=generator_for(3, "order", epoch))
+        moved = shift(images[order], draw_shifts(12, 2, generator_for(3, "augmentation", epoch)))
+        moved = cut(moved, draw_corners(12, 6, generator_for(3, "crop", epoch)), 20)
+        pixels = flip_left_right(moved, draw_flips(12, generator_for(3, "flip", epoch))) / 255
+        pixels = add_brightness(pixels, draw_between(12, -63 / 255, 63 / 255, generator_for(3, "brightness", epoch)))
+        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, generator_for(3, "contrast", epoch)))
         target = pixels.clamp(0, 1)
         assert not torch.equal(pixels, target)
         output = model(target if clip_pixels else pixels, labels[order])
