@@ -1,7 +1,7 @@
-"""Images out of primary capsules: a decoder beside a frozen network, fed with what routing sent to one class.
+"""Reconstructions from primary capsules: a decoder trained for a frozen network, on what is routed to one class.
 
-The reference study (github.com/ethanleet/CapsNet) shows such images and describes, in a sentence, how they came about:
-each primary capsule scaled by its coupling coefficient to the winning class. Code of it was never published.
+The reference study (github.com/ethanleet/CapsNet) shows such images. It says in one sentence how they were made: each
+primary capsule is scaled by its coupling to the winning class. Its code for that was never published.
 
 Axes: N images of an epoch, B batch, C channels, H W height and width, I primary capsules, K their pose size, J classes.
 """
@@ -27,7 +27,7 @@ KIND = "primary decoder"
 
 
 class Routed(NamedTuple):
-    """The primary capsules of images, and how much of each went to one class of its image."""
+    """The primary capsules of images, and their coupling to one class of each image."""
 
     primary: Float[Tensor, "B I K"]
     coupling: Float[Tensor, "B I"]
@@ -35,12 +35,12 @@ class Routed(NamedTuple):
 
     @property
     def scaled(self) -> Float[Tensor, "B I K"]:
-        """The primary capsules times their coupling: what the decoder sees."""
+        """The primary capsules times their coupling: the input of the decoder."""
         return self.primary * self.coupling.unsqueeze(2)
 
     @property
     def strength(self) -> Float[Tensor, "B I"]:
-        """The lengths of the scaled capsules, coupling times length."""
+        """The lengths of the scaled capsules."""
         lengths: Tensor = self.scaled.norm(dim=2)
         return lengths
 
@@ -64,11 +64,11 @@ class PrimaryTraining:
     epochs: int
     batch_size: int
     lr: float  # Adam's
-    subsets: bool  # hide capsules at random, so that a few of them, or one, can be decoded too
+    subsets: bool  # hide capsules at random, so that the decoder learns to reconstruct from a few of them
 
 
 class PrimaryDecoder(nn.Module):
-    """The fully connected decoder of Sabour et al. 2017, for all primary capsules instead of the class capsules."""
+    """The fully connected decoder of Sabour et al. 2017, with all primary capsules as its input."""
 
     def __init__(self, shape: PrimaryShape) -> None:
         super().__init__()
@@ -99,12 +99,16 @@ def train_decoder(
     *,
     log: Callable[[int, Mapping[str, float]], None] = lambda epoch, values: None,
 ) -> tuple[PrimaryDecoder, list[dict[str, float | int]]]:
-    """Train a decoder on the primary capsules of a network in evaluation mode, which stays as it is.
+    """Train a decoder on the primary capsules of a network in evaluation mode, which is not changed.
 
-    Each capsule is scaled by its coupling to the true class. The images are encoded once, for nothing is shifted, so
-    all N x I x K numbers lie on the device: 2.2 GB for MNIST and the paper's network. With `config.subsets` a decoder
-    sees all capsules of half of the images of a step, and of the others a random share, the rest zeroed: I^-x with x
-    drawn evenly from 0 to 1, from all of them down to a single one. Returns a row of `history.csv` an epoch as well.
+    Each capsule is scaled by its coupling to the true class. The images are not shifted and therefore encoded only
+    once, so that N x I x K numbers lie on the device: 2.2 GB for MNIST and the paper's network.
+
+    With `config.subsets`, the decoder sees all capsules of about half of the images of a step. Of each other image it
+    sees a random share, and the others are zero. The share is I^-x with x uniform from 0 to 1: from all capsules down
+    to a single one.
+
+    Returns the decoder, and a row of `history.csv` for each epoch.
     """
     encoded = _encode(model, images, labels)
     decoder = _initialise(model, config, encoded.shape[1], seed).to(images.device)
@@ -160,7 +164,7 @@ def _initialise(model: CapsNet, config: PrimaryTraining, capsules: int, seed: in
 
 
 def _kept(scaled: Float[Tensor, "B I K"], generator: torch.Generator) -> Float[Tensor, "B I"]:
-    """Draw which capsules of each image are kept."""
+    """Draw which capsules of each image the decoder sees: 1 for those, 0 for the others."""
     number, capsules = scaled.shape[:2]
     drawn = torch.rand(number, 1, generator=generator, device=scaled.device)
     shares = capsules ** -(2 * drawn - 1).clamp(min=0)

@@ -147,7 +147,7 @@ def test_a_file_wrong_everywhere_is_unavailable_and_leaves_nothing(
     server: Server, mirror: Server, tmp_path: Path
 ) -> None:
     server.content = mirror.content = WRONG
-    with pytest.raises(Unavailable, match=r"images\.gz: not to be had") as caught:
+    with pytest.raises(Unavailable, match=r"images\.gz: not available") as caught:
         fetched(tmp_path, mirror.url, server.url)
     wrong = hashlib.md5(WRONG).hexdigest()
     for source in (mirror.url, server.url):
@@ -226,7 +226,7 @@ def test_a_server_without_the_file_is_asked_once(
 
 def test_a_file_that_no_server_has_is_unavailable_by_name(server: Server, tmp_path: Path) -> None:
     server.answers = [404]
-    with pytest.raises(Unavailable, match=f"images.gz: not to be had: {server.url}: no images.gz$"):
+    with pytest.raises(Unavailable, match=f"images.gz: not available: {server.url}: no images.gz$"):
         fetched(tmp_path, server.url)
 
 
@@ -239,7 +239,7 @@ def test_a_busy_server_is_asked_again_after_growing_pauses(server: Server, tmp_p
 def test_a_server_that_is_not_there_is_named_and_the_next_one_asked(server: Server, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(Unavailable, match=f"images.gz: not to be had: {nobody}: .*refused"):
+    with pytest.raises(Unavailable, match=f"images.gz: not available: {nobody}: .*refused"):
         fetched(tmp_path, nobody)
     assert fetched(tmp_path, nobody, server.url).read_bytes() == CONTENT
 
@@ -265,7 +265,7 @@ def test_a_folder_without_the_right_file_passes_on_to_the_next_source(
 
 
 def test_without_a_source_nothing_is_to_be_had(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"images\.gz: not to be had: no source"):
+    with pytest.raises(Unavailable, match=r"images\.gz: not available: no source"):
         fetched(tmp_path)
 
 
