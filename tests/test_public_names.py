@@ -25,9 +25,14 @@ def test_a_public_name_is_completed_and_is_the_object_of_its_module(name: str) -
     assert getattr(capsnet, name) is getattr(home, name)
 
 
-def test_an_unknown_name_is_refused_as_by_any_module() -> None:
-    with pytest.raises(AttributeError, match="module 'capsnet' has no attribute 'squish'"):
-        _ = capsnet.squish
+@pytest.mark.parametrize("name", capsnet.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(capsnet, name).__name__ == name
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'capsnet' has no attribute 'Capsule'"):
+        capsnet.Capsule  # noqa: B018
 
 
 def test_listing_the_names_does_not_import_torch() -> None:

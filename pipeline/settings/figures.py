@@ -60,7 +60,7 @@ class Compare(Checked):
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 
 
-class TakenApart(Checked):
+class ExplainedPairs(Checked):
     """A run, whose name is the key, that separates pairs: its pictures show how."""
 
     study: Name

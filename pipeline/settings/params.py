@@ -20,7 +20,7 @@ from pipeline.settings.checked import (
     Seeds,
 )
 from pipeline.settings.datasets import FORMATS, Dataset
-from pipeline.settings.figures import Compare, Figures, Primary, TakenApart
+from pipeline.settings.figures import Compare, ExplainedPairs, Figures, Primary
 from pipeline.settings.runs import EARLIER, RUNS, Entry, Run
 from pipeline.settings.searches import PRUNERS, Tune
 from pipeline.settings.tables import KINDS, Benchmarks, Decoders, Published, Robustness, Table, Topologies, factor
@@ -100,7 +100,7 @@ class Params(Checked):
     figures: dict[Name, Figures]
     primary: dict[Name, Primary]
     compare: dict[Name, Compare]
-    pairs: dict[Name, TakenApart]
+    pairs: dict[Name, ExplainedPairs]
     robustness: dict[Name, Rotations]
     studies: dict[Name, Study]
     tables: dict[Name, Table]

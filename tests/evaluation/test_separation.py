@@ -14,7 +14,7 @@ from trainings import Data
 from capsnet.data.pairs import Pairs, overlay, put_together
 from capsnet.evaluation.recognition import Scores, correct, ensemble_accuracy, longest
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs, in_order_of, separate
-from capsnet.explain.overlap import take_apart
+from capsnet.explain.overlap import explain_pairs
 from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import margin_loss, presence
@@ -182,7 +182,7 @@ def test_a_pair_taken_apart_has_a_reconstruction_of_each_predicted_class_and_of_
 ) -> None:
     model = network(replace(field, classes=5))
     pairs = fixed_pairs(model, *tiny_data, seed=0, per_image=1)
-    seen = take_apart(model, *tiny_data, pairs)
+    seen = explain_pairs(model, *tiny_data, pairs)
     shown = separate(model, *tiny_data, pairs)
     for name in ("pixels", "digits", "truth", "predicted", "lengths"):
         assert torch.equal(getattr(seen, name), getattr(shown, name)), name
@@ -199,7 +199,7 @@ def test_networks_without_an_absent_class_or_a_decoder_are_refused(field: ModelC
     images, labels = tiny_data
     two = network(replace(field, classes=2))
     with pytest.raises(ValueError, match="classes: got 2, expected at least 3"):
-        take_apart(two, images, labels % 2, fixed_pairs(two, images, labels % 2, seed=0, per_image=1))
+        explain_pairs(two, images, labels % 2, fixed_pairs(two, images, labels % 2, seed=0, per_image=1))
     blind = network(replace(field, decoder="none"))
     with pytest.raises(ValueError, match="got a network without a decoder"):
-        take_apart(blind, images, labels, fixed_pairs(blind, images, labels, seed=0, per_image=1))
+        explain_pairs(blind, images, labels, fixed_pairs(blind, images, labels, seed=0, per_image=1))

@@ -1,4 +1,4 @@
-"""A rectified convolution may overwrite its images with their gradient, but only where nobody can see them any more."""
+"""A rectified convolution overwrites its images with their gradient only if nothing else can read them."""
 
 from collections.abc import Callable
 from dataclasses import replace
