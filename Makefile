@@ -19,16 +19,16 @@ demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no dow
 	@echo "open reports/digits/index.html; compare the runs with: make ui"
 
 verify: $(VENV)/.built  ## compare every number of the demo's tables with the committed ones
-	python -m pipeline.verify digits
+	python -m pipeline.apps.verify digits
 
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	dvc repro report@paper
 
 results: $(VENV)/.built  ## tables, pictures, pages and README from what there is, without training; says what is missing
-	python -m pipeline.results
+	python -m pipeline.apps.results
 
 prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc
-	python -m pipeline.prove $(RUN)
+	python -m pipeline.apps.prove $(RUN)
 
 test: $(VENV)/.built  ## the test suite, a file at a time on every core
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
@@ -52,7 +52,7 @@ format: $(VENV)/.built  ## put the code into the one format
 	ruff check --fix .
 
 readme: $(VENV)/.built  ## put the tables of reports/ into README.md
-	python -m pipeline.readme
+	python -m pipeline.apps.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
@@ -60,7 +60,7 @@ ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 	  mlflow ui --port $(PORT) ;; esac
 
 explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
-	python -m pipeline.explore $(RUN)
+	python -m pipeline.apps.explore $(RUN)
 
 lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock

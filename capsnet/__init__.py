@@ -8,12 +8,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from capsnet.attention import AttentionConfig
-    from capsnet.checkpoint import load
-    from capsnet.dynamic import ModelConfig
-    from capsnet.losses import margin_loss, reconstruction_loss
-    from capsnet.model import CapsNet, Output
-    from capsnet.routing import Routing, dynamic_routing, exponential_squash, self_attention_routing, squash
+    from capsnet.networks.attention import AttentionConfig
+    from capsnet.networks.capsnet import CapsNet, Output
+    from capsnet.networks.dynamic import ModelConfig
+    from capsnet.networks.losses import margin_loss, reconstruction_loss
+    from capsnet.networks.routing import Routing, dynamic_routing, exponential_squash, self_attention_routing, squash
+    from capsnet.networks.saved import load
 
 __all__ = [
     "AttentionConfig",
@@ -31,18 +31,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AttentionConfig": "attention",
-    "CapsNet": "model",
-    "ModelConfig": "dynamic",
-    "Output": "model",
-    "Routing": "routing",
-    "dynamic_routing": "routing",
-    "exponential_squash": "routing",
-    "load": "checkpoint",
-    "margin_loss": "losses",
-    "reconstruction_loss": "losses",
-    "self_attention_routing": "routing",
-    "squash": "routing",
+    "AttentionConfig": "networks.attention",
+    "CapsNet": "networks.capsnet",
+    "ModelConfig": "networks.dynamic",
+    "Output": "networks.capsnet",
+    "Routing": "networks.routing",
+    "dynamic_routing": "networks.routing",
+    "exponential_squash": "networks.routing",
+    "load": "networks.saved",
+    "margin_loss": "networks.losses",
+    "reconstruction_loss": "networks.losses",
+    "self_attention_routing": "networks.routing",
+    "squash": "networks.routing",
 }
 
 

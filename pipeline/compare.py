@@ -7,12 +7,12 @@ A run without a network, trained here or published, is left out and named, as lo
 
 from collections.abc import Sequence
 
-from pipeline.config import find, load_params
 from pipeline.drawing.curves import curves
+from pipeline.drawing.outputs import publish, subjects
 from pipeline.drawing.reconstructions import reconstructions
-from pipeline.drawing.stage import publish, subjects
-from pipeline.published import can_be_drawn, models_of
-from pipeline.stage import name_argument, run_stage
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.weights import can_be_drawn, models_of
+from pipeline.settings.params import find, load_params
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from capsnet.data.catalogue import OFFICIAL, official, read_copy
-from capsnet.data.download import File, Unavailable, fetch
-from pipeline.config import find
-from pipeline.scratch import FOLDER, root
-from pipeline.stage import name_argument, run_stage
+from capsnet.sources.catalogue import OFFICIAL, official, read_copy
+from capsnet.sources.transfer import File, Unavailable, fetch
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.scratch import FOLDER, root
+from pipeline.settings.params import find
 
 MIRROR = "CAPSNET_MIRROR"
 RAW = Path("data/raw")

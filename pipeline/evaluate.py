@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.advice import after_evaluation
-from pipeline.config import Pairing, load_params, recorded_run
-from pipeline.data import Prepared, read_prepared
-from pipeline.device import configure_torch
-from pipeline.outputs import METRICS, MODELS, REPORTS, TUNED, csv_text, model_files, models_in
+from pipeline.runtime.advice import after_evaluation
+from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.device import configure_torch
+from pipeline.runtime.paths import METRICS, MODELS, REPORTS, TUNED, csv_text, model_files, models_in
+from pipeline.runtime.prepared import Prepared, read_prepared
+from pipeline.settings.params import Pairing, load_params, recorded_run
 from pipeline.settings.runs import Run
-from pipeline.stage import parser, run_stage
-from pipeline.tracking import find_trained
+from pipeline.tracking.recorder import find_trained
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from capsnet.evaluation import Scores
-    from capsnet.model import CapsNet
+    from capsnet.evaluation.recognition import Scores
+    from capsnet.networks.capsnet import CapsNet
 
 SCORES = ("accuracy", "rloss", "mloss")
 
@@ -44,15 +44,15 @@ class Scored(NamedTuple):
 def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, Any], list[dict[str, int]]]:
     """Return the metrics of all seeds in `folder`, and their confusion matrices as rows of counts."""
     files = model_files(folder)
-    from capsnet.checkpoint import read_settings
+    from capsnet.networks.saved import read_settings
 
     first = next(iter(files.values()))
     run = recorded_run(read_settings(first), str(first))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "test", hardware.device)
 
-    from capsnet.checkpoint import load
-    from capsnet.evaluation import ensemble_accuracy
+    from capsnet.evaluation.recognition import ensemble_accuracy
+    from capsnet.networks.saved import load
 
     models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
     seeds, labels = score(models, run, data, pairing)
@@ -76,7 +76,7 @@ def evaluate_run(name: str, folder: Path, pairing: Pairing) -> tuple[dict[str, A
 
 def score(models: "Mapping[int, CapsNet]", run: Run, data: Prepared, pairing: Pairing) -> Scored:
     """Score networks of a run by seed, on the images or, if they separate, on pairs of them."""
-    from capsnet.evaluation import evaluate
+    from capsnet.evaluation.recognition import evaluate
 
     if run.task == "separate":
         return _score_pairs(models, data, pairing)
@@ -84,7 +84,7 @@ def score(models: "Mapping[int, CapsNet]", run: Run, data: Prepared, pairing: Pa
 
 
 def _score_pairs(models: "Mapping[int, CapsNet]", data: Prepared, pairing: Pairing) -> Scored:
-    from capsnet.separation import evaluate_pairs, fixed_pairs
+    from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
 
     first, *_ = models.values()
     pairs = fixed_pairs(first, data.images, data.labels, **pairing.model_dump())

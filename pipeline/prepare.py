@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from capsnet.data import affnist, folder, smallnorb
 from capsnet.data.arrays import Arrays, duplicates, read_arrays
-from capsnet.data.catalogue import official, read_copy
-from pipeline.advice import recipe
-from pipeline.config import find, load_params
-from pipeline.data import Manifest, write_prepared
-from pipeline.settings.data import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, Own, OwnArrays, SmallNORB
-from pipeline.stage import name_argument, run_stage
+from capsnet.sources import affnist, folder, smallnorb
+from capsnet.sources.catalogue import official, read_copy
+from pipeline.runtime.advice import recipe
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.prepared import Manifest, write_prepared
+from pipeline.settings.datasets import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, Own, OwnArrays, SmallNORB
+from pipeline.settings.params import find, load_params
 
 NAMED = 10  # classes in the sentence
 

@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from capsnet.files import md5, write_whole
-from pipeline.config import Pairing, PublishedWeights, find, load_params, recorded_run
-from pipeline.data import read_prepared
-from pipeline.device import configure_torch
 from pipeline.evaluate import SCORES, facts_of, score
-from pipeline.outputs import MODELS, model_files
-from pipeline.published import PUBLISHED
-from pipeline.stage import name_argument, run_stage
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.device import configure_torch
+from pipeline.runtime.paths import MODELS, model_files
+from pipeline.runtime.prepared import read_prepared
+from pipeline.runtime.weights import PUBLISHED
+from pipeline.settings.params import Pairing, PublishedWeights, find, load_params, recorded_run
 
 TOLERANCE = 0.02  # points of accuracy
 FLOAT32 = "float32"
@@ -36,7 +36,7 @@ def published(entry: PublishedWeights, pairing: Pairing) -> tuple[bytes, dict[st
         )
     trained = files[entry.seed]
 
-    from capsnet.checkpoint import load, read_settings
+    from capsnet.networks.saved import load, read_settings
 
     run = recorded_run(read_settings(trained), str(trained))
     hardware = configure_torch(run.device, run.threads)
@@ -72,7 +72,7 @@ def rounded(trained: Path, path: Path) -> Path:
     """Write a model file with its weights in bfloat16 and the same header to `path`, and return that."""
     import torch
 
-    from capsnet.checkpoint import MODEL, read_tensors, write_tensors
+    from capsnet.networks.saved import MODEL, read_tensors, write_tensors
 
     header, tensors = read_tensors(trained, MODEL)
     short = {name: each.to(torch.bfloat16) if each.is_floating_point() else each for name, each in tensors.items()}

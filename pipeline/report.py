@@ -15,11 +15,11 @@ import jinja2
 from markupsafe import Markup
 
 from capsnet.files import write_whole
-from pipeline.config import find, load_params
-from pipeline.outputs import REPORTS
 from pipeline.reporting.page import Page, gather
 from pipeline.reporting.typeset import markdown, numeric
-from pipeline.stage import name_argument, run_stage
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.paths import REPORTS
+from pipeline.settings.params import find, load_params
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 # What means something to Markdown, anywhere or, an underscore, at the edge of a word.

@@ -1,6 +1,7 @@
 """Train one run with every seed: models/<run>/seed-<s>.safetensors, history.csv, environment.json.
 
     python -m pipeline.train digits-fc
+    python -m pipeline.train digits-tuned            (the run of the search `digits`, with the best values it found)
     python -m pipeline.train digits-fc --set alpha=0.001 --set decoder=deconv --set epochs=2 --out /tmp/try
     torchrun --nproc-per-node 2 -m pipeline.train mnist-fc       (each process trains on its share of every batch)
 
@@ -18,20 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from capsnet.files import md5, write_whole
-from pipeline.advice import before_training
-from pipeline.config import Params, find, load_params, override
-from pipeline.data import Prepared, read_prepared
-from pipeline.device import about_precision, computed, configure_torch, versions
-from pipeline.distributed import Group, leads, process_group
-from pipeline.outputs import MODELS, csv_text, model_name, state_name
-from pipeline.scratch import fingerprint, scratch
+from pipeline.runtime.advice import before_training
+from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.device import about_precision, computed, configure_torch, versions
+from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING, csv_text, model_name, state_name
+from pipeline.runtime.prepared import Prepared, read_prepared
+from pipeline.runtime.scratch import fingerprint, scratch
+from pipeline.runtime.torchrun import Group, leads, process_group
+from pipeline.settings.params import Params, check_run, find, load_params, override, read_yaml
 from pipeline.settings.runs import RUNS, Run
-from pipeline.stage import parser, run_stage
-from pipeline.tracking import TrackedRun, event_files, tracked, untracked
+from pipeline.tracking.recorder import TrackedRun, event_files, tracked, untracked
 
 if TYPE_CHECKING:
-    from capsnet.model import NetworkConfig
-    from capsnet.training import Course
+    from capsnet.networks.capsnet import NetworkConfig
+    from capsnet.training.loop import Course
+
+STAGE = "train"
 
 
 class Job(NamedTuple):
@@ -49,13 +52,23 @@ class Job(NamedTuple):
     group: Group
 
 
+def run_named(name: str, params: Params) -> Run:
+    """Return a run of params.yaml, or for <search>-tuned the run of that search with the values in its best.yaml."""
+    search = name.removesuffix(TUNED)
+    if name in params.runs or search not in params.tune:
+        return find(name, params.runs, "run")
+    entry = params.tune[search]
+    path = REPORTS / entry.study / TUNING / search / "best.yaml"
+    best = read_yaml(path)
+    return check_run({**params.runs[entry.run].model_dump(), **{key: best[key] for key in ("alpha", "lr")}}, str(path))
+
+
 def train_run(
     name: str,
     run: Run,
     params: Params,
     out: Path,
     *,
-    stage: str = "train",
     resume: Path | None = None,
     keep_states: bool = False,
 ) -> None:
@@ -63,7 +76,8 @@ def train_run(
 
     `resume` starts from a training state instead of from nothing; `keep_states` leaves the final states in `out`. What
     is written and recorded names the precision that was computed in, which may be another than the one asked for.
-    Raises like `capsnet.training.train`, and ValueError for data, a device or a tracking store that cannot be used.
+    Raises like `capsnet.training.loop.train`, and ValueError for data, a device or a tracking store that cannot be
+    used.
     """
     with process_group(run.device) as group:
         hardware = configure_torch(run.device, run.threads)
@@ -74,9 +88,9 @@ def train_run(
         # A GPU draws other random numbers than a CPU: neither goes on from what the other left behind.
         kind = hardware.device.type
         key = fingerprint(run.model_dump(), seeds, kind, data.source.digest, resume and md5(resume))
-        tags = {"stage": stage, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
+        tags = {"stage": STAGE, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, model, tags, out, resume, group)
-        with scratch(stage, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
+        with scratch(STAGE, name, out, key, follow=not group.leads) as folder, _tracked(job, None, None) as parent:
             if group.leads and (advice := before_training(run, len(data.labels))):
                 print(f"warning: {name}: {advice}", file=sys.stderr)
             finished = folder / "out"
@@ -104,8 +118,8 @@ def _move_into(out: Path, finished: Path) -> None:
 
 def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> list[dict[str, object]]:
     """Train all seeds side by side, each from its state if there is one; return the rows of history.csv."""
-    from capsnet.checkpoint import save_model
-    from capsnet.training import train_side_by_side
+    from capsnet.networks.saved import save_model
+    from capsnet.training.loop import train_side_by_side
 
     rows: list[dict[str, object]] = []
     with ExitStack() as open_runs:
@@ -134,8 +148,8 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
 
 
 def _course(job: Job, seed: int, state: Path, child: TrackedRun, open_runs: ExitStack) -> "Course":
-    from capsnet.checkpoint import read_history
-    from capsnet.training import Course, measured
+    from capsnet.networks.saved import read_history
+    from capsnet.training.loop import Course, measured
 
     start = state if state.exists() else job.resume
     events = Path("tensorboard") / job.out.name / f"seed-{seed}" if job.params.tracking.tensorboard else None
@@ -198,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params()
     settings = arguments.set + ([f"device={arguments.device}"] if arguments.device else [])
     settings += [f"seeds={arguments.seeds}"] if arguments.seeds else []
-    run = override(find(arguments.run, params.runs, "run"), settings, f"runs.{arguments.run} with --set")
+    run = override(run_named(arguments.run, params), settings, f"runs.{arguments.run} with --set")
     if arguments.out is None and (settings or arguments.resume):
         raise ValueError(
             "--out: missing; models/ holds what params.yaml says, so other settings need a folder of their own"

@@ -19,20 +19,20 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.files import whole_file, write_whole
-from pipeline.config import Params, find, load_params
-from pipeline.data import Prepared, read_prepared
-from pipeline.device import computed, configure_torch
-from pipeline.outputs import REPORTS, TUNING, csv_text
-from pipeline.reporting.searches import decided
-from pipeline.scratch import fingerprint, owner, scratch
+from pipeline.reporting.search_method import decided
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.device import computed, configure_torch
+from pipeline.runtime.paths import REPORTS, TUNING, csv_text
+from pipeline.runtime.prepared import Prepared, read_prepared
+from pipeline.runtime.scratch import fingerprint, owner, scratch
+from pipeline.runtime.stores import OPTUNA, first_line, masked
+from pipeline.settings.params import Params, find, load_params
 from pipeline.settings.runs import Run
 from pipeline.settings.searches import Median, Tune
-from pipeline.stage import name_argument, run_stage
-from pipeline.stores import OPTUNA, first_line, masked
-from pipeline.tracking import TrackedRun, tracked
+from pipeline.tracking.recorder import TrackedRun, tracked
 
 if TYPE_CHECKING:
-    from capsnet.model import NetworkConfig
+    from capsnet.networks.capsnet import NetworkConfig
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 RLOSS = "val_rloss"
@@ -138,7 +138,7 @@ def mend_journal(journal: Path) -> None:
 
 
 def _run_trial(search: Search, study: optuna.Study, number: int, parent: TrackedRun) -> None:
-    from capsnet.training import train
+    from capsnet.training.loop import train
 
     trial = study.ask()
     alpha = trial.suggest_float("alpha", *search.entry.alpha, log=True)

@@ -12,8 +12,8 @@ from jaxtyping import install_import_hook
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from capsnet.model import AttentionConfig, ModelConfig, Output
-    from capsnet.training import TrainingConfig
+    from capsnet.networks.capsnet import AttentionConfig, ModelConfig, Output
+    from capsnet.training.loop import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
 install_import_hook(["capsnet"], "beartype.beartype")
@@ -27,7 +27,9 @@ OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CAPSNET_MIRROR", "CAPSNET_OP
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate-golden", action="store_true", help="write tests/golden/ anew instead of comparing")
+    parser.addoption(
+        "--regenerate-golden", action="store_true", help="write tests/training/golden/ anew instead of comparing"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model() -> "ModelConfig":
     """A network of 8 primary capsules that trains in milliseconds."""
-    from capsnet.model import ModelConfig
+    from capsnet.networks.capsnet import ModelConfig
 
     return ModelConfig(
         image_size=20,
@@ -80,7 +82,7 @@ def tiny_model() -> "ModelConfig":
 @pytest.fixture(scope="session")
 def tiny_attention() -> "AttentionConfig":
     """The other network, with 4 primary capsules."""
-    from capsnet.model import AttentionConfig
+    from capsnet.networks.capsnet import AttentionConfig
 
     return AttentionConfig(
         image_size=20,
@@ -103,7 +105,7 @@ def tiny_attention() -> "AttentionConfig":
 @pytest.fixture(scope="session")
 def tiny_training() -> "TrainingConfig":
     """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
-    from capsnet.training import TrainingConfig
+    from capsnet.training.loop import TrainingConfig
 
     return TrainingConfig(
         task="classify",
@@ -176,7 +178,7 @@ def numbered() -> "tuple[Tensor, Tensor]":
 @pytest.fixture
 def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Collect the images of each training step by the number in their first pixel."""
-    from capsnet.model import CapsNet
+    from capsnet.networks.capsnet import CapsNet
 
     batches: list[list[int]] = []
     forward = CapsNet.forward

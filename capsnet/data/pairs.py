@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
-from capsnet.data.augment import GREY_LEVELS, draw_shifts, shift
+from capsnet.data.augmentation import GREY_LEVELS, draw_shifts, shift
 
 
 class Pairs(NamedTuple):

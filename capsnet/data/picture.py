@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
-from capsnet.data.folder import MODES, middle
+from capsnet.sources.folder import MODES, middle
 
 # Tried on training images of MNIST and of scikit-learn, enlarged, on paper of six kinds: nearest to them comes back so.
 LONGEST = 256  # a digit is looked for in pictures of at most so many pixels a side
@@ -28,7 +28,7 @@ class Writing(NamedTuple):
 
 
 # MNIST's have their centre of mass in pixel 14 of 28, counted from 0 (LeCun et al. 1998, section III.A, and measured).
-# scikit-learn's fill their 8x8 pixels from top to bottom; `capsnet.data.digits` makes that 24 of 28.
+# scikit-learn's fill their 8x8 pixels from top to bottom; `capsnet.sources.digits` makes that 24 of 28.
 WRITINGS = {"mnist": Writing(20, True), "affnist": Writing(20, True), "digits": Writing(24, False)}
 
 

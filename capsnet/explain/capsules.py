@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from capsnet.evaluation import seen
-from capsnet.model import CapsNet, mask
+from capsnet.evaluation.recognition import seen
+from capsnet.networks.capsnet import CapsNet, mask
 
 
 @torch.no_grad()

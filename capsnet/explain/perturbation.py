@@ -11,7 +11,7 @@ from torch import Tensor
 
 from capsnet.explain.capsules import move
 from capsnet.explain.shape import MEASURES, measure
-from capsnet.model import CapsNet
+from capsnet.networks.capsnet import CapsNet
 
 BLOCK = 1024  # images measured at a time: bounds the memory, decides nothing
 LEAST_SPREAD = 0.1  # pixels or degrees: what varies less in a class is not seen to vary

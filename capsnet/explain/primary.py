@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from capsnet.checkpoint import described, read_tensors, with_weights, write_tensors
-from capsnet.decoders import fc_decoder
-from capsnet.evaluation import seen
-from capsnet.losses import reconstruction_loss
-from capsnet.model import CapsNet
-from capsnet.trainer import stream
+from capsnet.evaluation.recognition import seen
+from capsnet.networks.capsnet import CapsNet
+from capsnet.networks.decoders import fc_decoder
+from capsnet.networks.losses import reconstruction_loss
+from capsnet.networks.saved import described, read_tensors, with_weights, write_tensors
+from capsnet.training.step import stream
 
 KIND = "primary decoder"
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from capsnet.data.rotation import rotate
-from capsnet.evaluation import evaluate, seen
-from capsnet.model import CapsNet
+from capsnet.data.geometry import rotate
+from capsnet.evaluation.recognition import evaluate, seen
+from capsnet.networks.capsnet import CapsNet
 
 
 class Turned(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, plain_axes, small_print
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import counted

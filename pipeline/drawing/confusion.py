@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLUMN
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import counted

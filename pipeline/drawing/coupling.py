@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import PAGE, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
     from torch import Tensor
 
-    from capsnet.model import CapsNet
+    from capsnet.networks.capsnet import CapsNet
 
 COLOURMAP = "PuOr_r"
 CONTRAST = 0.25  # a pixel that differs from its image's median by more belongs to the figure
@@ -58,7 +58,7 @@ def look(model: "CapsNet", images: "Tensor") -> Mapped:
     """Return what a network sees of uint8 images, and the coupling to the class that won."""
     import torch
 
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
     from capsnet.explain.coupling import coupling_maps
 
     pixels = seen(model, images)

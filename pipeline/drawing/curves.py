@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, STYLES, plain_axes
 from pipeline.drawing.subject import Subject
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, small_print
 from pipeline.drawing.subject import Subject
 
@@ -23,7 +23,7 @@ LINE = 0.18  # inches that a line of the legend takes
 
 def embedding(subject: Subject) -> Drawing:
     """Draw test images along the two axes of largest variance, once of their pixels, once of their class capsules."""
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
     from capsnet.explain.capsules import class_capsules
     from capsnet.explain.embedding import nearest_other, principal_components
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import GREY, displayable, example
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import listed
@@ -80,7 +80,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     """
     import torch
 
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
     from capsnet.explain.perturbation import changes, perturb, spread
 
     model = subject.model_with_decoder(picture)

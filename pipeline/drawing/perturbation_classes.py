@@ -6,7 +6,7 @@ Axes: D pose size, S steps, M measures, C channels, H W height and width.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, Moved, as_table, move_dimensions, tiled, told_agreeing
 from pipeline.drawing.style import GREY, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import PAGE, WRONG, displayable
 from pipeline.drawing.subject import Subject
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.explain.primary import PrimaryDecoder, Routed
-    from capsnet.model import CapsNet, NetworkConfig
+    from capsnet.networks.capsnet import CapsNet, NetworkConfig
 
 ROWS = 6
 STEPS = 5  # from nothing to a capsule's own coefficient
@@ -26,7 +26,7 @@ STEPS = 5  # from nothing to a capsule's own coefficient
 
 def primary(subject: Subject) -> Drawing:
     """Draw what the strongest primary capsules of the first test image give alone, their coefficient rising."""
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
     from capsnet.explain.primary import route
 
     model, decoder = subject.model, subject.primary_decoder
@@ -89,9 +89,9 @@ def rloss_of_strongest(model: "CapsNet", decoder: "PrimaryDecoder", images: "Ten
     """Return the mean squared error, summed over an image, of images decoded from the `counts` strongest capsules."""
     import torch
 
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
     from capsnet.explain.primary import route
-    from capsnet.losses import reconstruction_loss
+    from capsnet.networks.losses import reconstruction_loss
 
     totals = torch.zeros(len(counts), dtype=torch.float64)
     for part in images.split(256):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from capsnet.model import CapsNet
+    from capsnet.networks.capsnet import CapsNet
 
 
 class Shown(NamedTuple):
@@ -55,7 +55,7 @@ def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndar
     """Return what a network sees of uint8 images (N, C, H, W), and its reconstructions."""
     import torch
 
-    from capsnet.evaluation import seen
+    from capsnet.evaluation.recognition import seen
 
     with torch.no_grad():
         pixels = seen(model, images)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import BEHIND, COLOURS, PAGE, displayable, example, plain_axes
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import Stretch, listed, spans, stretches

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import BEHIND, COLOURS, GREY, PAGE, RIGHT, WRONG, plain_axes
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import counted, listed, spans, stretches
@@ -26,8 +26,8 @@ CLEAR = 6  # percent: what is drawn wider than that has room for a name
 
 def rotation_accuracy(subject: Subject) -> Drawing:
     """Draw the accuracy of all seeds, and that of each class, over the angle; and what is confused upside down."""
-    from capsnet.checkpoint import load
     from capsnet.explain.rotation import confusions
+    from capsnet.networks.saved import load
 
     test, names = subject.test, subject.test.manifest.class_names
     counts = np.stack(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from pipeline.drawing.drawing import Drawing
+from pipeline.drawing.figure import Drawing
 from pipeline.drawing.rotation import DEGREES, STEP, pieces
 from pipeline.drawing.style import COLUMN, RIGHT, WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.data import Prepared
-from pipeline.outputs import DECODER, METRICS, MODELS, PRIMARY, REPORTS
-from pipeline.published import PUBLISHED, models_of
+from pipeline.runtime.paths import DECODER, METRICS, MODELS, PRIMARY, REPORTS
+from pipeline.runtime.prepared import Prepared
+from pipeline.runtime.weights import PUBLISHED, models_of
 
 if TYPE_CHECKING:
-    from capsnet.evaluation import Scores
+    from capsnet.evaluation.recognition import Scores
     from capsnet.explain.primary import PrimaryDecoder
-    from capsnet.model import CapsNet
+    from capsnet.networks.capsnet import CapsNet
 
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
@@ -44,14 +44,14 @@ class Subject(NamedTuple):
     @property
     def model(self) -> "CapsNet":
         """The network of the first seed, on the device of the test images."""
-        from capsnet.checkpoint import load
+        from capsnet.networks.saved import load
 
         return load(next(iter(self.models.values()))).to(self.test.images.device)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that the first seed was trained with."""
-        from capsnet.checkpoint import read_settings
+        from capsnet.networks.saved import read_settings
 
         return read_settings(next(iter(self.models.values())))
 
@@ -87,8 +87,8 @@ class Subject(NamedTuple):
     @property
     def scores(self) -> "dict[int, Scores]":
         """What each seed makes of the test images."""
-        from capsnet.checkpoint import load
-        from capsnet.evaluation import evaluate
+        from capsnet.evaluation.recognition import evaluate
+        from capsnet.networks.saved import load
 
         images, labels = self.test.images, self.test.labels
         return {seed: evaluate(load(path).to(images.device), images, labels) for seed, path in self.models.items()}
@@ -111,7 +111,7 @@ class Subject(NamedTuple):
     @property
     def primary_command(self) -> str:
         """The command that makes it, quoted."""
-        return f"`dvc repro primary@{self.test.manifest.dataset}`"
+        return f"`dvc repro decode@{self.test.manifest.dataset}`"
 
     @property
     def labels(self) -> np.ndarray:

@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from pipeline.config import Params, read_yaml
-from pipeline.drawing.drawing import INDEX
-from pipeline.outputs import FIGURES, REPORTS, TABLES, TUNING
-from pipeline.reporting.embedding import Embedded, moving, still
+from pipeline.drawing.figure import INDEX
+from pipeline.reporting.data_urls import Embedded, moving, still
 from pipeline.reporting.findings import FINDINGS, search_plots
 from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
-from pipeline.reporting.searches import decided, method
+from pipeline.reporting.search_method import decided, method
 from pipeline.reporting.typeset import Cells, read_markdown, word
+from pipeline.runtime.paths import FIGURES, REPORTS, TABLES, TUNING
+from pipeline.settings.params import Params, read_yaml
 from pipeline.settings.searches import Tune
 from pipeline.settings.tables import Topologies
 
@@ -103,7 +103,7 @@ class Page(NamedTuple):
     @property
     def command(self) -> str:
         """What made the page: the whole study, or as much of it as there was."""
-        return f"python -m pipeline.results {self.study}" if self.missing else f"dvc repro report@{self.study}"
+        return f"python -m pipeline.apps.results {self.study}" if self.missing else f"dvc repro report@{self.study}"
 
     @property
     def commands(self) -> list[tuple[str, str]]:
@@ -147,8 +147,8 @@ class Drawn(NamedTuple):
 def drawn_sets(study: str, params: Params) -> list[Drawn]:
     """Return the sets of pictures of a study, in the order of its page."""
     compared = [("compare", name, each.dataset, each.runs) for name, each in params.compare.items()]
-    figures = [("figures", name, name, (each.run,)) for name, each in params.figures.items()]
-    pairs = [("pairs", name, each.dataset, (name,)) for name, each in params.pairs.items()]
+    figures = [("draw", name, name, (each.run,)) for name, each in params.figures.items()]
+    pairs = [("separate", name, each.dataset, (name,)) for name, each in params.pairs.items()]
     everything = [Drawn(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
     return [each for each in everything if each.study == study]
 
@@ -222,7 +222,7 @@ def shown_runs(study: str, sets: Sequence[Drawn], params: Params) -> list[str]:
 def table(study: str, kind: str, params: Params) -> TableShown:
     """Return a table of a study."""
     name = f"{study}-{kind}"
-    command = f"dvc repro tables@{name}"
+    command = f"dvc repro tabulate@{name}"
     folder = REPORTS / study / TABLES
     text = existing(folder / f"{kind}.md", command).read_text(encoding="utf-8")
     # Only what is empty is nothing: a setting may be called "null".

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config import Params
-from pipeline.outputs import METRICS, REPORTS, TUNED
+from pipeline.runtime.paths import METRICS, REPORTS, TUNED
+from pipeline.settings.params import Params
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def scored_by(run: str) -> str:
 
 def rotated_by(run: str) -> str:
     """Return the command that scores a run on rotated images."""
-    return f"dvc repro robustness@{run}"
+    return f"dvc repro rotate@{run}"
 
 
 def read_rotations(study: str, run: str) -> pd.DataFrame | None:

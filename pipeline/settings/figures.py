@@ -10,7 +10,7 @@ from pipeline.settings.checked import Checked, Count, Name, Positive, Widths, di
 if TYPE_CHECKING:
     from capsnet.explain.primary import PrimaryTraining
 
-Picture = Literal[  # the keys of pipeline.figures.PICTURES
+Picture = Literal[  # the keys of pipeline.draw.PICTURES
     "curves",
     "reconstructions",
     "rotation",

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
 
 if TYPE_CHECKING:
-    from capsnet.model import NetworkConfig
-    from capsnet.training import TrainingConfig
+    from capsnet.networks.capsnet import NetworkConfig
+    from capsnet.training.loop import TrainingConfig
 
 
 DECODER_WORDS = {"none": "no decoder", "fc": "FC", "deconv": "DeConv", "upsampling": "upsampling"}
@@ -125,7 +125,7 @@ class Run(Checked):
 
     def model(self, image_size: int, channels: int, classes: int) -> "NetworkConfig":
         """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
-        from capsnet.model import NETWORKS
+        from capsnet.networks.capsnet import NETWORKS
 
         if self.crop > image_size:
             raise ValueError(f"crop: got {self.crop}, expected at most {image_size}, the pixels of {self.dataset}")
@@ -138,7 +138,7 @@ class Run(Checked):
 
     def training(self) -> "TrainingConfig":
         """Return what decides the training."""
-        from capsnet.training import TrainingConfig
+        from capsnet.training.loop import TrainingConfig
 
         return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(TrainingConfig)})
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.device import computed_precision, configure_torch, versions
-from pipeline.outputs import REPORTS
-from pipeline.stage import parser, run_stage
+from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.device import computed_precision, configure_torch, versions
+from pipeline.runtime.paths import REPORTS
 from tests.benchmarks.cases import CASES, LOWER, LOWER_SAME, Job, routing_jobs, run_settings, step_jobs
 from tests.benchmarks.figure import write_figure
 from tests.benchmarks.fixed import fixed_costs

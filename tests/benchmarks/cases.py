@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from capsnet.model import NetworkConfig
+    from capsnet.networks.capsnet import NetworkConfig
     from pipeline.settings.runs import Run
 
 RUN = "mnist-fc"  # of params.yaml: network and training of the MNIST case, from which the others differ
@@ -41,7 +41,7 @@ Job = dict[str, Any]
 
 def run_settings(case: str = "mnist") -> "Run":
     """Read the run whose network and training are measured."""
-    from pipeline.config import find, load_params
+    from pipeline.settings.params import find, load_params
 
     return find(RUNS.get(case, RUN), load_params().runs, "run")
 

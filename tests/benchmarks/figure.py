@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from capsnet.files import whole_file
 from pipeline.drawing.style import COLOURS
-from pipeline.outputs import FIGURES
+from pipeline.runtime.paths import FIGURES
 from tests.benchmarks.cases import STEP_LABELS, TITLES
 
 if TYPE_CHECKING:

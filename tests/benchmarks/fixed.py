@@ -17,7 +17,7 @@ DIGITS = Path("data/digits.npz")
 COMMANDS = {
     "start Python": (PYTHON, "-c", "pass"),
     "import capsnet": (PYTHON, "-c", "import capsnet"),
-    "import capsnet.training, with torch": (PYTHON, "-c", "import capsnet.training"),
+    "import capsnet.training.loop, with torch": (PYTHON, "-c", "import capsnet.training.loop"),
     "python -m pipeline.train --help": (PYTHON, "-m", "pipeline.train", "--help"),
 }
 # Of a whole `python -m pipeline.train digits-fc` with one epoch and one seed, as `stage_cost` tells them apart.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from capsnet.kernels.fourier import conv2d
-from capsnet.training import Course, train_side_by_side
-from pipeline.device import configure_torch
+from capsnet.training.loop import Course, train_side_by_side
+from pipeline.runtime.device import configure_torch
 from tests.benchmarks.cases import model_config, run_settings
 from tests.benchmarks.plain import PlainNetwork
 from tests.benchmarks.subjects import synchronise

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from capsnet.model import ModelConfig
+    from capsnet.networks.capsnet import ModelConfig
 
 EPSILON = 1e-8  # under the root of the squared length
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.outputs import TABLES, csv_text
+from pipeline.runtime.paths import TABLES, csv_text
 from tests.benchmarks.cases import LOWER_SAME, PARTS, PLAIN, RUN, RUNS, STEP_LABELS, TITLES
 from tests.benchmarks.fixed import Cost
 from tests.benchmarks.rounds import Measured, times_faster

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline import train
-from pipeline.tracking import TrackedRun, untracked
+from pipeline.tracking.recorder import TrackedRun, untracked
 
 SETTINGS = ("--set", "epochs=1", "--seeds", "0", "--device", "cpu")
 RECORDING = ("log", "tag", "attach")  # what a stage calls; the rest is within opening and closing a run
@@ -50,7 +50,7 @@ def count_tracking(spent: dict[str, float]) -> None:
 
 def count_epochs(spent: dict[str, float], started: float) -> None:
     """Add up the seconds between the first step and the last of an epoch, and keep when the first one began."""
-    from capsnet.trainer import Trainer
+    from capsnet.training.step import Trainer
 
     epoch = Trainer.epoch
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from capsnet.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.model import NetworkConfig, mask
-from capsnet.processes import Processes
-from capsnet.routing import dynamic_routing, squash
-from capsnet.training import trainer_of
+from capsnet.networks.capsnet import NetworkConfig, mask
+from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
+from capsnet.networks.routing import dynamic_routing, squash
+from capsnet.training.loop import trainer_of
+from capsnet.training.processes import Processes
 from tests.benchmarks.cases import PARTS, PLAIN, SIZES, Job, model_config, run_settings
 from tests.benchmarks.plain import LAYERS, PlainNetwork
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from capsnet.losses import margin_loss, reconstruction_loss
-from capsnet.model import CapsNet, ModelConfig
+from capsnet.networks.capsnet import CapsNet, ModelConfig
+from capsnet.networks.losses import margin_loss, reconstruction_loss
 from tests.benchmarks.plain import LAYERS, PlainNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -57,7 +57,7 @@ def configure(job: Job) -> "torch.device":
     """Set up torch: ours as the stages do, deterministic and without TF32; the plain networks as torch comes."""
     import torch
 
-    from pipeline.device import configure_torch
+    from pipeline.runtime.device import configure_torch
 
     if job["implementation"] in PLAIN:
         torch.set_num_threads(job["threads"])

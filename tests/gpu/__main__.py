@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.outputs import REPORTS
-from pipeline.stage import parser, run_stage
+from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.paths import REPORTS
 from tests.gpu.report import Row, Sheet
 
 TESTS = Path(__file__).parents[1]

@@ -24,16 +24,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from capsnet.checkpoint import read_history
-from capsnet.evaluation import evaluate
-from capsnet.model import CapsNet, NetworkConfig
-from capsnet.processes import Processes
-from capsnet.routing import dynamic_routing
-from capsnet.trainer import PRECISIONS, Trainer
-from capsnet.training import Course, TrainingConfig, train_side_by_side, trainer_of
-from pipeline.config import load_params
-from pipeline.data import DATA, read_prepared
-from pipeline.device import configure_torch
+from capsnet.evaluation.recognition import evaluate
+from capsnet.networks.capsnet import CapsNet, NetworkConfig
+from capsnet.networks.routing import dynamic_routing
+from capsnet.networks.saved import read_history
+from capsnet.training.loop import Course, TrainingConfig, train_side_by_side, trainer_of
+from capsnet.training.processes import Processes
+from capsnet.training.step import PRECISIONS, Trainer
+from pipeline.runtime.device import configure_torch
+from pipeline.runtime.prepared import DATA, read_prepared
+from pipeline.settings.params import load_params
 from tests.benchmarks.plain import PlainNetwork
 from tests.benchmarks.subjects import random_images, synchronise
 from tests.gpu.report import tell

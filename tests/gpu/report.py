@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capsnet.files import write_whole
-from pipeline.outputs import TABLES, csv_text
+from pipeline.runtime.paths import TABLES, csv_text
 
 PREFIX = "row: "
 MARKS = {"": "", "ok": "ok", "failed": "**failed**", "too slow": "**too slow**"}

@@ -1,0 +1,1 @@
+"""Scores of trained networks: recognition of one class, separation of two."""

@@ -1,0 +1,1 @@
+"""What a person starts by hand: predict, explore, verify, results, prove, readme, costs."""

@@ -1,0 +1,139 @@
+"""How the explorer shows what it computed: pieces of HTML that need nothing but themselves.
+
+Axes: C channels, H size that the network sees, J classes, T types of primary capsules, Y X rows and columns.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from capsnet.data.picture import shown
+from capsnet.networks.config import ReceptiveField
+from pipeline.apps.explorer.session import View
+
+MOST_BARS = 12
+ORANGE = (213, 94, 0)  # Okabe and Ito 2008: told apart from grey with any colour vision
+TILES = 8  # maps in a row
+
+STYLE = f"""
+.gradio-container {{ max-width: 1360px !important; margin: 0 auto !important; }}
+.head h1 {{ font-size: 1.5rem; font-weight: 650; margin: .2rem 0 .3rem; }}
+.head p, .note, figcaption {{ color: color-mix(in srgb, var(--body-text-color) 78%, transparent); }}
+.head p, .note {{ line-height: 1.45; margin: 0 0 .3rem; max-width: 62rem; }}
+.card {{ background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }}
+.card {{ border-radius: 8px; padding: .8rem; align-self: stretch; }}
+.card h2 {{ font-size: 1.05rem; font-weight: 650; margin: 0 0 .3rem; }}
+.pair {{ display: flex; gap: .8rem; flex-wrap: wrap; }}
+.pair figure {{ margin: 0; flex: 1 1 8rem; max-width: 15rem; }}
+.pixels, .pixels img {{ width: 100%; image-rendering: pixelated; display: block; border-radius: 4px; }}
+figcaption {{ font-size: .85rem; margin-top: .3rem; }}
+figcaption b {{ color: var(--body-text-color); }}
+.bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: .28rem .6rem; align-items: center; }}
+.bars .track {{ background: var(--border-color-primary); border-radius: 3px; height: .75rem; }}
+.bars .fill {{ background: var(--neutral-400); border-radius: 3px; height: 100%; }}
+.bars .best {{ font-weight: 650; }}
+.bars .fill.best {{ background: rgb{ORANGE}; }}
+.bars .number {{ font-variant-numeric: tabular-nums; text-align: right; }}
+.maps {{ display: flex; gap: 1.2rem; flex-wrap: wrap; align-items: flex-start; }}
+.maps figure {{ margin: 0; flex: 0 1 15rem; min-width: 12rem; }}
+.maps figure.types {{ flex: 1 1 18rem; max-width: 36rem; }}
+.maps .backdrop {{ background: #111; padding: 6px; border-radius: 4px; }}
+.moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
+input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
+input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !important; }}
+"""
+
+
+def png(picture: Image.Image) -> str:
+    """Return a picture as an address that holds it."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def figure(image: Float[Tensor, "C H H"], name: str, caption: str) -> str:
+    """Return an image, its name in words and what there is to say about it, which is HTML already."""
+    source = png(shown(image.numpy()))
+    return f'<figure><img class="pixels" src="{source}" alt="{name}"><figcaption>{caption}</figcaption></figure>'
+
+
+def pair(view: View, truth: str, names: Sequence[str]) -> str:
+    """Return what the network sees beside what it draws."""
+    best = escape(names[int(view.winner)])
+    labelled = f", labelled <b>{escape(truth)}</b>" if truth else ""
+    figures = figure(view.pixels, "input", f"Input{labelled}")
+    if view.reconstruction is not None:
+        figures += figure(view.reconstruction, "reconstruction", f"Reconstruction, from capsule <b>{best}</b>")
+    return f'<div class="pair">{figures}</div>'
+
+
+def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:
+    """Return the lengths of the class capsules as bars, of many classes the longest."""
+    order = lengths.argsort(descending=True).tolist()
+    best = order[0]
+    rows = ""
+    for index in sorted(order[:MOST_BARS]):
+        length, mark = float(lengths[index]), " best" * (index == best)
+        rows += (
+            f'<span class="name{mark}">{escape(names[index])}</span>'
+            f'<div class="track"><div class="fill{mark}" style="width:{100 * length:.1f}%"></div></div>'
+            f'<span class="number{mark}">{length:.2f}</span>'
+        )
+    return f'<div class="bars">{rows}</div>'
+
+
+def coupling(view: View, field: ReceptiveField, name: str) -> str:
+    """Return the mean coupling over the types, laid on the image, and the map of each type."""
+    mean = view.coupling.mean(0)
+    size = view.pixels.shape[1]
+    strength = _between_extremes(mean.numpy())
+    squares = ""
+    for row, column in np.ndindex(*mean.shape):
+        x, y = (field.centre(place) + (1 - field.step) / 2 for place in (column, row))
+        squares += (
+            f'<rect x="{x:g}" y="{y:g}" width="{field.step}" height="{field.step}" fill="rgb{ORANGE}" '
+            f'fill-opacity="{0.85 * strength[row, column]:.3f}"><title>row {row}, column {column}: '
+            f"{mean[row, column]:.3f}</title></rect>"
+        )
+    laid_on = (
+        f'<svg viewBox="0 0 {size} {size}" class="pixels" role="img" aria-label="coupling on the image">'
+        f'<image href="{png(shown(view.pixels.numpy()))}" width="{size}" height="{size}" '
+        f'style="image-rendering:pixelated"/>{squares}</svg>'
+    )
+    return (
+        f'<div class="maps"><figure>{laid_on}<figcaption>Coupling to <b>{escape(name)}</b>, mean over the types: '
+        f"{_range(mean)}. An even share would be {1 / view.lengths.shape[0]:.2g}.</figcaption></figure>"
+        f'<figure class="types"><div class="backdrop"><img class="pixels" src="{png(_tiles(view.coupling.numpy()))}" '
+        f'alt="coupling of each type"></div><figcaption>The same for each of the {len(view.coupling)} types: '
+        f"{_range(view.coupling)}.</figcaption></figure></div>"
+    )
+
+
+def _range(values: Float[Tensor, "..."]) -> str:
+    return f"from {float(values.min()):.3f} (clear) to {float(values.max()):.3f} (full orange)"
+
+
+def _between_extremes(values: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
+    """Return 0 for the lowest value and 1 for the highest; all 0 if they are equal."""
+    spread = values.max() - values.min()
+    return (values - values.min()) / spread if spread else np.zeros_like(values)
+
+
+def _tiles(maps: Float[np.ndarray, "T Y X"]) -> Image.Image:
+    """Return the maps side by side."""
+    types, rows, columns = maps.shape
+    across = min(TILES, types)
+    lines = -(-types // across)
+    alpha = np.zeros((lines * (rows + 1) - 1, across * (columns + 1) - 1))
+    for number, values in enumerate(_between_extremes(maps)):
+        top, left = number // across * (rows + 1), number % across * (columns + 1)
+        alpha[top : top + rows, left : left + columns] = 0.12 + 0.88 * values
+    colours = np.full((*alpha.shape, 4), (*ORANGE, 0), np.uint8)
+    colours[..., 3] = (255 * alpha).round()
+    return Image.fromarray(colours)

@@ -1,0 +1,57 @@
+"""What the explorer computes: an image is looked at once, its winning capsule decoded as often as it is moved.
+
+Axes: C channels, S size of the data's images, H size that the network sees, J classes, D pose size, T types of primary
+capsules, Y X rows and columns of their grid.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from capsnet.data.geometry import rotate
+from capsnet.evaluation.recognition import seen
+from capsnet.explain.capsules import move
+from capsnet.explain.coupling import coupling_maps
+from capsnet.networks.capsnet import CapsNet
+
+FARTHEST = 0.25  # along a dimension, as in Sabour et al. 2017, figure 4
+
+
+class Shown(NamedTuple):
+    """An image of the data or of the user's; `truth` is empty where nobody knows its class."""
+
+    image: UInt8[np.ndarray, "C S S"]
+    truth: str
+
+
+class View(NamedTuple):
+    """What the network makes of one image."""
+
+    pixels: Float[Tensor, "C H H"]
+    capsules: Float[Tensor, "1 J D"]
+    lengths: Float[Tensor, " J"]
+    winner: Int64[Tensor, " 1"]
+    coupling: Float[Tensor, "T Y X"]  # of every primary capsule to the winner
+    reconstruction: Float[Tensor, "C H H"] | None
+
+
+@torch.no_grad()
+def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> View:
+    """Look at an image, turned counter-clockwise."""
+    pixels = seen(model, rotate(torch.from_numpy(image)[None], float(degrees)))
+    output = model(pixels, with_coupling=True)
+    winner = output.lengths.argmax(1)
+    maps = coupling_maps(output.coupling, winner, model.config.layout.types)
+    decoded = None if output.reconstruction is None else output.reconstruction[0]
+    return View(pixels[0], output.capsules, output.lengths[0], winner, maps[0], decoded)
+
+
+@torch.no_grad()
+def moved(model: CapsNet, view: View, offsets: Sequence[float]) -> Float[Tensor, "C H H"]:
+    """Decode the winning capsule, moved by `offsets`. Raises ValueError without a decoder."""
+    capsules = move(view.capsules, view.winner, torch.tensor([offsets], dtype=view.capsules.dtype))
+    return model.decode(capsules, view.winner)[0]

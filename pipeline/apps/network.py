@@ -1,0 +1,112 @@
+"""A trained network, what is known of its data, and how a user's own picture becomes an image of that kind."""
+
+import re
+import reprlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.runtime.paths import MODELS, model_files, models_in
+from pipeline.runtime.prepared import read_manifest
+from pipeline.runtime.weights import PUBLISHED, published_models, published_runs
+from pipeline.settings.params import PARAMS, load_params
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+    from capsnet.networks.capsnet import CapsNet
+
+SUFFIX = ".safetensors"
+TREATMENTS = ("digit", "picture")
+
+
+class Network(NamedTuple):
+    """A network on the CPU; `size` is that of its data's images, of which it sees the centre."""
+
+    path: Path
+    model: "CapsNet"
+    dataset: str  # empty in a file that does not say
+    class_names: tuple[str, ...]
+    size: int
+
+    @property
+    def treatment(self) -> str:
+        """What a user's own pictures are taken for: digits where the network knows nothing else."""
+        from capsnet.data.picture import WRITINGS
+
+        return TREATMENTS[self.dataset not in WRITINGS]
+
+    def image(self, picture: "Image", treatment: str) -> "np.ndarray":
+        """Return a picture as uint8 (C, S, S), like the images of the data. Raises ValueError for a blank one."""
+        from capsnet.data.picture import WRITINGS, digit, scene
+
+        channels = self.model.config.channels
+        if treatment == "picture":
+            return scene(picture, self.size, channels)
+        if channels != 1:
+            raise ValueError(f"--as digit: {self.path} sees {channels} channels, expected 1")
+        return digit(picture, WRITINGS.get(self.dataset, WRITINGS["mnist"]), self.size)
+
+
+def find_model(named: str, seed: int | None) -> Path:
+    """Return the model file that the user named, or that of a `seed`, the first without, in a run or a folder.
+
+    A run that is not trained here is looked for among the published ones.
+    """
+    if named.endswith(SUFFIX):
+        if seed is not None:
+            raise ValueError(f"--seed: {named} is a file already, expected the name of a run")
+        return Path(named)
+    files = _models(named)
+    if seed is not None and seed not in files:
+        raise ValueError(f"--seed: got {seed}, expected one of {', '.join(map(str, files))} for {named}")
+    return files[next(iter(files)) if seed is None else seed]
+
+
+def _models(named: str) -> dict[int, Path]:
+    """Return the models of a run, or in a folder, by seed.
+
+    Raises FileNotFoundError with the command that trains a run of params.yaml, and for any other name with the runs
+    that are trained.
+    """
+    if models := models_in(MODELS / named) or models_in(Path(named)) or published_models(named):
+        return models
+    if PARAMS.is_file() and named in load_params().studies_of_runs:
+        return model_files(MODELS / named)
+    trained = ", ".join(sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))) or "none yet"
+    published = ", ".join(published_runs())
+    also = f", or in {PUBLISHED}/: {published}" if published else ""
+    raise FileNotFoundError(
+        f"RUN: got {named!r}, expected a {SUFFIX} file, a folder of them, or a run in {MODELS}/: {trained}{also}"
+    )
+
+
+def _seen_in_training(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the data set that a model was trained on, nothing if its file does not say, and its crop."""
+    match facts.get("settings", {"dataset": "", "crop": 0}):
+        case {"dataset": str(dataset), "crop": int(crop)} if re.fullmatch("[A-Za-z0-9_-]*", dataset) and crop >= 0:
+            return dataset, crop
+        case other:
+            got = reprlib.repr(other)
+    raise ValueError(f"{path}: settings: got {got}, expected those of a run, with its dataset and crop")
+
+
+def open_network(path: Path) -> Network:
+    """Read a model file, and what data/<dataset>.json says of its data where that file is."""
+    from capsnet.networks.saved import load, read_facts
+
+    model = load(path)
+    dataset, crop = _seen_in_training(path, read_facts(path))
+    size = model.config.image_size
+    names = tuple(map(str, range(model.config.classes)))
+    try:
+        manifest = read_manifest(dataset)
+    except FileNotFoundError as error:
+        if crop:
+            print(f"warning: {error}; pictures become {size} pixels, as the network sees them", file=sys.stderr)
+        return Network(path, model, dataset, names, size)
+    if manifest.classes != model.config.classes:
+        raise ValueError(f"{path}: {model.config.classes} classes, but data/{dataset}.json has {manifest.classes}")
+    return Network(path, model, dataset, manifest.class_names, manifest.image_size)

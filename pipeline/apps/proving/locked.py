@@ -1,0 +1,192 @@
+"""What dvc.lock names behind a stage, what it would name now, and how that is written."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from capsnet.files import md5, write_whole
+from pipeline.settings.params import read_yaml
+
+if TYPE_CHECKING:
+    from dvc.stage import PipelineStage
+
+LOCK = Path("dvc.lock")
+CODE = ("capsnet/", "pipeline/")  # where code lies
+
+Entry = dict[str, Any]  # of one stage in dvc.lock: cmd, deps, params, outs
+
+
+class Locked(NamedTuple):
+    """A stage as dvc.lock has it, and as it would be with the code of now: of the same outs."""
+
+    stage: str
+    then: Entry
+    now: Entry
+
+    @property
+    def code(self) -> dict[str, str]:
+        """The MD5 of each file and folder of code behind the outs, as DVC writes it."""
+        return {path: dep["md5"] for path, dep in _deps(self.then).items() if path.startswith(CODE)}
+
+    @property
+    def stale(self) -> bool:
+        """Whether DVC would run the stage again."""
+        return self.then != self.now
+
+    @property
+    def new_settings(self) -> list[str]:
+        """The settings that there were not, with their values of now."""
+        added = _leaves(self.now.get("params", {})).items() - _leaves(self.then.get("params", {})).items()
+        return sorted(f"{'.'.join(place[1:])}: {value}" for place, value in added)
+
+
+def read_lock() -> dict[str, Entry]:
+    """Return the stages in dvc.lock. Raises ValueError for a file that is damaged, or not as git has it."""
+    if not LOCK.is_file():
+        raise FileNotFoundError(f"{LOCK}: no such file in {Path.cwd()}; nothing was ever made here")
+    from dvc.utils.serialize import load_yaml
+
+    with _in_one_line():
+        content = load_yaml(str(LOCK))
+    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
+        raise ValueError(f"{LOCK}: got no `stages`, expected what DVC writes; git has an earlier one")
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", str(LOCK)], capture_output=True, text=True, check=False
+    )
+    if changed.returncode:
+        raise ValueError(f"git: {changed.stderr.strip()}")
+    if changed.stdout:
+        raise ValueError(f"{LOCK}: got changes that are not in git, expected none; commit them first")
+    return dict(content["stages"])
+
+
+def locked(names: Sequence[str], lock: Mapping[str, Entry], project: Path) -> list[Locked]:
+    """Return stages as they are in `lock`, and as they would be with the code in the folder `project`.
+
+    Raises ValueError if anything but code differs between the two: a command, data, a setting that there was, outs.
+    """
+    from dvc.repo import Repo
+
+    with _in_one_line(), Repo() as repo:
+        stages = {name: repo.stage.load_one(name=name) for name in names}
+        return [Locked(name, lock[name], _renewed(name, stages[name], lock[name], project)) for name in names]
+
+
+def write_lock(stages: Sequence[Locked]) -> None:
+    """Put the entries of now into dvc.lock, whole or not at all, while DVC keeps its hands off it.
+
+    Raises ValueError if one of them is not what it was.
+    """
+    from dvc.repo import Repo
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    with _in_one_line(), Repo() as repo, repo.lock:
+        content = parse_yaml_for_update(LOCK.read_text(encoding="utf-8"), str(LOCK))
+        for each in stages:
+            if content["stages"].get(each.stage) != each.then:
+                raise ValueError(f"{LOCK}: {each.stage}: changed since this command began; nothing was written")
+            content["stages"][each.stage].update({key: each.now[key] for key in ("deps", "params") if key in each.now})
+        write_whole(LOCK, dumps_yaml(content))
+
+
+def _renewed(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
+    from dvc.dependency import ParamsDependency
+
+    if stage.cmd != then["cmd"]:
+        raise ValueError(f"{name}: cmd: got {stage.cmd!r}, expected {then['cmd']!r} as in {LOCK}")
+    outs = sorted(out.def_path for out in stage.outs)
+    if outs != sorted(out["path"] for out in then["outs"]):
+        raise ValueError(f"{name}: outs: got {', '.join(outs)}, expected those in {LOCK}")
+    files = {dep.def_path: dep for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+    deps = _deps(then)
+    for path in sorted(files.keys() | deps.keys()):
+        if path.startswith(CODE):
+            continue
+        if path not in files or path not in deps:
+            where, other = ("dvc.yaml", LOCK) if path in files else (LOCK, "dvc.yaml")
+            raise ValueError(f"{name}: {path}: only in {where}, expected in {other} too; no proof covers other data")
+        if "modified" in files[path].workspace_status().values():
+            raise ValueError(f"{name}: {path}: got other bytes than {LOCK} names, expected those")
+    params = {
+        dep.def_path: dict(sorted(dep.read_params().items())) for dep in stage.deps if isinstance(dep, ParamsDependency)
+    }
+    _require_settings(name, then.get("params", {}))
+    now = {
+        **then,
+        "deps": [code_entry(path, project) if path.startswith(CODE) else deps[path] for path in sorted(files)],
+    }
+    if params != then.get("params", {}):
+        now["params"] = params
+    return now
+
+
+def _require_settings(name: str, then: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ValueError if a setting that there was is gone or has another value."""
+    for file, keys in then.items():
+        there = _leaves(read_yaml(Path(file)))
+        for key, value in keys.items():
+            for place, expected in _leaves(value, tuple(key.split("."))).items():
+                where = f"{name}: {file}: {'.'.join(place)}"
+                if place not in there:
+                    raise ValueError(f"{where}: missing, expected {expected} as in {LOCK}")
+                if there[place] != expected:
+                    raise ValueError(f"{where}: got {there[place]}, expected {expected} as in {LOCK}")
+
+
+def _leaves(values: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return what is not a mapping by the keys that lead there; lists as tuples, so that they can be in sets."""
+    if isinstance(values, Mapping) and values:
+        return {
+            inner: leaf for key, value in values.items() for inner, leaf in _leaves(value, (*place, str(key))).items()
+        }
+    return {place: _frozen(values)}
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
+def _deps(entry: Entry) -> dict[str, Entry]:
+    return {dep["path"]: dep for dep in entry["deps"]}
+
+
+def folder_md5(files: Mapping[str, str]) -> str:
+    """Return what DVC writes for a folder: the MD5 of the list of its files, `files` being their MD5s by path in it."""
+    listed = [{"md5": files[path], "relpath": path} for path in sorted(files, key=lambda path: path.split("/"))]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def code_entry(path: str, project: Path) -> Entry:
+    """Return what DVC writes about a file or a folder of code."""
+    place = project / path
+    if place.is_file():
+        return {"path": path, "hash": "md5", "md5": md5(place), "size": place.stat().st_size}
+    files = {str(file.relative_to(place)): file for file in place.rglob("*") if _is_code(file)}
+    return {
+        "path": path,
+        "hash": "md5",
+        "md5": folder_md5({name: md5(file) for name, file in files.items()}),
+        "size": sum(file.stat().st_size for file in files.values()),
+        "nfiles": len(files),
+    }
+
+
+def _is_code(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Raise ValueError for what DVC refuses."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        raise ValueError(f"DVC: {' '.join(str(error).split())}") from error

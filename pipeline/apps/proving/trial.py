@@ -1,0 +1,161 @@
+"""A run in small: a part of its data, the first steps of its training with a stop in the middle, scores.
+
+It is done by the stages `train` and `evaluate` of a folder with the project's code, in processes of their own, so that
+any version of the code can do it that knows `--set`, `--seeds`, `--resume` and `--out`.
+"""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from pipeline.runtime.paths import MODELS, model_name, models_in, state_name
+from pipeline.runtime.prepared import DATA
+from pipeline.settings.params import PARAMS, read_yaml
+
+CODE = ("capsnet", "pipeline")
+# What would lead a process to another place than its folder.
+OUTSIDE = ("DVC_ROOT", "MLFLOW_RUN_ID", "PYTHONSAFEPATH", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+class Side(NamedTuple):
+    """A folder with the project's code of some time, and what that code is called."""
+
+    words: str
+    project: Path
+    store: Path  # the folder of its MLflow records
+
+
+class Plan(NamedTuple):
+    """How much of a run is trained: `seed` for `epochs`, stopped and taken up again after `stop` of them."""
+
+    run: str
+    seed: int
+    train: np.ndarray  # places of images
+    test: np.ndarray
+    stop: int
+    epochs: int
+
+
+class StageFailed(Exception):
+    """What the last line of a stage said."""
+
+
+def snapshot(folder: Path) -> Side:
+    """Copy the code and the settings of now: nobody changes them while they are tried."""
+    for name in CODE:
+        shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(PARAMS, folder / PARAMS)
+    return Side("the code of now", folder, folder)
+
+
+def planned(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> Plan:
+    """Choose images so that each epoch ends with a smaller batch, and epochs so that there are `steps` steps."""
+    with np.load(_array_file(settings["dataset"])) as arrays:
+        there = {split: len(arrays[f"{split}_labels"]) for split in ("train", "test")}
+    batch, held_out = settings["batch_size"], settings.get("validation", 0.0)  # there was a time without it
+    trained = max(2, math.ceil(steps / 2)) * batch + math.ceil(batch / 2)
+    number = min(there["train"], math.ceil(trained / (1 - held_out)))
+    each = max(1, math.ceil(math.floor(number * (1 - held_out)) / batch) - 1)  # a batch less: groups are of any size
+    epochs = max(2, math.ceil(steps / each))
+    draw = np.random.default_rng(0)
+    train, test = (
+        np.sort(draw.permutation(there[split])[:wanted]) for split, wanted in (("train", number), ("test", images))
+    )
+    return Plan(run, seeds[0], train, test, epochs // 2, epochs)
+
+
+def put_data(dataset: str, plan: Plan, project: Path) -> None:
+    """Write the images of a plan as the prepared data of a project."""
+    (project / DATA).mkdir(exist_ok=True)
+    chosen = {"train": plan.train, "test": plan.test}
+    with np.load(_array_file(dataset)) as arrays:
+        held = {name: arrays[name] for name in arrays}
+    for name, values in held.items():
+        split = name.partition("_")[0]
+        if split in chosen:
+            held[name] = values[chosen[split]]
+    np.savez(project / DATA / f"{dataset}.npz", allow_pickle=False, **held)
+    manifest = json.loads((DATA / f"{dataset}.json").read_text(encoding="utf-8"))
+    manifest |= {split: len(places) for split, places in chosen.items()}
+    (project / DATA / f"{dataset}.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def put_settings(settings: Mapping[str, Any], project: Path) -> None:
+    """Make params.yaml of a project say what dvc.lock says; `settings` by keys with dots."""
+    path = project / PARAMS
+    content = read_yaml(path)
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        owner = content
+        for parent in parents:
+            owner = owner.setdefault(parent, {})
+        owner[last] = value
+    with path.open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(content, file)
+
+
+def train(side: Side, plan: Plan, out: Path) -> tuple[Path, Path]:
+    """Train up to the stop and then to the end; return the folders of both."""
+    stopped, ended = out / "stopped", out / "ended"
+    for folder, epochs in ((stopped, plan.stop), (ended, plan.epochs)):
+        resume = ["--resume", str(stopped / state_name(plan.seed))] if folder == ended else []
+        arguments = ["--set", f"epochs={epochs}", "--seeds", str(plan.seed), "--out", str(folder), *resume]
+        _python(side, f"train {plan.run}", "-m", "pipeline.train", plan.run, *arguments)
+    return stopped, ended
+
+
+def score(side: Side, run: str, models: Sequence[Path], out: Path) -> list[Path]:
+    """Score copies of the models in some folders, in one process; return the folders with the scores."""
+    folders = [out / str(number) for number in range(len(models))]
+    for made, folder in zip(models, folders, strict=True):
+        folder.mkdir(parents=True)
+        for name in [*map(model_name, models_in(made)), "environment.json"]:
+            shutil.copyfile(made / name, folder / name)
+    calls = [[run, "--out", str(folder)] for folder in folders]
+    each = f"import pipeline.evaluate\nfor arguments in {calls!r}: pipeline.evaluate.main(arguments)"
+    _python(side, f"evaluate {run}", "-c", each)
+    return folders
+
+
+def trained_here(run: str) -> list[Path]:
+    """Return the folder of the run's own models, if they are at hand."""
+    folder = MODELS / run
+    return [folder.resolve()] if models_in(folder) else []
+
+
+def _array_file(dataset: str) -> Path:
+    for path in (DATA / f"{dataset}.npz", DATA / f"{dataset}.json"):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{dataset}` makes it")
+    return DATA / f"{dataset}.npz"
+
+
+def _python(side: Side, words: str, *arguments: str) -> None:
+    """Run Python in the project of a side. Raises StageFailed."""
+    environment = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
+    environment |= {
+        "PYTHONPATH": str(side.project),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{side.store / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=side.project,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or [f"status {ended.returncode}"])[-1]
+        raise StageFailed(f"{side.words}: {words} failed: {last}")

@@ -1,0 +1,61 @@
+"""Train a decoder on the primary capsules of a run's first network, which stays frozen: models/<dataset>-primary/.
+
+    python -m pipeline.decode digits
+
+It takes minutes at most, so an interrupted training starts anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from capsnet.files import write_whole
+from pipeline.runtime.command_line import name_argument, run_stage
+from pipeline.runtime.device import configure_torch
+from pipeline.runtime.paths import DECODER, MODELS, PRIMARY, csv_text, model_files
+from pipeline.runtime.prepared import read_prepared
+from pipeline.runtime.scratch import fingerprint
+from pipeline.settings.figures import Primary
+from pipeline.settings.params import Params, find, load_params
+from pipeline.tracking.recorder import tracked
+
+
+def train_primary(name: str, entry: Primary, params: Params) -> Path:
+    """Train the decoder on the training images, and return the folder with the model and history.csv."""
+    run = params.runs[entry.run]
+    seed, network = next(iter(model_files(MODELS / entry.run).items()))
+    hardware = configure_torch(run.device, run.threads)
+    data = read_prepared(run.dataset, "train", hardware.device)
+
+    from capsnet.explain.primary import save_decoder, train_decoder
+    from capsnet.networks.saved import load
+
+    folder = MODELS / (name + PRIMARY)
+    settings = entry.model_dump()
+    key = fingerprint(settings, seed, data.source.digest)
+    tags = {
+        "kind": "run",
+        "stage": "decode",
+        "run": entry.run,
+        "output": folder.resolve(),
+        "fingerprint": key,
+        "seed": seed,
+    }
+    tags["device"] = hardware.words
+    with tracked(params.tracking.experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorded:
+        model = load(network).to(hardware.device)
+        decoder, history = train_decoder(model, entry.training(), data.images, data.labels, seed, log=recorded.log)
+        save_decoder(folder / DECODER, decoder, {"run": entry.run, "seed": seed, "settings": settings})
+        write_whole(folder / "history.csv", csv_text(history))
+        recorded.attach(folder / DECODER, folder="model")
+    return folder
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    name = name_argument(__doc__, "DATASET", "a key of `primary` in params.yaml", argv)
+    params = load_params()
+    print(train_primary(name, find(name, params.primary, "primary"), params))
+
+
+if __name__ == "__main__":
+    run_stage(main)

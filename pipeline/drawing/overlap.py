@@ -1,0 +1,120 @@
+"""Pairs of test images that overlap, and how a network takes them apart (after Sabour et al. 2017, figure 5).
+
+Axes: N pairs, P the two images of a pair, C channels, S side of the field.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from pipeline.drawing.figure import Drawing
+from pipeline.drawing.style import COLOURS, PAGE, WRONG
+from pipeline.drawing.subject import Subject
+from pipeline.settings.params import Pairing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from capsnet.explain.overlap import TakenApart
+
+LOOKED_AT = 1024  # test pairs among which those in the picture are the first
+BLOCK = 256
+RIGHT, NOT_RIGHT = 5, 3
+FIRST, SECOND = COLOURS[5], COLOURS[4]
+
+
+def pairs(subject: Subject, pairing: Pairing) -> Drawing:
+    """Draw the first test pairs that the first seed of a run recognises, and the first that it does not."""
+    seen = first_pairs(subject, pairing)
+    numbers = table(seen)
+    right, not_right = numbers.index[numbers["right"]], numbers.index[~numbers["right"]]
+    chosen = [*right[:RIGHT], *not_right[:NOT_RIGHT]]
+    light, forced = numbers["light"].mean(), numbers["light_absent"].mean()
+    caption = (
+        f"Two test images overlaid, and what {subject.label} makes of them: the first {min(RIGHT, len(right))} pairs "
+        f"that it takes apart rightly and the first {min(NOT_RIGHT, len(not_right))} that it does not. Of the first "
+        f"{len(numbers):,} test pairs it finds both classes in {100 * numbers['right'].mean():.2f} %. Asked for the "
+        f"longest capsule of a class that is not there (mean length {numbers['length_absent'].mean():.2f}; of the two "
+        f"predicted {numbers['length'].mean():.2f}), the decoder draws {100 * forced / light:.0f} % of the light that "
+        "it draws for a predicted class."
+    )
+    names = [subject.named(label) for label in range(subject.test.manifest.classes)]
+    return Drawing("pairs", "Two images taken apart", caption, draw_pairs(seen, chosen, names), numbers.loc[chosen])
+
+
+def first_pairs(subject: Subject, pairing: Pairing) -> "TakenApart":
+    """Return what the first seed of a run makes of its first test pairs, on the CPU."""
+    import torch
+
+    from capsnet.data.pairs import Pairs
+    from capsnet.evaluation.separation import fixed_pairs
+    from capsnet.explain.overlap import TakenApart, take_apart
+
+    model, images, labels = subject.model_with_decoder("pairs"), subject.test.images, subject.test.labels
+    places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
+    blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
+    seen = [take_apart(model, images, labels, Pairs(*block)) for block in blocks]
+    return TakenApart(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))
+
+
+def table(seen: "TakenApart") -> pd.DataFrame:
+    """Return a row a pair: the true, predicted and absent classes, their mean length, and the light drawn for each."""
+    columns = {
+        **{f"true_{n}": seen.truth[:, n - 1] for n in (1, 2)},
+        **{f"predicted_{n}": seen.predicted[:, n - 1] for n in (1, 2)},
+        "absent": seen.absent,
+        "right": (seen.truth == seen.predicted).all(1),
+        "length": seen.lengths.gather(1, seen.predicted).mean(1),
+        "length_absent": seen.lengths.gather(1, seen.absent.unsqueeze(1))[:, 0],
+        "light": seen.reconstructions.flatten(2).sum(2).mean(1),
+        "light_absent": seen.forced.flatten(1).sum(1),
+    }
+    numbers = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+    return numbers.rename_axis("pair").reset_index()
+
+
+def draw_pairs(seen: "TakenApart", chosen: list[int], names: list[str]) -> "Figure":
+    """Draw a column a pair: overlaid, in two colours as it was and as it is reconstructed, and each class alone."""
+    from matplotlib.figure import Figure
+
+    pixels, digits, reconstructions, forced = (
+        images[chosen].numpy().mean(-3) for images in (seen.pixels, seen.digits, seen.reconstructions, seen.forced)
+    )
+    rows = {
+        "pair": grey(pixels),
+        "its two images": in_colours(digits[:, 0], digits[:, 1]),
+        "reconstructed": in_colours(reconstructions[:, 0], reconstructions[:, 1]),
+        "first alone": in_colours(reconstructions[:, 0], 0 * pixels),
+        "second alone": in_colours(0 * pixels, reconstructions[:, 1]),
+        "an absent class": grey(forced),
+    }
+    figure = Figure(figsize=(PAGE, PAGE * (len(rows) + 1) / (len(chosen) + 1.6)), layout="constrained")
+    grid = figure.subplots(len(rows), len(chosen), squeeze=False)
+    for line, (label, images) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image, vmin=0, vmax=1)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+    for place, pair in enumerate(chosen):
+        truth, predicted = ([names[label] for label in side[pair]] for side in (seen.truth, seen.predicted))
+        wrong = truth != predicted
+        grid[0, place].set_title(" and ".join(truth), fontsize=8, pad=3)
+        grid[2, place].set_title(" and ".join(predicted), fontsize=8, pad=3, color=WRONG if wrong else "black")
+        grid[5, place].set_title(names[seen.absent[pair]], fontsize=8, pad=3)
+    return figure
+
+
+def grey(images: np.ndarray) -> np.ndarray:
+    """Return images (N, S, S) with three equal channels."""
+    return np.repeat(images[..., None], 3, -1)
+
+
+def in_colours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return two images (N, S, S) as light of two colours on black."""
+    from matplotlib.colors import to_rgb
+
+    light = first[..., None] * np.array(to_rgb(FIRST)) + second[..., None] * np.array(to_rgb(SECOND))
+    clipped: np.ndarray = light.clip(0, 1)
+    return clipped

@@ -1,0 +1,1 @@
+"""What every stage needs around its work: command line, paths, scratch folders, device, processes."""

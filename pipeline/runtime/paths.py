@@ -1,0 +1,50 @@
+"""Where the declared files lie, and how tables are written into them."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+MODELS = Path("models")
+REPORTS = Path("reports")
+METRICS = "metrics"
+TUNING = "tuning"
+TABLES = "tables"
+FIGURES = "figures"
+TUNED = "-tuned"  # after a search: the run that is trained with its best values
+PRIMARY = "-primary"  # after a data set: the folder in models/ of its decoder of primary capsules
+DECODER = "decoder.safetensors"
+
+
+def model_name(seed: int) -> str:
+    """Return the file name of a seed's model in the folder of its run."""
+    return f"seed-{seed}.safetensors"
+
+
+def state_name(seed: int) -> str:
+    """Return the file name of a seed's training state."""
+    return f"seed-{seed}.state.safetensors"
+
+
+def model_files(folder: Path) -> dict[int, Path]:
+    """Return the models in a run's folder by seed. Raises FileNotFoundError naming the command that trains them."""
+    if not (models := models_in(folder)):
+        run = folder.name
+        stage = f"train-tuned@{run.removesuffix(TUNED)}" if run.endswith(TUNED) else f"train@{run}"
+        raise FileNotFoundError(f"{folder}: no trained models; `dvc repro {stage}` makes them")
+    return models
+
+
+def models_in(folder: Path) -> dict[int, Path]:
+    """Return the models in any folder by seed, none if it is no folder."""
+    seeds = sorted(int(path.stem[5:]) for path in folder.glob("seed-*.safetensors") if path.stem[5:].isdigit())
+    return {seed: folder / model_name(seed) for seed in seeds}
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows of one shape as CSV; what does not apply is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

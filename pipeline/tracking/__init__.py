@@ -1,0 +1,1 @@
+"""MLflow: recording runs, finding them again, and models that MLflow loads."""

@@ -1,0 +1,301 @@
+"""Crops, flips, brightness and contrast: laws of each, their order, and what is drawn for whom.
+
+Axes: B batch, C channels, H W height and width.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from capsnet.data.augmentation import (
+    BRIGHTNESS_CHANGES,
+    add_brightness,
+    augmentation,
+    blacken,
+    change_contrast,
+    cut,
+    draw_angles,
+    draw_between,
+    draw_corners,
+    draw_flips,
+    draw_patches,
+    draw_shifts,
+    draw_squeezes,
+    enlarge,
+    flip_left_right,
+    narrow,
+    sample,
+    scale_brightness,
+    shift,
+    turn,
+)
+from capsnet.data.geometry import rotate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NOTHING: dict[str, Any] = {
+    "max_shift": 0,
+    "flip": False,
+    "rotation": 0.0,
+    "rotation_share": 1.0,
+    "squeeze": 0.0,
+    "scale": 0.0,
+    "erase": 0,
+    "brightness": 0.0,
+    "brightness_change": "add",
+    "contrast": (1.0, 1.0),
+    "clip_pixels": True,
+}
+EVERYTHING: dict[str, Any] = {
+    "max_shift": 2,
+    "flip": True,
+    "rotation": 30.0,
+    "rotation_share": 0.5,
+    "squeeze": 0.25,
+    "scale": 0.1,
+    "erase": 2,
+    "brightness": 63.0,
+    "brightness_change": "add",
+    "contrast": (0.2, 1.8),
+    "clip_pixels": True,
+}
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randint(0, 256, shape, generator=generator(3), dtype=torch.uint8)
+
+
+def pixels(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=generator(4), dtype=torch.float64)
+
+
+def between_five_deviations(counts: Tensor, number: int) -> bool:
+    """Whether counts of equally likely outcomes are within five standard deviations of what is expected."""
+    expected = number / counts.numel()
+    return bool((counts - expected).abs().max() < 5 * expected**0.5)
+
+
+@pytest.mark.parametrize(("size", "crop", "channels"), [(48, 32, 2), (32, 24, 3), (7, 6, 1), (5, 5, 1)])
+def test_a_crop_is_a_window_inside_the_image_the_same_for_all_channels(size: int, crop: int, channels: int) -> None:
+    images = noise(40, channels, size, size)
+    corners = draw_corners(40, size - crop, generator())
+    windows = cut(images, corners, crop)
+    assert windows.shape == (40, channels, crop, crop)
+    assert windows.dtype == torch.uint8
+    assert corners.min() >= 0
+    assert corners.max() <= size - crop
+    for image, window, (top, left) in zip(images, windows, corners.T.tolist(), strict=True):
+        assert torch.equal(window, image[:, top : top + crop, left : left + crop])
+
+
+@pytest.mark.parametrize("slack", [1, 2, 4])
+def test_every_window_is_equally_likely(slack: int) -> None:
+    number, side = 6000, slack + 1
+    rows, columns = draw_corners(number, slack, generator())
+    counts = torch.bincount(rows * side + columns, minlength=side**2)
+    assert len(counts) == side**2
+    assert between_five_deviations(counts, number)
+
+
+def test_a_flip_exchanges_left_and_right_and_undoes_itself() -> None:
+    images = noise(6, 3, 4, 5)
+    flips = torch.tensor([True, False, True, True, False, False])
+    flipped = flip_left_right(images, flips)
+    for image, changed, flip in zip(images, flipped, flips, strict=True):
+        expected = torch.stack([image[:, :, 4 - x] for x in range(5)], 2) if flip else image
+        assert torch.equal(changed, expected)
+    assert torch.equal(flip_left_right(flipped, flips), images)
+
+
+def test_half_of_the_images_are_flipped() -> None:
+    flips = draw_flips(6000, generator())
+    assert between_five_deviations(torch.bincount(flips.long(), minlength=2), 6000)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.25, 0.25), (0.2, 1.8), (1.0, 1.5)])
+def test_what_is_drawn_between_two_bounds_stays_there_and_is_spread_evenly(low: float, high: float) -> None:
+    drawn = draw_between(6000, low, high, generator())
+    assert drawn.min() >= low
+    assert drawn.max() <= high
+    tenths = ((drawn - low) / (high - low) * 10).long().clamp(max=9)
+    assert between_five_deviations(torch.bincount(tenths, minlength=10), 6000)
+
+
+@pytest.mark.parametrize("kind", BRIGHTNESS_CHANGES)
+@pytest.mark.parametrize("brightness", [32.0, 63.0, 255.0])
+def test_brightness_changes_by_no_more_than_it_may_and_contrast_not_at_all(kind: str, brightness: float) -> None:
+    made = augmentation(6, 6, **NOTHING | {"brightness": brightness, "brightness_change": kind})
+    (change,) = made.tones
+    before = pixels(50, 2, 6, 6)
+    after = change.apply(before, change.draw(50, generator=generator()).double())
+    largest = brightness / 255 * (before if kind == "scale" else torch.ones_like(before))
+    assert ((after - before).abs() <= largest + 1e-7).all()
+    assert (after > before).any()
+    assert (after < before).any()
+
+
+def test_brightness_is_added_or_scaled_by_each_image_s_own_change() -> None:
+    image, changes = torch.tensor([0.2, 0.4]).expand(2, 1, 1, 2), torch.tensor([0.5, -0.1])
+    torch.testing.assert_close(add_brightness(image, changes).flatten(1), torch.tensor([[0.7, 0.9], [0.1, 0.3]]))
+    torch.testing.assert_close(scale_brightness(image, changes).flatten(1), torch.tensor([[0.3, 0.6], [0.18, 0.36]]))
+
+
+def test_contrast_keeps_the_mean_of_each_channel_and_scales_its_deviation() -> None:
+    before, factors = pixels(4, 3, 5, 5), torch.tensor([0.2, 1.0, 1.8, 0.0]).double()
+    after = change_contrast(before, factors)
+    torch.testing.assert_close(after.mean((2, 3)), before.mean((2, 3)))
+    torch.testing.assert_close(after.std((2, 3)), factors[:, None] * before.std((2, 3)))
+    torch.testing.assert_close(after[1], before[1])
+
+
+def test_nothing_chosen_is_only_the_division_by_255() -> None:
+    images = noise(3, 2, 8, 8)
+    made = augmentation(8, 8, **NOTHING)
+    assert made.changes == ()
+    assert torch.equal(made(images, []), images / 255)
+
+
+@pytest.mark.parametrize("clip_pixels", [True, False])
+def test_bytes_are_moved_then_mapped_then_erased_and_toned_and_a_cut_at_0_and_1_comes_last(clip_pixels: bool) -> None:
+    images = noise(20, 2, 10, 10)
+    made = augmentation(10, 8, **EVERYTHING | {"clip_pixels": clip_pixels})
+    drawn = [change.draw(20, generator=generator(seed)) for seed, change in enumerate(made.changes)]
+    shifts, corners, flips, angles, squeezes, scales, patches, brightness, contrast = drawn
+    moved = flip_left_right(cut(shift(images, shifts), corners, 8), flips) / 255
+    sources = enlarge(narrow(turn(torch.eye(2).expand(20, 2, 2), angles), squeezes), scales)
+    erased = blacken(sample(moved, sources), patches, 2)
+    expected = change_contrast(add_brightness(erased, brightness), contrast)
+    assert expected.min() < 0
+    assert expected.max() > 1
+    augmented = made(images, drawn)
+    assert torch.equal(augmented, expected.clamp(0, 1) if clip_pixels else expected)
+    assert augmented.shape == (20, 2, 8, 8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_angles_are_normal_up_to_a_bound_and_of_a_share_of_the_images(share: float) -> None:
+    number = 30_000
+    angles = draw_angles(number, 30.0, share, generator())
+    assert angles.abs().max() <= 30
+    rotated = angles[angles != 0]
+    assert abs(len(rotated) - share * number) <= 5 * number**0.5
+    if share:
+        assert rotated.std().item() == pytest.approx(10, rel=0.03)  # of 30 / 3, of which little is beyond 30
+        assert rotated.mean().item() == pytest.approx(0, abs=0.5)
+
+
+def test_squeezes_are_half_normal_up_to_a_bound() -> None:
+    shares = draw_squeezes(30_000, 0.25, generator())
+    assert shares.min() >= 0
+    assert shares.max() <= 0.25
+    assert shares.mean().item() == pytest.approx(0.25 / 3 * (2 / torch.pi) ** 0.5, rel=0.03)
+
+
+def identities(number: int) -> Tensor:
+    return torch.eye(2, dtype=torch.float64).expand(number, 2, 2)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_quarters_and_halves_of_a_turn_are_those_of_the_pixels(size: int) -> None:
+    images = pixels(4, 2, size, size)
+    degrees = torch.tensor([0.0, 90.0, 180.0, -90.0], dtype=torch.float64)
+    turned = sample(images, turn(identities(4), degrees))
+    for quarters, image, got in zip([0, 1, 2, -1], images, turned, strict=True):
+        torch.testing.assert_close(got, torch.rot90(image, quarters, (1, 2)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [10.0, -25.0, 75.0])
+def test_a_rotation_is_that_of_the_robustness_stage(degrees: float) -> None:
+    images = noise(3, 2, 12, 12)
+    ours = sample(images / 255, turn(identities(3).float(), torch.full((3,), degrees)))
+    assert (255 * ours - rotate(images, degrees)).abs().max() <= 0.51  # which rounds to bytes
+
+
+def test_a_squeezed_image_is_narrower_and_as_high_and_a_scaled_one_larger_in_both_directions() -> None:
+    image = torch.zeros(1, 1, 21, 21, dtype=torch.float64)
+    image[:, :, 5:16, 5:16] = 1  # 10 pixels from edge to edge, around the middle
+
+    def extents(sources: Tensor) -> tuple[float, float]:
+        mapped = sample(image, sources)[0, 0]
+        return mapped.sum(0).max().item(), mapped.sum(1).max().item()
+
+    height, width = extents(narrow(identities(1), torch.tensor([0.2], dtype=torch.float64)))
+    assert (height, width) == (11, pytest.approx(11 * 0.8, abs=0.6))
+    height, width = extents(enlarge(identities(1), torch.tensor([1.25], dtype=torch.float64)))
+    assert height == width == pytest.approx(11 * 1.25, abs=0.6)
+
+
+def test_a_shape_is_turned_as_it_is_and_only_then_squeezed() -> None:
+    """Or a squeeze would follow the shape around."""
+    image = torch.zeros(1, 1, 21, 21, dtype=torch.float64)
+    image[:, :, 4:17, 10] = 1  # upright, turned to lie: 13 long, which the squeeze then makes 10
+    made = augmentation(21, 21, **NOTHING | {"rotation": 90.0, "squeeze": 0.25})
+    drawn = [torch.tensor([90.0], dtype=torch.float64), torch.tensor([0.25], dtype=torch.float64)]
+    sources = identities(1)
+    for change, values in zip(made.maps, drawn, strict=True):
+        sources = change.apply(sources, values)
+    lying = sample(image, sources)[0, 0]
+    assert lying[10].sum().item() == pytest.approx(13 * 0.75, abs=0.6)
+    assert lying.sum(1).argmax() == 10
+
+
+@pytest.mark.parametrize(("size", "side"), [(28, 4), (20, 3), (8, 2)])
+def test_a_patch_is_erased_inside_the_image(size: int, side: int) -> None:
+    corners = draw_patches(4000, size, side, generator())
+    assert (corners.min(), corners.max()) == (side, size - side - 2)
+    images = 0.5 + 0.5 * pixels(40, 2, size, size)
+    erased = blacken(images, corners[:, :40], side)
+    for image, got, (top, left) in zip(images, erased, corners[:, :40].T.tolist(), strict=True):
+        expected = image.clone()
+        expected[:, top : top + side, left : left + side] = 0
+        assert torch.equal(got, expected)
+
+
+def test_what_happens_to_an_image_does_not_depend_on_batch_mates() -> None:
+    images = noise(12, 3, 10, 10)
+    made = augmentation(10, 7, **EVERYTHING)
+    drawn = [change.draw(12, generator=generator()) for change in made.changes]
+    together = made(images, drawn)
+    for chosen in (0, 5, 11):
+        alone = made(images[chosen : chosen + 1], [values[..., chosen : chosen + 1] for values in drawn])
+        torch.testing.assert_close(alone[0], together[chosen])
+
+
+def test_every_change_draws_from_a_stream_of_its_own_and_an_entry_an_image() -> None:
+    changes = augmentation(10, 8, **EVERYTHING).changes
+    assert len({change.stream for change in changes}) == len(changes) == 9
+    for change in changes:
+        drawn = change.draw(7, generator=generator())
+        assert drawn.shape[-1] == 7
+        assert torch.equal(drawn, change.draw(7, generator=generator()))
+
+
+def test_shifts_keep_the_stream_and_the_numbers_that_they_had() -> None:
+    (change,) = augmentation(8, 8, **NOTHING | {"max_shift": 2}).changes
+    assert change.stream == "augmentation"
+    assert torch.equal(change.draw(50, generator=generator()), draw_shifts(50, 2, generator()))
+
+
+@pytest.mark.parametrize(
+    ("crop", "changes", "streams"),
+    [
+        (8, {}, []),
+        (6, {}, ["crop"]),
+        (8, {"flip": True}, ["flip"]),
+        (8, {"brightness": 1.0}, ["brightness"]),
+        (8, {"contrast": (1.0, 1.1)}, ["contrast"]),
+        (8, {"contrast": (0.5, 0.5)}, ["contrast"]),
+        (8, {"rotation": 1.0, "rotation_share": 0.5}, ["rotation"]),
+        (8, {"squeeze": 0.1}, ["squeeze"]),
+        (8, {"scale": 0.1}, ["scale"]),
+        (8, {"erase": 2}, ["erase"]),
+    ],
+)
+def test_only_what_changes_an_image_is_drawn(crop: int, changes: dict[str, Any], streams: list[str]) -> None:
+    assert [change.stream for change in augmentation(8, crop, **NOTHING | changes).changes] == streams

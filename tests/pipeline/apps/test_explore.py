@@ -1,0 +1,160 @@
+"""The explorer's page, served by a real process: through its API, and in a browser."""
+
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from browser import CHROMIUM, NO_CHROMIUM, Page, browser
+from PIL import Image
+from servers import free_port, serving
+from tiny_project import ROOT
+
+from capsnet.networks.capsnet import CapsNet, ModelConfig
+from capsnet.networks.saved import save_model
+from pipeline.apps import explore
+
+DIM = 4
+ZEROS = [0.0] * DIM
+PATIENCE = 120
+
+
+@pytest.fixture
+def toy(prepared: Path, tiny_model: ModelConfig) -> Path:
+    """The prepared project with two networks: with a decoder, and without."""
+    for name, decoder in (("toy", "fc"), ("bare", "none")):
+        torch.manual_seed(0)
+        facts = {"settings": {"dataset": "squares", "crop": 0}}
+        save_model(Path(f"models/{name}/seed-0.safetensors"), CapsNet(replace(tiny_model, decoder=decoder)), facts)
+    return prepared
+
+
+def serve(run: str) -> Iterator[str]:
+    port = free_port()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline.apps.explore", run, "--port", str(port)]
+    address = f"http://127.0.0.1:{port}"
+    with serving(command, f"{address}/config", PATIENCE, env=environment):
+        yield address
+
+
+@pytest.fixture
+def server(toy: Path) -> Iterator[str]:
+    yield from serve("toy")
+
+
+@pytest.fixture
+def bare_server(toy: Path) -> Iterator[str]:
+    yield from serve("bare")
+
+
+def drawn(html: str) -> str:
+    found = re.search(r"base64,([^\"]+)", html)
+    assert found is not None
+    return found.group(1)
+
+
+@pytest.mark.slow
+def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client = Client(server, verbose=False)
+    took = []
+    for number in range(10):
+        start = time.perf_counter()
+        client.predict(number / 40, 0, 0, 0, api_name="/move")
+        took.append(time.perf_counter() - start)
+    # 0.08 s on two busy cores, nearly all of it the way there and back; the very first, too.
+    assert max(took[0], statistics.median(took)) < 0.5
+
+    pair, bars, maps, still = client.predict("2", 1, 0, *ZEROS, api_name="/test_image")
+    assert "labelled <b>2</b>" in pair
+    assert bars.count('class="track"') == 3
+    assert maps.count("<rect") == 4
+    other = client.predict(0.25, 0, 0, 0, api_name="/move")
+    assert drawn(other) != drawn(still)
+    assert "moved" in other
+    assert drawn(client.predict(api_name="/reset")[-1]) == drawn(still)
+
+    turned, *_ = client.predict(90, *ZEROS, api_name="/turn")
+    assert drawn(turned) != drawn(pair)
+
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "own.png")
+    own, *_ = client.predict(handle_file(tmp_path / "own.png"), 0, *ZEROS, api_name="/upload")
+    assert "labelled" not in own
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(AppError, match=r"text\.png: cannot identify image file"):
+        client.predict(handle_file(tmp_path / "text.png"), 0, *ZEROS, api_name="/upload")
+
+
+def drag(page: Page, *points: tuple[float, float]) -> None:
+    """Press the mouse at the first point, and release it at the last."""
+    for number, (x, y) in enumerate(points):
+        kind = "mouseMoved" if number else "mousePressed"
+        page.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+    page.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+def test_the_page_works_in_a_browser_and_asks_nobody_else(server: str) -> None:
+    with browser() as chromium:
+        page = chromium.open(server, width=1400, height=1200)
+        page.wait_for("document.querySelectorAll('.bars .fill').length == 3")
+        page.wait_for("document.querySelectorAll('.moves input[type=range]').length == 4")
+        image = "document.querySelector('img[alt=\"{}\"]').src".format
+        still = page.evaluate(image("moved capsule"))
+        page.evaluate(
+            "(() => { const slider = document.querySelector('.moves input[type=range]'); slider.value = 0.25;"
+            "slider.dispatchEvent(new Event('input', {bubbles: true})) })()"
+        )
+        page.wait_for(f"{image('moved capsule')} != {still!r}")
+        before = page.evaluate(image("input"))
+        page.evaluate("[...document.querySelectorAll('button[role=tab]')].find(e => e.innerText == 'Draw').click()")
+        page.wait_for("(document.querySelector('canvas') || {offsetWidth: 0}).offsetWidth > 100")
+        time.sleep(2)  # until the canvas takes the brush
+        x, y = page.evaluate(
+            "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('canvas').getBoundingClientRect())"
+        )
+        drag(page, (x - 40, y), (x, y - 30), (x + 40, y))
+        page.wait_for(f"{image('input')} != {before!r}")
+        assert len(page.requests) > 5
+        assert [url for url in page.requests if not url.startswith((f"{server}/", "blob:"))] == []
+        assert page.errors == []
+
+
+@pytest.mark.slow
+def test_a_network_without_a_decoder_has_no_sliders_and_says_why(bare_server: str) -> None:
+    from gradio_client import Client
+
+    client = Client(bare_server, verbose=False)
+    pair, *_, moved = client.predict("1", 2, 0, *ZEROS, api_name="/test_image")
+    assert pair.count("<img") == 1
+    assert moved == ""
+    blocks = client.config["components"]
+    hidden = [block for block in blocks if block["props"].get("visible") is False and block["type"] == "column"]
+    assert len(hidden) == 1
+    assert any("trained without a decoder" in str(block["props"].get("value")) for block in blocks)
+
+
+def test_a_file_that_names_no_data_set_cannot_be_explored(toy: Path, tiny_model: ModelConfig) -> None:
+    save_model(Path("a.safetensors"), CapsNet(tiny_model), {})
+    with pytest.raises(ValueError, match=r"a\.safetensors: got a file that names no data set"):
+        explore.main(["a.safetensors"])
+
+
+def test_the_explorer_without_gradio_says_what_to_install(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("pipeline.apps.explorer.page")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(ValueError, match=r"gradio is not installed; pip install '\.\[explore\]'"):
+        explore.main(["toy"])

@@ -1,0 +1,364 @@
+"""The kinds of tables on metrics made by hand."""
+
+import importlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from latex import parse_latex
+from made_study import FOLDER, PAIRS, write_metrics, write_rotations
+from ruamel.yaml import YAML
+from tiny_project import ROOT, TINY, tiny_params, write_params
+
+from pipeline.reporting.tables import BUILDERS, build
+from pipeline.reporting.typeset import read_markdown
+from pipeline.runtime.command_line import run_stage
+from pipeline.settings.params import Params, load_params
+from pipeline.settings.tables import KINDS
+
+SCORED = tiny_params()["studies"]["toy"]["tables"]  # all but costs: those are no scores (test_costs.py)
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def with_entry(kind: str, **changes: Any) -> Params:
+    """Return the tiny project's parameters with changes to a table."""
+    values = tiny_params()
+    values["tables"][f"toy-{kind}"] |= changes
+    write_params(Path(), values)
+    return load_params()
+
+
+@pytest.fixture
+def scored(project: Path) -> Path:
+    """The tiny project with metrics made by hand in place of trained runs."""
+    write_metrics("toy-fc", [97.0, 99.0], ensemble=99.25)
+    write_metrics("toy-fc_bn", [98.0, 99.0], batch_norm=True)
+    write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
+    write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
+    write_metrics("toy-tuned", [97.0, 97.0])
+    write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
+    write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
+    return project
+
+
+@pytest.mark.parametrize("kind", SCORED)
+def test_every_kind_is_written_as_csv_markdown_and_latex_with_its_notes(kind: str, scored: Path) -> None:
+    importlib.import_module("pipeline.tabulate").main([f"toy-{kind}"])
+    table = build(f"toy-{kind}", load_params())
+    csv = pd.read_csv(FOLDER / f"tables/{kind}.csv")
+    pd.testing.assert_frame_equal(csv, table.data, check_dtype=False)
+    text = (FOLDER / f"tables/{kind}.md").read_text()
+    assert read_markdown(text) == table.cells
+    for note in ("1,200 of squares", "made & 100 % by hand", "a slide rule"):
+        assert note in text
+    caption, cells = parse_latex((FOLDER / f"tables/{kind}.tex").read_text())
+    assert cells == table.cells
+    assert caption.startswith(tiny_params()["tables"][f"toy-{kind}"]["title"])
+    assert "n seeds (0, 1)" in caption
+    assert "Data: squares: made & 100 % by hand." in caption
+
+
+def test_each_kind_of_table_has_a_model_a_builder_and_an_entry_in_the_tiny_project() -> None:
+    assert set(KINDS) == set(BUILDERS) == {*SCORED, "costs"}
+
+
+def test_the_columns_of_each_kind_are_the_promised_ones_with_the_difference_last(scored: Path) -> None:
+    promised = {
+        "decoders": "run, model, parameters, decoder_parameters, epochs, seeds, rloss_mean, rloss_std, mloss_mean, "
+        "mloss_std, accuracy_mean, accuracy_std, published_rloss, published_mloss, published_accuracy, difference",
+        "benchmarks": "run, model, dataset, epochs, seeds, accuracy_mean, accuracy_std, published_accuracy, source, "
+        "difference",
+        "topologies": "factor, value, run, parameters, epochs, seeds, accuracy_mean, accuracy_std, rloss_mean, "
+        "rloss_std, mloss_mean, mloss_std, difference",
+        "robustness": "run, model, dataset, parameters, epochs, seeds, degrees, accuracy_mean, accuracy_std, "
+        "published_accuracy, source, difference",
+    }
+    assert {kind: ", ".join(build(f"toy-{kind}", load_params()).data.columns) for kind in SCORED} == promised
+
+
+@pytest.mark.parametrize("kind", ["decoders", "benchmarks"])
+def test_the_difference_is_ours_minus_the_published_accuracy_where_there_are_both(kind: str, scored: Path) -> None:
+    table = build(f"toy-{kind}", load_params())
+    data = table.data.set_index("model" if kind == "benchmarks" else "run")
+    ours = data.loc["FC" if kind == "benchmarks" else "toy-fc"]
+    assert ours["difference"] == pytest.approx(98.0 - 98.0)
+    assert data["difference"].notna().sum() == 1
+    assert "+0.00" in table.cells[1]
+
+
+def test_a_loss_in_accuracy_is_shown_with_a_minus_sign(scored: Path) -> None:
+    write_metrics("toy-fc", [97.0, 97.5])
+    cells = build("toy-decoders", load_params()).cells
+    assert cells[1][cells[0].index("Difference (points)")] == "−0.75"
+
+
+def test_a_setting_without_published_values_has_no_empty_columns(scored: Path) -> None:
+    params = with_entry("decoders", runs=["toy-deconv"])
+    assert not [title for title in build("toy-decoders", params).cells[0] if "published" in title or "Diff" in title]
+
+
+def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(scored: Path) -> None:
+    assert "ensemble" not in str(build("toy-benchmarks", load_params()))
+    table = build("toy-benchmarks", with_entry("benchmarks", ensembles=["toy-fc"]))
+    assert table.data["model"].tolist() == ["FC", "FC (ensemble of 2)", "Others"]
+    single, ensemble = table.data.iloc[0], table.data.iloc[1]
+    assert (single["accuracy_mean"], single["seeds"]) == (98.0, 2)
+    assert (ensemble["accuracy_mean"], ensemble["seeds"]) == (99.25, 1)
+    assert single["published_accuracy"] == 98.0
+    assert ensemble[["accuracy_std", "published_accuracy", "difference"]].isna().all()
+    assert table.cells[2][table.cells[0].index("Accuracy (%)")] == "99.25"
+    assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
+
+
+def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about_each(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["published"]["toy-fc"] = {"accuracy": 98.0, "ensemble_accuracy": 99.0, "source": "Somebody 2001"}
+    write_params(Path(), values)
+    data = build("toy-benchmarks", load_params()).data
+    assert data["published_accuracy"].tolist() == [98.0, 99.0]
+    assert data["difference"].tolist() == pytest.approx((data["accuracy_mean"] - [98.0, 99.0]).tolist())
+
+
+def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["published"]["toy-fc"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001, all together"}
+    write_params(Path(), values)
+    importlib.import_module("pipeline.tabulate").main(["toy-benchmarks"])
+    csv = pd.read_csv(FOLDER / "tables/benchmarks.csv")
+    assert csv["model"].tolist() == ["FC", "FC (ensemble of 2)"]
+    assert csv.loc[0, ["published_accuracy", "source", "difference"]].isna().all()
+    assert csv.loc[1, ["published_accuracy", "source"]].tolist() == [99.0, "Somebody 2001, all together"]
+    assert csv.loc[1, "difference"] == pytest.approx(0.25)
+    _, cells = parse_latex((FOLDER / "tables/benchmarks.tex").read_text())
+    assert cells == read_markdown((FOLDER / "tables/benchmarks.md").read_text())
+    beside = [cells[0].index(title) for title in ("Accuracy (%), published", "Difference (points)", "Source")]
+    assert [cells[1][place] for place in beside] == ["", "", ""]
+    assert [cells[2][place] for place in beside] == ["99.00", "+0.25", "Somebody 2001, all together"]
+    assert build("toy-decoders", load_params()).data["published_accuracy"].isna().all()
+
+
+def test_models_are_called_after_the_protocols_of_their_table(scored: Path) -> None:
+    protocols = {"one protocol": ["toy-fc"], "another": ["toy-deconv"]}
+    runs = {"runs": ["toy-fc", "toy-fc_bn", "toy-deconv"], "ensembles": ["toy-fc"], "published": []}
+    table = build("toy-benchmarks", with_entry("benchmarks", **runs, protocols=protocols))
+    models = ["one protocol, FC", "FC w/ BN", "another, DeConv", "one protocol, FC (ensemble of 2)"]
+    assert table.data["model"].tolist() == models
+    assert [row[1] for row in table.cells[1:]] == models
+
+
+def test_a_run_of_one_seed_makes_no_ensemble_and_blocks_nothing(scored: Path) -> None:
+    values = tiny_params()
+    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-deconv"], "published": []}
+    write_params(Path(), values | {"seeds": [0]})
+    assert build("toy-benchmarks", load_params()).data["model"].tolist() == ["FC"]
+    values["published"]["toy-deconv"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001"}
+    write_params(Path(), values | {"seeds": [0]})
+    table = build("toy-benchmarks", load_params())
+    assert table.data["model"].tolist() == ["FC", "DeConv (ensemble)"]
+    assert table.data.loc[1, ["seeds", "published_accuracy"]].tolist() == [0, 99.0]
+    assert table.cells[2][3:5] == ["not run", "99.00"]
+    assert table.missing == []
+
+
+def test_topologies_group_runs_by_their_one_setting_with_the_base_in_each_group(scored: Path) -> None:
+    data = build("toy-topologies", load_params()).data
+    assert data[["factor", "value", "run"]].to_numpy().tolist() == [
+        ["decoder", "deconv", "toy-deconv_bn"],
+        ["decoder", "fc", "toy-fc_bn"],
+        ["batch_norm", "true", "toy-deconv_bn"],
+        ["batch_norm", "false", "toy-deconv"],
+    ]
+    assert data["difference"].tolist() == pytest.approx([0, 98.5 - 99.25, 0, 96.5 - 99.25])
+
+
+def test_numbers_of_a_setting_ascend_with_the_base_among_them(scored: Path) -> None:
+    values = tiny_params()
+    values["runs"] |= {f"toy-{n}": values["runs"]["toy-fc"] | {"routing_iterations": n} for n in (10, 1, 3)}
+    runs = ["toy-10", "toy-1", "toy-fc_bn", "toy-3"]
+    values["tables"]["toy-topologies"] |= {"base": "toy-fc", "runs": runs}
+    write_params(Path(), values)
+    for n in (10, 1, 3):
+        write_metrics(f"toy-{n}", [90.0 + n], routing_iterations=n)
+    table = build("toy-topologies", load_params())
+    assert table.data["value"].tolist() == ["1", "2", "3", "10", "false", "true"]
+    assert table.data["run"].tolist() == ["toy-1", "toy-fc", "toy-3", "toy-10", "toy-fc", "toy-fc_bn"]
+    assert any("(0, 1 / 0)" in note for note in table.notes)
+
+
+def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored: Path) -> None:
+    write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv", lr=0.5)
+    with pytest.raises(ValueError, match="toy-deconv: got lr, batch_norm other than in the base, expected one setting"):
+        build("toy-topologies", load_params())
+
+
+def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(scored: Path) -> None:
+    table = build("toy-robustness", load_params())
+    turned = table.data[table.data["degrees"].notna()]
+    assert turned["degrees"].tolist() == [0, 90, 180, 270]
+    assert turned["accuracy_mean"].tolist() == [98.0, 15.0, 45.0, 15.0]
+    assert turned["accuracy_std"].tolist() == pytest.approx([2**0.5, 50**0.5, 50**0.5, 0.0])
+    assert turned["difference"].isna().all()
+    columns = ["Accuracy (%)", "Accuracy (%), published", "Difference (points)", "90°", "180°", "n", "Epochs"]
+    assert table.cells[0] == ["Run", "Model", "Data", *columns, "Parameters", "Source"]
+    shown = ["98.00 ± 1.41", "98.00", "+0.00", "15.00 ± 7.07", "45.00 ± 7.07", "2", "2", "12,345", "Somebody 2001"]
+    assert table.cells[1] == ["toy-fc", "FC", "squares", *shown]
+
+
+def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(scored: Path) -> None:
+    table = build("toy-robustness", load_params())
+    of_itself = table.data[table.data["degrees"].isna()].set_index("run")
+    assert of_itself["accuracy_mean"].to_dict() == {"toy-fc": 98.0, "toy-pairs": 72.0}
+    assert of_itself["difference"].to_dict() == {"toy-fc": 0.0, "toy-pairs": pytest.approx(float("nan"), nan_ok=True)}
+    assert table.cells[2][3:9] == ["72.00 ± 2.83", "", "", "", "", "2"]
+    said = [note for note in table.notes if note.startswith("toy-pairs: 2,400 pairs")]
+    assert len(said) == 1
+    assert said[0].endswith("84.25 % of the single images are.")
+
+
+def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path) -> None:
+    values = tiny_params()
+    values["datasets"]["moved"] = {"format": "affnist", "raw": "x", "seed": 0}
+    values["runs"]["toy-moved"] = TINY | {"dataset": "moved"}
+    values["tables"]["toy-robustness"]["runs"] = ["toy-moved"]
+    values["published"]["toy-moved"] = {"accuracy": 79.0, "source": "Somebody 2017"}
+    write_params(Path(), values)
+    write_metrics("toy-moved", [70.0, 74.0])
+    path = FOLDER / "metrics/toy-moved.json"
+    path.write_text(path.read_text().replace('"squares"', '"moved"', 1))
+    table = build("toy-robustness", load_params())
+    assert table.data["difference"].tolist() == [-7.0]
+    assert table.cells[1][3:6] == ["72.00 ± 2.83", "79.00", "−7.00"]
+    assert "moved: trained on digits moved about a field, scored on rotated, sheared, scaled ones." in table.notes
+    assert not any("Columns of degrees" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("tables/toy-decoders/kind", "digests", "tables.toy-decoders.kind: got 'digests', expected one of decoders, "),
+        ("tables/toy-decoders/kind", None, "tables.toy-decoders.kind: missing"),
+        ("tables/toy-decoders/kind", "topologies", "tables.toy-decoders.base: missing"),
+        ("tables/toy-decoders/runs", None, "tables.toy-decoders.runs: missing"),
+        ("tables/toy-decoders/run", [], "tables.toy-decoders.run: unknown key, did you mean 'runs'?"),
+        ("tables/toy-decoders/base", "x", "tables.toy-decoders.base: unknown key, this kind takes kind, runs, study"),
+        ("tables/toy-decoders/study", "other", "tables.toy-decoders: got 'toy-decoders', expected one of other-"),
+        ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-at"),
+        (
+            "tables/toy-benchmarks/protocols",
+            {"A": ["x"]},
+            "tables.toy-benchmarks.protocols.A: got 'x', expected one of",
+        ),
+        ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-at"),
+        (
+            "tables/toy-topologies/runs",
+            ["toy-fc"],
+            "tables.toy-topologies.runs: toy-fc: got decoder, batch_norm other than in the base, expected one setting",
+        ),
+        (
+            "tables/toy-topologies/runs",
+            ["toy-deconv_bn"],
+            "tables.toy-topologies.runs: toy-deconv_bn: got nothing other than in the base, expected one setting",
+        ),
+        (
+            "tables/toy-decoders/runs",
+            ["toy-fc", "toy-pairs"],
+            "tables.toy-decoders.runs: got runs of squares (classify) and squares (separate), expected runs of one "
+            "data set and one task",
+        ),
+        (
+            "tables/toy-topologies/base",
+            "toy-pairs",
+            "tables.toy-topologies.runs: got runs of squares (separate) and squares (classify), expected runs of one",
+        ),
+        ("tables/toy-robustness/runs", ["toy-deconv"], "tables.toy-robustness.runs: got 'toy-deconv', expected one of"),
+        ("tables/toy-robustness/degrees", [0, 45], "tables.toy-robustness.degrees: got 45, expected one of 0, 90, 180"),
+        ("tables/toy-robustness/degrees/0", 360, "tables.toy-robustness.degrees.0: got 360, expected less than 360"),
+        ("studies/toy/tables", ["decoders"], "tables.toy-benchmarks: got 'toy-benchmarks', expected one of toy-deco"),
+        ("studies/toy/tables/0", "others", "studies.toy.tables: got 'toy-others', expected one of toy-benchmarks"),
+        ("robustness/toy-fc/step", 50, "robustness.toy-fc.step: got 50, expected a divisor of 360"),
+        ("robustness/toy-fc/study", "other", "robustness.toy-fc.study: got 'other', expected one of toy"),
+        ("robustness/toy-fc/dataset", "x", "robustness.toy-fc.dataset: got 'x', expected one of squares"),
+        ("published/toy-fc/ensemble", True, "published.toy-fc: got 'toy-fc', expected one of "),
+        ("published/toy-fc/ensemble", 7, "published.toy-fc.ensemble: got 7, expected a valid boolean"),
+        (
+            "robustness/toy-pairs",
+            {"study": "toy", "dataset": "squares", "step": 90},
+            "robustness.toy-pairs: task: got 'separate', expected one of classify",
+        ),
+        ("robustness/x", {"study": "toy", "dataset": "squares", "step": 90}, "robustness.x: got 'x', expected one of"),
+    ],
+)
+def test_a_fault_in_a_table_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
+    values = tiny_params()
+    *parents, last = path.split("/")
+    place: Any = values
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+    write_params(project, values)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["decoders", "topologies", "benchmarks"])
+def test_only_tables_that_say_so_may_hold_runs_of_several_data_sets(project: Path, kind: str) -> None:
+    values = tiny_params()
+    values["datasets"]["circles"] = values["datasets"]["squares"]
+    values["runs"]["toy-circles"] = values["runs"]["toy-deconv_bn"] | {"dataset": "circles"}
+    values["tables"][f"toy-{kind}"]["runs"] = ["toy-fc_bn", "toy-circles"]
+    write_params(project, values)
+    if kind == "benchmarks":
+        assert load_params().tables["toy-benchmarks"].runs == ("toy-fc_bn", "toy-circles")
+        return
+    with pytest.raises(ValueError, match=rf"tables\.toy-{kind}\.runs: got runs of squares .* and circles .*, expected"):
+        load_params()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rotate", "toy-deconv"], "run: got 'toy-deconv', expected one of toy-fc"),
+        (["rotate", "toy-fc"], "dvc repro train@toy-fc"),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_makes_it(
+    project: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("toy-fc", "toy-pairs"):
+        write_metrics(name, [97.0, 99.0])
+    with pytest.raises(SystemExit) as ended:
+        run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
+    stage = STAGES["tabulate"]
+    assert stage["foreach"] == "${tables}"
+    written = [next(iter(out)) for out in stage["do"]["outs"]]
+    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
+    tables = load_params(ROOT / "params.yaml").tables
+    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)
+
+
+def test_the_topologies_in_git_are_those_of_the_plan() -> None:
+    params = load_params(ROOT / "params.yaml")
+    table = params.tables["paper-topologies"]
+    runs = [params.runs[name] for name in (table.base, *table.runs)]
+    assert {run.epochs for run in runs} == {10}
+    assert {run.dataset for run in runs} == {"mnist"}
+    assert {run.routing_iterations for run in runs} == {1, 2, 3, 5}
+    assert {run.primary_types for run in runs} == {8, 16, 32, 64}
+    assert {run.class_dim for run in runs} == {8, 16, 32}
+    assert {run.decoder for run in runs} == {"fc", "none"}
+    assert {run.reconstruction for run in runs} == {"l1", "l2"}
+    assert {run.leaky_routing for run in runs} == {True, False}
+    assert {run.alpha_schedule for run in runs} == {"constant", "tanh", "tanh_delayed"}

@@ -1,0 +1,365 @@
+"""What a user can cause ends in one clear line and status 2, and nothing is lost."""
+
+import importlib
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_project import ROOT, TINY, tiny_params, write_params
+
+from pipeline.runtime.command_line import run_stage
+from pipeline.settings.params import load_params
+
+
+def fail(module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a stage as its file does, which has to end with status 2 and one line; return the line."""
+    with pytest.raises(SystemExit) as ended:
+        run_stage(partial(importlib.import_module(f"pipeline.{module}").main, arguments))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2, said
+    assert len(said.strip().splitlines()) == 1, said
+    return said
+
+
+def set_at(params: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    place: Any = params
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("runs/toy-fc/lr", "fast", "runs.toy-fc.lr: got 'fast', expected a valid number"),
+        ("runs/toy-fc/lr", 0, "runs.toy-fc.lr: got 0, expected greater than 0"),
+        ("runs/toy-fc/lr", None, "runs.toy-fc.lr: missing"),
+        ("runs/toy-fc/learning", 1, "runs.toy-fc.learning: unknown key"),
+        ("runs/toy-fc/epoch", 1, "runs.toy-fc.epoch: unknown key, did you mean 'epochs'?"),
+        ("runs/toy-fc/epochs", 2.5, "runs.toy-fc.epochs: got 2.5, expected a valid integer"),
+        ("runs/toy-fc/batch_norm", "yes", "runs.toy-fc.batch_norm: got 'yes', expected a valid boolean"),
+        ("runs/toy-fc/decoder", "conv", "runs.toy-fc.decoder: got 'conv', expected 'none', 'fc', 'deconv' or"),
+        ("runs/toy-fc/network", None, "runs.toy-fc.network: missing"),
+        ("runs/toy-fc/network", "em", "runs.toy-fc.network: got 'em', expected one of dynamic, attention"),
+        ("runs/toy-fc/network", "attention", "runs.toy-fc.encoder_channels: missing"),
+        ("runs/toy-fc/encoder_norm", "batch", "runs.toy-fc.encoder_norm: unknown key, a setting of network attention"),
+        ("runs/toy-attention/padding", "same", "runs.toy-attention.padding: unknown key, a setting of network dynamic"),
+        ("runs/toy-attention/encoder_norm", "layer", "runs.toy-attention.encoder_norm: got 'layer', expected 'batch'"),
+        ("runs/toy-attention/batch_size", 1, "runs.toy-attention.batch_size: got 1, expected at least 2 with encoder_"),
+        ("runs/toy-fc/dataset", "cubes", "runs.toy-fc.dataset: got 'cubes', expected one of squares"),
+        ("runs/toy-fc/study", "other", "runs.toy-fc.study: got 'other', expected one of toy"),
+        ("runs/toy-fc_bn/batch_size", 1, "runs.toy-fc_bn.batch_size: got 1, expected at least 2 with batch_norm"),
+        ("runs/toy-fc/task", "count", "runs.toy-fc.task: got 'count', expected 'classify' or 'separate'"),
+        ("runs/toy-pairs/crop", 18, "runs.toy-pairs.crop: got 18, expected 0 with task separate"),
+        ("test_pairs/per_image", 0, "test_pairs.per_image: got 0, expected greater than 0"),
+        ("test_pairs/seed", None, "test_pairs.seed: missing"),
+        ("figures/squares/run", "toy-pairs", "figures.squares.run: task: got 'separate', expected one of classify"),
+        (
+            "pairs/toy-fc",
+            {"study": "toy", "dataset": "squares"},
+            "pairs.toy-fc: got 'toy-fc', expected one of toy-pairs",
+        ),
+        ("pairs/toy-pairs/dataset", "cubes", "pairs.toy-pairs.dataset: got 'cubes', expected one of squares"),
+        (
+            "compare/toy-decoders/runs/3",
+            "toy-pairs",
+            "compare.toy-decoders.runs: toy-pairs: task: got 'separate', expected one of classify",
+        ),
+        ("compare/toy-decoders/runs/3", "toy-fc", "compare.toy-decoders.runs: got 'toy-fc' twice, expected each once"),
+        ("tune/toy/run", "nobody", "tune.toy.run: got 'nobody', expected one of toy-"),
+        ("tune/toy/alpha", [0.05, 0.00005], "tune.toy.alpha: got [0.05, 5e-05], expected the lower bound first"),
+        ("tune/toy/lr", [0.1, 0.1], "tune.toy.lr: got [0.1, 0.1], expected the lower bound first"),
+        ("runs/toy-fc/alpha", 0, "tune.toy.run: alpha: got 0, expected greater than 0 on a logarithmic scale"),
+        ("tables/toy-decoders/runs", ["nobody"], "tables.toy-decoders.runs: got 'nobody', expected one of toy-"),
+        ("datasets/squares/raw", None, "datasets.squares.raw: missing"),
+        ("datasets/squares/format", None, "datasets.squares.format: missing"),
+        ("datasets/squares/format", "jpeg", "datasets.squares.format: got 'jpeg', expected one of digits, mnist, "),
+        ("datasets/squares/seed", 1, "datasets.squares.seed: unknown key, this format takes duplicates, format, raw"),
+        ("datasets/squares/duplicate", "allow", "datasets.squares.duplicate: unknown key, did you mean 'duplicates'?"),
+        (
+            "datasets/squares/duplicates",
+            "keep",
+            "datasets.squares.duplicates: got 'keep', expected 'refuse' or 'allow'",
+        ),
+        ("datasets/squares", 3, "datasets.squares: got 3, expected a valid dictionary"),
+        ("seeds", [], "seeds: got [], "),
+        ("seeds", [0, 0, 2], "params.yaml: seeds: got 0 twice, expected each once"),
+        ("runs/toy-fc/seeds", [3, 1, 3], "runs.toy-fc.seeds: got 3 twice, expected each once"),
+        ("runs/toy-fc-tuned", TINY, "runs: got 'toy-fc-tuned', expected no name that ends in -tuned, as those of tra"),
+        ("runs/toy-primary", TINY, "runs: got 'toy-primary', expected no name that ends in -primary, as those of dec"),
+        ("speed", 1, "speed: unknown key"),
+    ],
+)
+def test_a_fault_in_params_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
+    params = tiny_params()
+    set_at(params, path, value)
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"format": "mnist", "raw": "x", "views": "mono"}, "views: unknown key, this format takes format, raw"),
+        ({"format": "smallnorb", "raw": "x"}, "views: missing"),
+        ({"format": "smallnorb", "raw": "x", "views": "both"}, "views: got 'both', expected 'stereo' or 'mono'"),
+        ({"format": "affnist", "raw": "x"}, "seed: missing"),
+        ({"format": "affnist", "raw": "x", "seed": -1}, "seed: got -1, expected greater than or equal to 0"),
+        ({"format": "folder", "raw": "x", "channels": 3}, "size: missing"),
+        ({"format": "folder", "raw": "x", "size": 32, "channels": 2}, "channels: got 2, expected 1 or 3"),
+        ({"format": "folder", "raw": "x", "size": "32", "channels": 1}, "size: got '32', expected a valid integer"),
+        (
+            {"format": "folder", "raw": "x", "size": 8, "channels": 1},
+            "size: got 8, expected greater than or equal to 20",
+        ),
+        (
+            {"format": "folder", "raw": "x", "size": 200, "channels": 1},
+            "size: got 200, expected less than or equal to 64",
+        ),
+    ],
+)
+def test_an_option_is_checked_by_the_format_it_belongs_to(project: Path, entry: dict[str, Any], said: str) -> None:
+    params = tiny_params()
+    params["datasets"]["own"] = entry
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert str(caught.value) == f"params.yaml: datasets.own.{said}"
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["datasets", "runs", "tune", "figures", "primary", "compare", "pairs", "robustness", "studies", "tables"],
+)
+def test_no_name_has_a_dot_which_dvc_would_read_as_nesting(project: Path, part: str) -> None:
+    params = tiny_params()
+    params[part]["v1.5"] = next(iter(params[part].values()))
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
+        load_params()
+    assert str(caught.value) == f"params.yaml: {part}: got 'v1.5', expected letters, digits, _ and - only"
+
+
+def test_every_fault_is_named_at_once(project: Path) -> None:
+    params = tiny_params()
+    set_at(params, "runs/toy-fc/lr", "fast")
+    set_at(params, "runs/toy-deconv/alpha", -1)
+    write_params(project, params)
+    with pytest.raises(ValueError, match=r"runs\.toy-deconv\.alpha.*\n.*runs\.toy-fc\.lr"):
+        load_params()
+
+
+def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
+    text = Path("params.yaml").read_text().replace("lr: 0.01", "lr: 1e-2")
+    Path("params.yaml").write_text(text)
+    assert load_params().runs["toy-fc"].lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nobody"], "run: got 'nobody', expected one of toy-"),
+        (["train", "toy-fc"], "dvc repro prepare@squares"),
+        (["train", "toy-fc", "--set", "lr=fast", "--out", "x"], "lr: got 'fast', expected a valid number"),
+        (["train", "toy-fc", "--set", "lr", "--out", "x"], "expected NAME=VALUE"),
+        (["train", "toy-fc", "--set", "lr=[", "--out", "x"], "--set lr=[:1: not YAML"),
+        (["train", "toy-fc", "--set", "lr=0.1"], "--out: missing"),
+        (["train", "toy-fc", "--seeds", "0", "0", "--out", "x"], "--set: seeds: got 0 twice, expected each once"),
+        (["train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
+        (["evaluate", "toy-fc"], "models/toy-fc: no trained models; `dvc repro train@toy-fc` makes them"),
+        (["evaluate", "toy-tuned"], "models/toy-tuned: no trained models; `dvc repro train-tuned@toy` makes them"),
+        (["tabulate", "nothing"], "table: got 'nothing', expected one of toy-"),
+        (["prepare", "cubes"], "dataset: got 'cubes', expected one of squares"),
+        (["download", "cubes"], "dataset: got 'cubes', expected one of digits, mnist, "),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_ends_in_one_line_and_status_2(
+    project: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert said in fail(arguments[0], arguments[1:], capsys)
+
+
+def test_a_real_process_shows_no_traceback(project: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline.train", "nobody"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: run: got 'nobody', expected one of toy-")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_missing_params_file_says_where_stages_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "top folder" in fail("train", ["toy-fc"], capsys)
+
+
+def test_broken_yaml_is_named_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("params.yaml").write_text("seeds: [0\nruns: {}\n")
+    assert "params.yaml:2: not YAML" in fail("train", ["toy-fc"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"seeds: [0]\ntitle: a\x07b\n", "params.yaml:2: not YAML: character 0x07"),
+        ("seeds: [0]\ntitle: Gruß\n".encode("latin-1"), "params.yaml:2: got byte 0xdf, expected text in UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_line(
+    project: Path, content: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("params.yaml").write_bytes(content)
+    assert fail("prepare", ["squares"], capsys) == f"error: {said}\n"
+
+
+def test_an_unreachable_tracking_server_stops_a_stage_before_it_trains(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "MLflow: http://127.0.0.1:9 cannot be used" in fail("train", ["toy-fc"], capsys)
+    assert not (prepared / "models").exists()
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(prepared: Path) -> None:
+    from pipeline import train
+
+    train.main(["toy-fc", "--set", "epochs=1", "--seeds", "0", "--out", "first"])
+    state = "first/seed-0.state.safetensors"
+    with pytest.raises(ValueError, match=r"checkpoint of another configuration: lr: got 0\.01, expected 0\.02"):
+        train.main(["toy-fc", "--set", "lr=0.02", "--seeds", "0", "--out", "second", "--resume", state])
+
+
+def test_a_network_that_cannot_be_built_for_the_images_is_refused(prepared: Path) -> None:
+    from pipeline import train
+
+    with pytest.raises(ValueError, match="image_size: got 20, too small for conv_kernel 19"):
+        train.main(["toy-fc", "--set", "conv_kernel=19", "--out", "x"])
+
+
+def test_damaged_own_data_is_refused_by_prepare(project: Path) -> None:
+    from pipeline import prepare
+
+    whole = Path("squares.npz").read_bytes()
+    Path("squares.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"squares\.npz: not an \.npz file, or a damaged one"):
+        prepare.main(["squares"])
+    assert not Path("data").exists()
+
+
+def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from capsnet.networks import saved
+    from pipeline import train
+
+    written: list[Path] = []
+    write = saved.write_whole
+
+    def until_full(path: Path, content: str | bytes) -> None:
+        if len(written) == 1:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(saved, "write_whole", until_full)
+    with pytest.raises(OSError, match="No space left on device"):
+        train.main(["toy-fc"])
+    assert len(saved.read_history(written[0])) == 1
+    monkeypatch.setattr(saved, "write_whole", write)
+    train.main(["toy-fc"])
+    assert Path("models/toy-fc/history.csv").exists()
+
+
+def test_one_class_alone_is_refused_by_prepare(project: Path) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    for split in ("train", "test"):
+        changed[f"{split}_labels"] = 0 * changed[f"{split}_labels"]
+    np.savez("squares.npz", **changed)
+    with pytest.raises(ValueError, match=r"squares\.npz: got images of one class, expected at least two classes"):
+        prepare.main(["squares"])
+    assert not Path("data").exists()
+
+
+def test_images_that_no_network_sees_are_refused_by_prepare_and_those_that_need_a_crop_are_told_of(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    for size in (19, 65):
+        for split in ("train", "test"):
+            number = len(changed[f"{split}_labels"])
+            changed[f"{split}_images"] = np.random.default_rng(number).integers(0, 256, (number, size, size), np.uint8)
+        np.savez("squares.npz", **changed)
+        if size == 19:
+            with pytest.raises(ValueError, match=r"train_images: got images of 19x19 pixels, expected 20 to 64 a side"):
+                prepare.main(["squares"])
+    prepare.main(["squares"])
+    assert (
+        "warning: squares.npz: train_images: images of 65x65 pixels; a network sees 20 to 64" in capsys.readouterr().err
+    )
+
+
+def test_a_folder_of_labels_out_of_range_is_refused(project: Path) -> None:
+    from pipeline import prepare
+
+    with np.load("squares.npz") as arrays:
+        changed = dict(arrays)
+    changed["test_labels"] = changed["test_labels"] + 1
+    np.savez("squares.npz", **changed)
+    with pytest.raises(ValueError, match="test_labels: got 3, expected 0 to 2"):
+        prepare.main(["squares"])
+
+
+def test_scores_of_a_folder_without_models_are_refused_with_what_fills_it(project: Path) -> None:
+    from pipeline import evaluate
+
+    with pytest.raises(
+        FileNotFoundError, match=r"--out: out: no trained models; `python -m pipeline.train toy-fc --out out`"
+    ):
+        evaluate.main(["toy-fc", "--out", "out"])
+
+
+def test_a_full_gpu_ends_with_one_line_that_says_what_to_lower(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    with pytest.raises(SystemExit) as ended:
+        run_stage(full)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the GPU's memory is full; lower batch_size, or train one seed at a time")
+    assert said.count("\n") == 1
+
+
+def test_other_errors_of_torch_keep_their_traceback() -> None:
+    def broken() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run_stage(broken)

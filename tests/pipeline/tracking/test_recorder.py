@@ -1,0 +1,156 @@
+"""Tracking records and never ends a training; it nests where it should."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_project import ROOT
+
+from pipeline.tracking import recorder
+from pipeline.tracking.recorder import TrackedRun, tracked, untracked
+
+TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
+
+
+def query(statement: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect("mlflow.db") as store:
+        return store.execute(statement).fetchall()
+
+
+def test_a_failure_in_the_middle_of_training_is_one_warning_and_no_lost_run(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    from pipeline import train
+
+    log_batch = MlflowClient.log_batch
+
+    def gone(*_: object, **__: object) -> None:
+        raise ConnectionError("the server has gone")
+
+    def go_in_the_second_epoch(self: MlflowClient, *arguments: Any, **named: Any) -> None:
+        if any(metric.step == 2 for metric in named.get("metrics", ())):
+            for method in ("log_batch", "create_run", "search_runs", "set_terminated", "log_artifact"):
+                monkeypatch.setattr(MlflowClient, method, gone)
+            gone()
+        log_batch(self, *arguments, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", go_in_the_second_epoch)
+    train.main(["toy-fc"])
+    assert Path("models/toy-fc/history.csv").exists()
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning: MLflow" in line]
+    # One for each of the two seeds and the parent.
+    assert said == ["warning: MLflow: the server has gone; this run is no longer recorded, its files are"] * 3
+    assert query("select distinct step from metrics") == [(1,)]
+
+
+def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:
+    for error in (RuntimeError, KeyboardInterrupt):
+        with pytest.raises(error), tracked("test", error.__name__, tags=TAGS):
+            raise error
+    assert query("select name, status from runs order by name") == [
+        ("KeyboardInterrupt", "KILLED"),
+        ("RuntimeError", "FAILED"),
+    ]
+
+
+def test_a_run_started_by_mlflow_run_becomes_the_parent(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tracked("test", "outer", tags=TAGS) as outer:
+        ((experiment,),) = query("select experiment_id from runs")
+        monkeypatch.setenv("MLFLOW_RUN_ID", outer.id)
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", str(experiment))
+        with tracked("another", "inner", tags=TAGS):
+            pass
+    assert query("select value from tags where key = 'mlflow.parentRunId'") == [(outer.id,)]
+    assert len(set(query("select experiment_id from runs"))) == 1
+
+
+def test_the_store_lies_in_the_real_repository_of_a_dvc_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = project / "real"
+    real.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(real))
+    assert recorder.store() == f"sqlite:///{real}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert recorder.store() == "http://127.0.0.1:1"
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_share_one_new_store(project: Path) -> None:
+    code = """from pipeline.tracking.recorder import tracked
+with tracked("test", "x", tags={"kind": "run"}) as run:
+    run.log(1, {"a": 1.0})"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(3)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    assert query("select count(*) from runs where status = 'FINISHED'") == [(3,)]
+
+
+def test_a_resumed_run_records_each_step_once(project: Path) -> None:
+    with tracked("test", "x", tags=TAGS) as first:
+        first.log(1, {"train_loss": 1.0})
+    again = TrackedRun(first.client, first.id)
+    again.resume("train_loss")
+    again.log(1, {"train_loss": 5.0})
+    again.log(2, {"train_loss": 2.0})
+    losses = query("select step, value from metrics where key = 'train_loss' order by step")
+    assert losses == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_run_that_another_process_records_takes_everything_and_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with untracked() as run:
+        run.log(1, {"loss": 1.0})
+        run.tag({"stage": "train"})
+        run.attach(tmp_path / "history.csv")
+        run.serve(tmp_path / "seed-0.safetensors")
+        run.finish("FINISHED")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_was_left_open_for_the_same_output_is_killed(resume: bool, project: Path) -> None:
+    """Its process was killed with -9: the block never ended."""
+    left = [tracked("test", "left", tags={**TAGS, "output": output}) for output in ("models/o'brien", "models/x")]
+    for each in left:
+        each.__enter__()
+    with tracked("test", "new", tags={**TAGS, "output": "models/o'brien", "fingerprint": "g"}, resume=resume):
+        pass
+    assert query(
+        "select name, status, value from runs join tags using (run_uuid) where key = 'output' order by name, value"
+    ) == [
+        ("left", "KILLED", "models/o'brien"),
+        ("left", "RUNNING", "models/x"),
+        ("new", "FINISHED", "models/o'brien"),
+    ]
+
+
+def test_an_experiment_neither_ends_nor_takes_up_what_the_workspace_left_open(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs in a folder of its own, with the store of the project."""
+    tags = {**TAGS, "output": "models/x"}
+    left = tracked("test", "left", tags=tags, resume=True)
+    left.__enter__()
+    with monkeypatch.context() as patch:
+        experiment = project / ".dvc/tmp/exps/tmp1"
+        experiment.mkdir(parents=True)
+        patch.chdir(experiment)
+        patch.setenv("DVC_ROOT", str(project))
+        patch.setenv("DVC_EXP_NAME", "brisk-otter")
+        for fingerprint in ("f", "g"):
+            with tracked("test", f"theirs {fingerprint}", tags={**tags, "fingerprint": fingerprint}, resume=True):
+                pass
+    states = "select name, status from runs order by name"
+    assert query(states) == [("left", "RUNNING"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]
+    with tracked("test", "again", tags=tags, resume=True):
+        pass
+    assert query(states) == [("left", "FINISHED"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]
