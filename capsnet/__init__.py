@@ -46,10 +46,12 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"capsnet.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"capsnet.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
