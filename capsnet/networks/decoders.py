@@ -73,8 +73,7 @@ def deconv_decoder(
     layers += [nn.BatchNorm1d(capsules * grid**2)] if batch_norm else []
     layers += [nn.ReLU(), nn.Unflatten(1, (capsules, grid, grid))]
     width, next_width = capsules, base
-    strides = [2, *(1 for _ in range(num_stride_one))]
-    for stride in strides:
+    for stride in [2] + [1] * num_stride_one:
         layers += [nn.ConvTranspose2d(width, next_width, KERNEL, stride)]
         layers += [nn.BatchNorm2d(next_width)] if batch_norm else []
         layers += [nn.ReLU()]

@@ -82,10 +82,8 @@ def fetch(
     from there if the server allows it.
 
     Args:
-        file: The file.
         sources: Folders and URLs, tried in this order.
-        folder: Where the file is to be.
-        partial: Where unfinished files are kept.
+        partial: Folder for unfinished files.
         check: Raises ValueError for a file that must not be accepted.
         attempts: How often each source is tried, with growing pauses.
         timeout: Longest time without a byte, in seconds.

@@ -53,5 +53,5 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 def _history(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     history = header.get("history")
     if not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
-        raise ValueError(f"{path}: history: got {reprlib.repr(history)}, expected a row an epoch")
+        raise ValueError(f"{path}: history: got {reprlib.repr(history)}, expected one row for each epoch")
     return history

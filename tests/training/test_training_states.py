@@ -64,8 +64,8 @@ def test_a_model_file_is_no_training_state(read: Any, tiny_model: ModelConfig, t
     ("change", "said"),
     [
         ({"belongs_to": [1]}, r"belongs_to: got \[1\], expected a configuration"),
-        ({"history": {}}, "history: got {}, expected a row an epoch"),
-        ({"history": [1]}, r"history: got \[1\], expected a row an epoch"),
+        ({"history": {}}, "history: got {}, expected one row for each epoch"),
+        ({"history": [1]}, r"history: got \[1\], expected one row for each epoch"),
     ],
 )
 def test_a_damaged_training_state_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
