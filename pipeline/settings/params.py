@@ -92,15 +92,6 @@ class Params(Checked):
         tuned = {name + TUNED: search.study for name, search in self.tune.items()}
         return {name: run.study for name, run in self.runs.items()} | tuned
 
-    @property
-    def hard_as_they_are(self) -> list[str]:
-        """The runs whose own test images are harder than their training images: affine digits, and pairs."""
-        return [
-            name
-            for name in self.studies_of_runs
-            if self.base_of(name).task == "separate" or self.datasets[self.base_of(name).dataset].format == "affnist"
-        ]
-
     def base_of(self, name: str) -> Run:
         """Return a run; for a tuned run the one whose values its search started from."""
         return self.runs[self.tune[name.removesuffix(TUNED)].run if name not in self.runs else name]

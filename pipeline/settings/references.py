@@ -104,10 +104,16 @@ def _of_table(name: str, params: "Params") -> Iterator[Reference]:
         yield f"{where}.runs", run, known
     if isinstance(table, Robustness):
         for run in table.runs:
-            yield f"{where}.runs", run, [*params.robustness, *params.hard_as_they_are]
+            yield f"{where}.runs", run, [*params.robustness, *(name for name in known if _is_hard(name, params))]
             if run in params.robustness:
                 for degrees in table.degrees:
                     yield f"{where}.degrees", degrees, range(0, 360, params.robustness[run].step)
+
+
+def _is_hard(name: str, params: "Params") -> bool:
+    """Say whether the test images of a run are harder than its training images: affine digits, or pairs."""
+    run = params.base_of(name)
+    return run.task == "separate" or params.datasets[run.dataset].format == "affnist"
 
 
 def _check_folders(params: "Params") -> None:
