@@ -42,6 +42,8 @@ RESULT_FREE = (
     "pipeline/settings/checked.py",
     "pipeline/settings/datasets.py",
     "pipeline/settings/params.py",
+    "pipeline/settings/reading.py",
+    "pipeline/settings/references.py",
     "pipeline/settings/searches.py",
     "pipeline/tracking/",
 )
