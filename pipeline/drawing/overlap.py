@@ -16,7 +16,7 @@ from pipeline.settings.params import Pairing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from capsnet.explain.overlap import TakenApart
+    from capsnet.explain.overlap import ExplainedPairs
 
 LOOKED_AT = 1024  # test pairs that are separated; the picture shows the first right and wrong ones
 BLOCK = 256
@@ -44,22 +44,22 @@ def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     return Drawing("pairs", "Two overlapping images, separated", finding, caption, figure, numbers.loc[chosen])
 
 
-def first_pairs(subject: Subject, pairing: Pairing) -> "TakenApart":
+def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
     """Separate the first test pairs with the first seed of a run, and return the result on the CPU."""
     import torch
 
     from capsnet.data.pairs import Pairs
     from capsnet.evaluation.separation import fixed_pairs
-    from capsnet.explain.overlap import TakenApart, take_apart
+    from capsnet.explain.overlap import ExplainedPairs, explain_pairs
 
     model, images, labels = with_decoder(subject, "pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
     blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
-    seen = [take_apart(model, images, labels, Pairs(*block)) for block in blocks]
-    return TakenApart(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))
+    seen = [explain_pairs(model, images, labels, Pairs(*block)) for block in blocks]
+    return ExplainedPairs(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))
 
 
-def table(seen: "TakenApart") -> pd.DataFrame:
+def table(seen: "ExplainedPairs") -> pd.DataFrame:
     """Return a row for each pair: true, predicted and absent classes, capsule lengths, and brightness of each image."""
     columns = {
         **{f"true_{n}": seen.truth[:, n - 1] for n in (1, 2)},
@@ -75,7 +75,7 @@ def table(seen: "TakenApart") -> pd.DataFrame:
     return numbers.rename_axis("pair").reset_index()
 
 
-def draw_pairs(seen: "TakenApart", chosen: list[int], names: list[str]) -> "Figure":
+def draw_pairs(seen: "ExplainedPairs", chosen: list[int], names: list[str]) -> "Figure":
     """Draw a column for each pair: the overlaid images, both images and both reconstructions in colour, each class."""
     from matplotlib.figure import Figure
 

@@ -7,7 +7,6 @@ from pipeline.reporting.pictures import Drawn, drawn_sets
 from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
 from pipeline.reporting.searches import best_of
 from pipeline.settings.params import Params
-from pipeline.settings.tables import Topologies
 
 
 class Missing(NamedTuple):
@@ -43,7 +42,5 @@ def shown_runs(study: str, sets: Sequence[Drawn], params: Params) -> list[str]:
     """Return the runs in tables and pictures, in the order of params.yaml, tuned ones last."""
     shown = {name for each in sets for name in each.runs}
     for kind in params.studies[study].tables:
-        entry = params.tables[f"{study}-{kind}"]
-        shown |= {*entry.runs, *getattr(entry, "ensembles", ())}
-        shown |= {entry.base} if isinstance(entry, Topologies) else set()
+        shown |= {*params.tables[f"{study}-{kind}"].run_names()}
     return [name for name in params.studies_of_runs if name in shown]

@@ -12,7 +12,8 @@ from pipeline.reporting.search_method import decided, method
 from pipeline.reporting.tables.columns import signed
 from pipeline.reporting.typeset import Cells
 from pipeline.runtime.paths import REPORTS, TUNING
-from pipeline.settings.params import Params, read_yaml
+from pipeline.settings.params import Params
+from pipeline.settings.reading import read_yaml
 from pipeline.settings.searches import Tune
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.reporting.findings import HEADLINES
+from pipeline.reporting.findings.kinds import HEADLINES
 from pipeline.reporting.pictures import FigureShown, SetShown
 from pipeline.reporting.table_shown import TableShown
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.reporting.findings import FINDINGS, HEADLINES
+from pipeline.reporting.findings.kinds import FINDINGS, HEADLINES
 from pipeline.reporting.pictures import existing
 from pipeline.reporting.typeset import Part, read_parts
 from pipeline.runtime.paths import REPORTS, TABLES

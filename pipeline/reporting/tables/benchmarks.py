@@ -35,7 +35,8 @@ ENSEMBLE = (
 
 def benchmarks(entry: Benchmarks, params: Params) -> Table:
     """Build the table. A run with fewer than two scored seeds has a row for its ensemble only if others report one."""
-    everything = [_with_protocol(row, entry) for row in rows_of(entry.study, [*entry.runs, *entry.ensembles], params)]
+    names = [*entry.run_names(), *entry.ensembles]
+    everything = [_with_protocol(row, entry) for row in rows_of(entry.study, names, params)]
     single, joined = everything[: len(entry.runs)], everything[len(entry.runs) :]
     ours = [with_published(row, params) for row in single]
     together = [with_published(_ensemble(row), params, ensemble=True) for row in joined]
@@ -51,8 +52,8 @@ def benchmarks(entry: Benchmarks, params: Params) -> Table:
 
 def _with_protocol(row: Row, entry: Benchmarks) -> Row:
     """Name in the model of a row the protocol that its training follows, if the table names it."""
-    names = [name for name, followers in entry.protocols.items() if row["run"] in followers]
-    return {**row, "model": ", ".join([*names, row["model"]])}
+    (protocol,) = (listed.protocol for listed in entry.runs if listed.run == row["run"])
+    return {**row, "model": f"{protocol}, {row['model']}"} if protocol else row
 
 
 def _ensemble(row: Row) -> Row:

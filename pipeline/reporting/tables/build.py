@@ -28,7 +28,8 @@ def build(name: str, params: Params) -> Table:
     """Return a table of params.yaml, with its gaps. Raises ValueError for an unknown name."""
     entry = find(name, params.tables, "table")
     table = BUILDERS[entry.kind](entry, params)
-    return table._replace(notes=[*table.notes, *searched(entry.runs, params.tune)])
+    shown = table.data["run"].dropna().unique().tolist()
+    return table._replace(notes=[*table.notes, *searched(shown, params.tune)])
 
 
 def write(name: str, params: Params) -> Table:

@@ -1,8 +1,8 @@
-"""The table `costs`: what training took, for the runs whose costs are recorded."""
+"""The table `costs`: what training took, for the runs of the study whose costs are recorded."""
 
 import pandas as pd
 
-from pipeline.reporting.scores import Row, read_costs, rows_of
+from pipeline.reporting.scores import Row, read_costs, read_metrics, rows_of
 from pipeline.reporting.tables.columns import DATA as DATASET
 from pipeline.reporting.tables.columns import EPOCHS, MODEL, RUN, N, cells, count, frame, number, words
 from pipeline.reporting.tables.table import Table
@@ -30,14 +30,14 @@ RECORDED = "`python -m pipeline.apps.costs {study}` took these numbers from MLfl
 def costs(entry: Costs, params: Params) -> Table:
     """Build the table: the mean of the seeds of a run for an epoch, and their sum for all epochs."""
     known = read_costs(entry.study)
-    recorded = known[known["run"].isin(entry.runs)] if known is not None else pd.DataFrame(columns=["run"])
-    lines = [
-        {**row, **_of_seeds(recorded[recorded["run"] == row["run"]])}
-        for row in rows_of(entry.study, entry.runs, params)
-        if row["run"] in set(recorded["run"])
-    ]
-    missing = [run for run in entry.runs if run not in set(recorded["run"])]
-    notes = [f"Not recorded yet: {', '.join(missing)}."] if missing else []
+    recorded = known if known is not None else pd.DataFrame(columns=["run"])
+    runs = [run for run, study in params.studies_of_runs.items() if study == entry.study]
+    names = [run for run in recorded["run"].unique() if run in runs]
+    rows = rows_of(entry.study, names, params)
+    lines = [{**row, **_of_seeds(recorded[recorded["run"] == row["run"]])} for row in rows]
+    missing = [row["run"] for row in read_metrics(entry.study, runs) if row["run"] not in names]
+    notes = [] if lines else ["No cost is recorded yet."]
+    notes += [f"Scored, but without recorded costs: {', '.join(missing)}."] if missing else []
     parts = [Part("", cells(lines, SHOWN))]
     return Table(frame(lines, DATA), parts, [*notes, MEANING], RECORDED.format(study=entry.study), [])
 

@@ -229,7 +229,7 @@ def test_pictures_of_an_earlier_version_are_refused_with_the_stage_that_draws_th
 def test_a_study_without_tables_pictures_and_searches_has_a_page(study: Path) -> None:
     values = tiny_params()
     values["studies"]["toy"]["tables"] = []
-    write_params(study, values | {"tables": {}, "figures": {}, "primary": {}, "compare": {}, "pairs": {}, "tune": {}})
+    write_params(study, values | {"tables": {}, "figures": {}, "compare": {}, "pairs": {}, "tune": {}})
     page, readme = made()
     assert "Tables" not in page.text + readme
     assert page.all("img") == []

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from latex import parse_latex
 from made_study import FOLDER, PAIRS, write_metrics, write_rotations
-from tiny_project import TINY, tiny_params, write_params
+from ruamel.yaml import YAML
+from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.reporting.tables import BUILDERS, build
 from pipeline.reporting.typeset import read_markdown, read_parts
@@ -17,7 +18,8 @@ from pipeline.runtime.command_line import run_stage
 from pipeline.settings.params import Params, load_params
 from pipeline.settings.tables import KINDS
 
-SCORED = tiny_params()["studies"]["toy"]["tables"]  # all but costs: those are no scores (test_costs.py)
+SCORED = tiny_params()["studies"]["toy"]["tables"]  # not costs, which are in test_costs.py
+STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def with_entry(kind: str, **changes: Any) -> Params:
@@ -116,7 +118,7 @@ def test_a_setting_without_published_values_has_no_empty_columns(scored: Path) -
 
 def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(scored: Path) -> None:
     assert "ensemble" not in str(build("toy-benchmarks", load_params()))
-    table = build("toy-benchmarks", with_entry("benchmarks", ensembles=["toy-fc"]))
+    table = build("toy-benchmarks", with_entry("benchmarks", runs=[{"run": "toy-fc", "ensemble": True}]))
     assert table.data["model"].tolist() == ["FC", "FC (ensemble of 2)", "Others"]
     single, ensemble = table.data.iloc[0], table.data.iloc[1]
     assert (single["accuracy_mean"], single["seeds"]) == (98.0, 2)
@@ -129,7 +131,7 @@ def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(sc
 
 def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about_each(scored: Path) -> None:
     values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["tables"]["toy-benchmarks"] |= {"runs": [{"run": "toy-fc", "ensemble": True}], "published": []}
     values["published"]["toy-fc"] = {"accuracy": 98.0, "ensemble_accuracy": 99.0, "source": "Somebody 2001"}
     write_params(Path(), values)
     data = build("toy-benchmarks", load_params()).data
@@ -139,7 +141,7 @@ def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about
 
 def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
     values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-fc"], "published": []}
+    values["tables"]["toy-benchmarks"] |= {"runs": [{"run": "toy-fc", "ensemble": True}], "published": []}
     values["published"]["toy-fc"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001, all together"}
     write_params(Path(), values)
     importlib.import_module("pipeline.tabulate").main(["toy-benchmarks"])
@@ -157,9 +159,12 @@ def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_
 
 
 def test_models_are_called_after_the_protocols_of_their_table(scored: Path) -> None:
-    protocols = {"one protocol": ["toy-fc"], "another": ["toy-deconv"]}
-    runs = {"runs": ["toy-fc", "toy-fc_bn", "toy-deconv"], "ensembles": ["toy-fc"], "published": []}
-    table = build("toy-benchmarks", with_entry("benchmarks", **runs, protocols=protocols))
+    runs = [
+        {"run": "toy-fc", "protocol": "one protocol", "ensemble": True},
+        {"run": "toy-fc_bn"},
+        {"run": "toy-deconv", "protocol": "another"},
+    ]
+    table = build("toy-benchmarks", with_entry("benchmarks", runs=runs, published=[]))
     models = ["one protocol, FC", "FC w/ BN", "another, DeConv", "one protocol, FC (ensemble of 2)"]
     assert table.data["model"].tolist() == models
     assert [row[1] for row in table.cells[1:]] == models
@@ -167,15 +172,18 @@ def test_models_are_called_after_the_protocols_of_their_table(scored: Path) -> N
 
 def test_a_run_of_one_seed_makes_no_ensemble_and_blocks_nothing(scored: Path) -> None:
     values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {"ensembles": ["toy-deconv"], "published": []}
+    values["tables"]["toy-benchmarks"] |= {
+        "runs": [{"run": "toy-fc"}, {"run": "toy-deconv", "ensemble": True}],
+        "published": [],
+    }
     write_params(Path(), values | {"seeds": [0]})
-    assert build("toy-benchmarks", load_params()).data["model"].tolist() == ["FC"]
+    assert build("toy-benchmarks", load_params()).data["model"].tolist() == ["FC", "DeConv"]
     values["published"]["toy-deconv"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001"}
     write_params(Path(), values | {"seeds": [0]})
     table = build("toy-benchmarks", load_params())
-    assert table.data["model"].tolist() == ["FC", "DeConv (ensemble)"]
-    assert table.data.loc[1, ["seeds", "published_accuracy"]].tolist() == [0, 99.0]
-    assert table.cells[2][3:5] == ["not run", "99.00"]
+    assert table.data["model"].tolist() == ["FC", "DeConv", "DeConv (ensemble)"]
+    assert table.data.loc[2, ["seeds", "published_accuracy"]].tolist() == [0, 99.0]
+    assert table.cells[3][3:5] == ["not run", "99.00"]
     assert table.missing == []
 
 
@@ -274,3 +282,12 @@ def test_what_is_not_there_is_named_with_what_makes_it(
         run_stage(partial(importlib.import_module(f"pipeline.{arguments[0]}").main, arguments[1:]))
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
+    stage = STAGES["tabulate"]
+    assert stage["foreach"] == "${tables}"
+    written = [next(iter(out)) for out in stage["do"]["outs"]]
+    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
+    tables = load_params(ROOT / "params.yaml").tables
+    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)

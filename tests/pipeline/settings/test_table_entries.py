@@ -1,15 +1,12 @@
-"""The tables of params.yaml and dvc.yaml: faults are refused with their path, and those in git are as planned."""
+"""The tables in params.yaml: what their runs must have in common, and how a fault is named."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
-from tiny_project import ROOT, tiny_params, write_params
+from tiny_project import ROOT, changed_params, tiny_params, write_params
 
 from pipeline.settings.params import load_params
-
-STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 @pytest.mark.parametrize(
@@ -21,13 +18,9 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
         ("tables/toy-decoders/runs", None, "tables.toy-decoders.runs: missing"),
         ("tables/toy-decoders/run", [], "tables.toy-decoders.run: unknown key, did you mean 'runs'?"),
         ("tables/toy-decoders/base", "x", "tables.toy-decoders.base: unknown key, this kind takes kind, runs, study"),
-        ("tables/toy-decoders/study", "other", "tables.toy-decoders: got 'toy-decoders', expected one of other-"),
-        ("tables/toy-benchmarks/ensembles", ["x"], "tables.toy-benchmarks.ensembles: got 'x', expected one of toy-at"),
-        (
-            "tables/toy-benchmarks/protocols",
-            {"A": ["x"]},
-            "tables.toy-benchmarks.protocols.A: got 'x', expected one of",
-        ),
+        ("tables/toy-decoders/study", "other", "tables.toy-decoders.study: got 'other', expected one of toy"),
+        ("tables/toy-benchmarks/runs/0/run", "x", "tables.toy-benchmarks.runs: got 'x', expected one of toy-at"),
+        ("tables/toy-benchmarks/runs/0/kind", "x", "tables.toy-benchmarks.runs.0.kind: unknown key"),
         ("tables/toy-topologies/base", "x", "tables.toy-topologies.base: got 'x', expected one of toy-at"),
         (
             "tables/toy-topologies/runs",
@@ -53,7 +46,7 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
         ("tables/toy-robustness/runs", ["toy-deconv"], "tables.toy-robustness.runs: got 'toy-deconv', expected one of"),
         ("tables/toy-robustness/degrees", [0, 45], "tables.toy-robustness.degrees: got 45, expected one of 0, 90, 180"),
         ("tables/toy-robustness/degrees/0", 360, "tables.toy-robustness.degrees.0: got 360, expected less than 360"),
-        ("studies/toy/tables", ["decoders"], "tables.toy-benchmarks: got 'toy-benchmarks', expected one of toy-deco"),
+        ("studies/toy/tables", ["decoders"], "tables.toy-benchmarks.kind: got 'benchmarks', expected one of decod"),
         ("studies/toy/tables/0", "others", "studies.toy.tables: got 'toy-others', expected one of toy-benchmarks"),
         ("robustness/toy-fc/step", 50, "robustness.toy-fc.step: got 50, expected a divisor of 360"),
         ("robustness/toy-fc/study", "other", "robustness.toy-fc.study: got 'other', expected one of toy"),
@@ -69,16 +62,7 @@ STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stag
     ],
 )
 def test_a_fault_in_a_table_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
-    values = tiny_params()
-    *parents, last = path.split("/")
-    place: Any = values
-    for key in parents:
-        place = place[key]
-    if value is None:
-        del place[last]
-    else:
-        place[int(last) if isinstance(place, list) else last] = value
-    write_params(project, values)
+    write_params(project, changed_params(path, value))
     with pytest.raises(ValueError, match=r"params\.yaml") as caught:
         load_params()
     assert said in str(caught.value)
@@ -89,22 +73,14 @@ def test_only_tables_that_say_so_may_hold_runs_of_several_data_sets(project: Pat
     values = tiny_params()
     values["datasets"]["circles"] = values["datasets"]["squares"]
     values["runs"]["toy-circles"] = values["runs"]["toy-deconv_bn"] | {"dataset": "circles"}
-    values["tables"][f"toy-{kind}"]["runs"] = ["toy-fc_bn", "toy-circles"]
+    names = ["toy-fc_bn", "toy-circles"]
+    values["tables"][f"toy-{kind}"]["runs"] = [{"run": name} for name in names] if kind == "benchmarks" else names
     write_params(project, values)
     if kind == "benchmarks":
-        assert load_params().tables["toy-benchmarks"].runs == ("toy-fc_bn", "toy-circles")
+        assert load_params().tables["toy-benchmarks"].run_names() == ("toy-fc_bn", "toy-circles")
         return
     with pytest.raises(ValueError, match=rf"tables\.toy-{kind}\.runs: got runs of squares .* and circles .*, expected"):
         load_params()
-
-
-def test_dvc_has_a_stage_a_table_whose_outputs_no_other_stage_writes() -> None:
-    stage = STAGES["tabulate"]
-    assert stage["foreach"] == "${tables}"
-    written = [next(iter(out)) for out in stage["do"]["outs"]]
-    assert written == [f"reports/${{item.study}}/tables/${{item.kind}}.{kind}" for kind in ("csv", "md", "tex")]
-    tables = load_params(ROOT / "params.yaml").tables
-    assert len({(table.study, table.kind) for table in tables.values()}) == len(tables)
 
 
 def test_the_topologies_in_git_are_those_of_the_plan() -> None:
