@@ -1,8 +1,8 @@
-"""Assemble a study's page, self-contained and without network, and the same for a git host.
+"""Build the page of a study, which needs no other file and no network, and the same page for a git host.
 
     python -m pipeline.report digits
 
-They are reports/<study>/index.html and reports/<study>/README.md.
+It writes reports/<study>/index.html and reports/<study>/README.md.
 """
 
 import base64
@@ -22,24 +22,24 @@ from pipeline.runtime.paths import REPORTS
 from pipeline.settings.params import find, load_params
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
-# What means something to Markdown, anywhere or, an underscore, at the edge of a word.
+# Characters with a meaning in Markdown; an underscore has one at the edge of a word.
 MARKUP = re.compile(r"([\\`*\[\]<>|~&#]|(?<!\w)_|_(?!\w))")
 
 
 def html(page: Page) -> str:
-    """Return the page; browsers are told to run and load nothing but what is in it."""
+    """Return the page as HTML. Its policy lets a browser run and load only what the page contains."""
     style, script = (Markup((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     return _render("report.html.j2", page, escaped=True, style=style, script=script, policy=policy)
 
 
 def readme(page: Page) -> str:
-    """Return the same in GitHub's Markdown, with the pictures that lie beside it."""
+    """Return the page in GitHub's Markdown; it shows the picture files beside it."""
     return _render("report.md.j2", page, escaped=False)
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown shows as it stands."""
+    """Escape text, so that Markdown shows it unchanged."""
     return MARKUP.sub(r"\\\1", text)
 
 

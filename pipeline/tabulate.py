@@ -1,8 +1,8 @@
-"""Assemble one table of a study: reports/<study>/tables/<kind>.csv, and as people read it .md and .tex.
+"""Build one table of a study: reports/<study>/tables/<kind>.csv, and for reading <kind>.md and <kind>.tex.
 
     python -m pipeline.tabulate digits-decoders
 
-A run that is not scored yet stands in the table as "not run"; the commands that would fill such gaps are printed.
+The table says "not run" for a run that is not scored yet; the commands that would fill such gaps are printed.
 """
 
 from collections.abc import Sequence
