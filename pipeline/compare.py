@@ -2,7 +2,7 @@
 
     python -m pipeline.compare digits-decoders
 
-A run without a model, trained here or published, is left out, and the page says so. At least two runs need one.
+A run without a network, trained here or published, is left out and named, as long as two are there.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "NAME", "a key of `compare` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.compare, "compare")
-    available = [run for run in entry.runs if can_be_drawn(run)]
-    missing = [run for run in entry.runs if run not in available]
-    if len(available) < 2:
-        models_of(missing[0])  # raises an error that names the command that trains it
-    drawn = subjects(available, params)
-    left_out = [f"{run}: it is not trained here (`dvc repro evaluate@{run}` does that)" for run in missing]
-    print(publish([curves(drawn), reconstructions(drawn)], name, entry.study, drawn, params, left_out))
+    there = [run for run in entry.runs if can_be_drawn(run)]
+    missing = [run for run in entry.runs if run not in there]
+    if len(there) < 2:
+        models_of(missing[0])  # which says what trains it
+    seen = subjects(there, params)
+    left_out = [f"{run}, which is not trained here (`dvc repro evaluate@{run}`)" for run in missing]
+    print(publish([curves(seen), reconstructions(seen)], name, entry.study, seen, params, left_out))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Draw the pictures of one run on a data set: reports/<study>/figures/<dataset>/.
+"""Draw what one run makes of a data set: reports/<study>/figures/<dataset>/.
 
     python -m pipeline.draw digits
 
-The networks are those trained here, otherwise the published ones. A picture that lacks something else is left out,
-and the page says so.
+The networks are those trained here, or else the published ones. A picture for which something else is not there is
+left out and named.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,12 +45,12 @@ PICTURES: dict[str, Callable[[Subject], Drawing]] = {
 
 
 def lacking(picture: str, subject: Subject) -> str:
-    """Return in words what a picture needs and does not have; empty if it can be drawn."""
+    """Return what a picture needs and is not there, in words; nothing for one that can be drawn."""
     if picture == "primary" and not subject.primary_path.is_file():
-        return f"primary: there is no decoder of primary capsules ({subject.primary_command} trains it)"
+        return f"primary, for want of a decoder of primary capsules ({subject.primary_command})"
     unknown = [name for name in LABELS if name not in subject.test.attributes]
     if picture == "attributes" and unknown:
-        return f"attributes: {subject.test.manifest.dataset} does not give the {', '.join(unknown)} of its images"
+        return f"attributes, for {subject.test.manifest.dataset} does not say {', '.join(unknown)} of its images"
     return ""
 
 
@@ -59,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "DATASET", "a key of `figures` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.figures, "figures")
-    (subject,) = subjects([entry.run], params)
-    lacks = {picture: lacking(picture, subject) for picture in entry.pictures}
-    drawings = [PICTURES[picture](subject) for picture in entry.pictures if not lacks[picture]]
-    print(publish(drawings, name, entry.study, [subject], params, [*filter(None, lacks.values())]))
+    seen = subjects([entry.run], params)
+    lacked = {picture: lacking(picture, seen[0]) for picture in entry.pictures}
+    drawings = [PICTURES[picture](seen[0]) for picture in entry.pictures if not lacked[picture]]
+    print(publish(drawings, name, entry.study, seen, params, [*filter(None, lacked.values())]))
 
 
 if __name__ == "__main__":

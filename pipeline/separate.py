@@ -1,4 +1,4 @@
-"""Draw how a run separates pairs of overlapping test images: reports/<study>/figures/<run>/.
+"""Draw how a run takes pairs of test images apart: reports/<study>/figures/<run>/.
 
 python -m pipeline.separate digits-pairs
 """
@@ -17,9 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "RUN", "a key of `pairs` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.pairs, "run")
-    (subject,) = subjects([name], params)
-    drawings = [curves([subject]), pairs(subject, params.test_pairs)]
-    print(publish(drawings, name, entry.study, [subject], params))
+    seen = subjects([name], params)
+    print(publish([curves(seen), pairs(seen[0], params.test_pairs)], name, entry.study, seen, params))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Build one table of a study: reports/<study>/tables/<kind>.csv, and for reading <kind>.md and <kind>.tex.
+"""Assemble one table of a study: reports/<study>/tables/<kind>.csv, and as people read it .md and .tex.
 
     python -m pipeline.tabulate digits-decoders
 
-The table says "not run" for a run that is not scored yet; the commands that would fill such gaps are printed.
+A run that is not scored yet stands in the table as "not run"; the commands that would fill such gaps are printed.
 """
 
 from collections.abc import Sequence
