@@ -55,7 +55,7 @@ def _warn_of_size(size: int, where: str) -> None:
         raise ValueError(f"{where}: got images of {size}x{size} pixels, expected {SMALLEST} to {LARGEST} a side")
     if size > LARGEST:
         print(
-            f"warning: {where}: images of {size}x{size} pixels; a network takes {SMALLEST} to {LARGEST} a side, so "
+            f"warning: {where}: images of {size}x{size} pixels; a network sees {SMALLEST} to {LARGEST} a side, so "
             "runs on them need `crop`",
             file=sys.stderr,
         )
