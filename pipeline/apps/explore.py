@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     test = read_prepared(network.dataset, "test", hardware.device)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        from pipeline.apps.explorer.page import Explorer, serve
+        from pipeline.apps.explorer.answers import Explorer
+        from pipeline.apps.explorer.gradio_page import serve
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed; pip install '.[explore]' does that") from error
     serve(Explorer(network, test), arguments.port)

@@ -1,1 +1,1 @@
-"""The parts of the explorer: what it computes (session), how it shows that (panels), and the page."""
+"""The parts of the explorer: what it computes (session), shows (panels) and answers (answers), and the page."""
