@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metrics, confusion = metrics_of_run(name, folder, params.test_pairs)
     write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
-    if not arguments.out:  # there it lies already
+    if not arguments.out:  # with --out the history is in that folder already
         write_whole(target / f"{name}-history.csv", (folder / "history.csv").read_bytes())
     record(params.tracking.experiment, folder, metrics)
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")

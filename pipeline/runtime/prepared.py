@@ -96,7 +96,7 @@ def read_manifest(name: str) -> Manifest:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: written by another version ({error}); `dvc repro prepare@{name}` makes it anew"
+            f"{path}: written by another version ({error}); `dvc repro prepare@{name}` makes it again"
         ) from error
     return manifest._replace(class_names=tuple(manifest.class_names))
 

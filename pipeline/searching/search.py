@@ -61,7 +61,7 @@ def open_study(search: Search, storage: BaseStorage) -> optuna.Study:
 def sampler(search: Search, finished: int) -> BaseSampler:
     """Return what chooses the values of the next trial.
 
-    It is made anew for each trial: one with a fixed seed would repeat its first draws after an interruption.
+    It is created again for each trial: one with a fixed seed would repeat its first draws after an interruption.
     """
     # The first trial is the run as it is: the others have to beat it.
     fixed = {"alpha": search.run.alpha, "lr": search.run.lr} if finished == 0 else {}
