@@ -46,7 +46,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"capsnet.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"capsnet.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

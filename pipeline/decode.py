@@ -14,12 +14,12 @@ from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import DECODER, MODELS, PRIMARY, csv_text, model_files
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint
-from pipeline.settings.figures import Primary
+from pipeline.settings.figures import Figures
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.recording import record_run
 
 
-def train_primary(name: str, entry: Primary, params: Params) -> Path:
+def train_primary(name: str, entry: Figures, params: Params) -> Path:
     """Train the decoder on the training images; return the folder with its file and history.csv."""
     from capsnet.explain.primary import save_decoder, train_decoder
     from capsnet.networks.saved import load
@@ -29,7 +29,7 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "train", hardware.device)
     folder = MODELS / (name + PRIMARY)
-    settings = entry.model_dump()
+    settings = {"run": entry.run, **entry.primary.model_dump()}
     tags = {
         "kind": "run",
         "stage": "decode",
@@ -42,7 +42,8 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
     experiment = params.tracking.experiment
     with record_run(experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorder:
         network = load(path).to(hardware.device)
-        decoder, history = train_decoder(network, entry.training(), data.images, data.labels, seed, log=recorder.log)
+        training = entry.primary.training()
+        decoder, history = train_decoder(network, training, data.images, data.labels, seed, log=recorder.log)
         save_decoder(folder / DECODER, decoder, {"run": entry.run, "seed": seed, "settings": settings})
         write_whole(folder / "history.csv", csv_text(history))
         recorder.attach(folder / DECODER, folder="model")
@@ -51,9 +52,9 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    name = name_argument(__doc__, "DATASET", "a key of `primary` in params.yaml", argv)
+    name = name_argument(__doc__, "DATASET", "a key of `figures` in params.yaml", argv)
     params = load_params()
-    print(train_primary(name, find(name, params.primary, "primary"), params))
+    print(train_primary(name, find(name, params.figures, "figures"), params))
 
 
 if __name__ == "__main__":

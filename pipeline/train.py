@@ -16,7 +16,8 @@ from pathlib import Path
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING
 from pipeline.runtime.torchrun import leads
-from pipeline.settings.params import Params, check_run, find, load_params, override, read_yaml
+from pipeline.settings.params import Params, check_run, find, load_params, override
+from pipeline.settings.reading import read_yaml
 from pipeline.settings.runs import RUNS, Run
 
 

@@ -22,10 +22,15 @@ BORDER = 2
 
 
 def servers() -> tuple[str, ...]:
-    """Where the file is: the folder of the installed package, found without importing it."""
+    """Return the folder of the installed package that holds the file, found without importing the package.
+
+    Raises FileNotFoundError without scikit-learn, which the extra `pipeline` brings.
+    """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise FileNotFoundError("scikit-learn is not installed: the digits are part of it")
+        raise FileNotFoundError(
+            "digits: scikit-learn holds them and is not installed; pip install '.[pipeline]' does that"
+        )
     return (str(Path(package.origin).parent / "datasets" / "data"),)
 
 

@@ -38,7 +38,7 @@ from pipeline.reporting.tables import build
 from pipeline.reporting.typeset import markdown
 from pipeline.settings.params import override
 from pipeline.settings.runs import Run
-from pipeline.settings.tables import Benchmarks
+from pipeline.settings.tables import BenchmarkRow, Benchmarks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -163,7 +163,7 @@ def test_sabour_s_epochs_are_as_many_steps_as_in_the_authors_code(name: str, ima
 
 
 def test_every_run_with_a_published_accuracy_stands_in_a_table() -> None:
-    shown = {run for table in PARAMS.tables.values() if table.study == "paper" for run in table.runs}
+    shown = {run for table in PARAMS.tables.values() if table.study == "paper" for run in table.run_names()}
     assert {name for name in PARAMS.published if PARAMS.runs[name].study == "paper"} <= shown
     assert set(PROTOCOLS) <= PARAMS.published.keys()
     assert [name for name, entry in PARAMS.published.items() if entry.ensemble] == ["cifar10-sabour"]
@@ -172,8 +172,8 @@ def test_every_run_with_a_published_accuracy_stands_in_a_table() -> None:
 def test_every_run_among_the_benchmarks_is_called_after_the_protocol_that_its_settings_follow() -> None:
     table = PARAMS.tables["paper-benchmarks"]
     assert isinstance(table, Benchmarks)
-    followed = {run: name.removesuffix(" protocol") for name, followers in table.protocols.items() for run in followers}
-    settings = {run: PARAMS.base_of(run).model_dump() for run in table.runs}
+    followed = {row.run: row.protocol.removesuffix(" protocol") for row in table.runs}
+    settings = {run: PARAMS.base_of(run).model_dump() for run in followed}
     words = {"sabour": "Sabour et al.", "attention": "our"}
     kinds = {run: values.get("initialisation", values["network"]) for run, values in settings.items()}
     assert followed == {run: words.get(kind, "reference") for run, kind in kinds.items()}
@@ -189,10 +189,10 @@ def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
         metrics |= {"accuracy_mean": 99.0, "epochs": 1, "parameters": 1, "decoder_parameters": 1}
         metrics |= {"hardware": "CPU", "torch": "2", "python": "3"}
         write_whole(Path(f"reports/paper/metrics/{name}.json"), json.dumps(metrics))
-    entries = {f"paper-{kind}": PARAMS.tables[f"paper-{kind}"] for kind in ("decoders", "benchmarks")}
+    rows = (BenchmarkRow(run="mnist-fc"), BenchmarkRow(run="mnist-sabour", protocol="Sabour et al. protocol"))
     changed = {
-        name: entry.model_copy(update={"runs": names, "ensembles": (), "published": ()})
-        for name, entry in entries.items()
+        "paper-decoders": PARAMS.tables["paper-decoders"].model_copy(update={"runs": names}),
+        "paper-benchmarks": PARAMS.tables["paper-benchmarks"].model_copy(update={"runs": rows, "published": ()}),
     }
     decoders, benchmarks = (build(name, PARAMS.model_copy(update={"tables": changed})) for name in changed)
     published = [table.data["published_accuracy"].tolist() for table in (decoders, benchmarks)]

@@ -41,7 +41,7 @@ def test_a_run_may_be_scored_with_other_code_than_it_was_trained_with(repository
 def test_a_new_setting_is_written_and_named_and_the_other_entries_keep_their_bytes(repository: Path) -> None:
     set_run(warmth=3)
     dvc = Path("dvc.yaml")
-    dvc.write_text(dvc.read_text().replace(f"        - {ROOM}\n", ""))
+    dvc.write_text(dvc.read_text().replace(f" {ROOM},", ""))
     stages = renewed()
     assert [stage.new_settings for stage in stages] == [["runs.toy-fc.warmth: 3"], []]
     before = LOCK.read_text().splitlines()

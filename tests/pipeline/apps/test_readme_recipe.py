@@ -1,4 +1,4 @@
-"""The README's recipe for own pictures, as it stands there, on a few dozen of them: what comes out is learnt."""
+"""The guide's recipe for own pictures, as it stands there, on a few dozen of them: what comes out is learnt."""
 
 import json
 import re
@@ -16,9 +16,9 @@ PER_CLASS = 12
 
 
 @pytest.fixture
-def recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's own params.yaml with the README's entries in it, in a folder with pictures."""
-    (block,) = re.findall(r"```yaml\n(datasets:\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def recipe_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's own params.yaml with the guide's entries in it, in a folder with pictures."""
+    (block,) = re.findall(r"```yaml\n(datasets:\n.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.DOTALL)
     params = (ROOT / "params.yaml").read_text()
     for section, lines in re.findall(r"^(\w+):\n((?:  .*\n)+)", block, re.MULTILINE):
         assert f"\n{section}:\n" in params
@@ -29,7 +29,7 @@ def recipe_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def test_the_recipe_is_the_one_for_so_many_pictures(recipe_of_the_readme: Path) -> None:
+def test_the_recipe_is_the_one_for_so_many_pictures(recipe_of_the_guide: Path) -> None:
     run = load_params().runs["mine"]
     assert (run.batch_size, run.epochs) == recipe(PER_CLASS * len(SHAPES))[:2]
     assert run.dataset == "mine"
@@ -37,7 +37,7 @@ def test_the_recipe_is_the_one_for_so_many_pictures(recipe_of_the_readme: Path) 
 
 @pytest.mark.slow
 def test_three_dozen_pictures_are_learnt(
-    recipe_of_the_readme: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+    recipe_of_the_guide: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
     """94 % was seen, with two seeds; a third is chance."""
     prepare.main(["mine"])

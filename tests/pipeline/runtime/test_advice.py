@@ -4,7 +4,7 @@ import pytest
 from tiny_project import TINY
 
 from pipeline.runtime.advice import FEWEST_STEPS, STEPS, no_better_than_guessing, recipe, too_few_steps
-from pipeline.settings.params import validate
+from pipeline.settings.reading import validate
 from pipeline.settings.runs import DynamicRun
 
 

@@ -11,7 +11,8 @@ from tiny_project import tiny_params, write_params
 from pipeline import report, tune
 from pipeline.reporting.page import gather
 from pipeline.reporting.tables import build
-from pipeline.settings.params import load_params, read_yaml
+from pipeline.settings.params import load_params
+from pipeline.settings.reading import read_yaml
 
 RESULTS = Path("reports/toy/tuning/toy")
 
