@@ -16,7 +16,7 @@ from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint
 from pipeline.settings.figures import Figures
 from pipeline.settings.params import Params, find, load_params
-from pipeline.tracking.recording import record_run
+from pipeline.tracking.mlflow_run import record_run
 
 
 def train_primary(name: str, entry: Figures, params: Params) -> Path:

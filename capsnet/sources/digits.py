@@ -37,9 +37,9 @@ def servers() -> tuple[str, ...]:
 def read(raw: Path) -> Arrays:
     """Read the images, enlarged to 28x28; the last 450 of them are the test split.
 
-    The split is not shuffled: with a random one, images alike stand on both sides and any network nearly solves it
-    (LOG.md has the numbers).
-    8x8 grows to 24x24 by bilinear interpolation, inside a border of two pixels that shifts may use.
+    The images are not shuffled before the split. In a random split, similar images are in both parts, and any network
+    nearly solves it (LOG.md has the numbers). The 8x8 pixels become 24x24 by bilinear interpolation, with a border of
+    two pixels that shifts may use.
     """
     with open_gzip(raw / FILES[0].name) as file:
         table = np.loadtxt(file, delimiter=",")

@@ -67,7 +67,7 @@ def predict(
     """
     import torch
 
-    from capsnet.evaluation.recognition import seen
+    from capsnet.evaluation.recognition import recognise
 
     for start in range(0, len(paths), BATCH):
         images: dict[Path, np.ndarray] = {}
@@ -83,9 +83,7 @@ def predict(
         if not images:
             continue
         device = next(network.model.parameters()).device
-        with torch.no_grad():
-            pixels = seen(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
-            output = network.model(pixels)
+        pixels, output = recognise(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
         if not output.lengths.isfinite().all():
             raise ValueError(f"{network.path}: got lengths that are not finite, expected 0 to 1")
         decoded = output.reconstruction

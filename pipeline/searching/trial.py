@@ -7,10 +7,11 @@ from dataclasses import replace
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from capsnet.training.loop import TrainingConfig, train
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import train
 from pipeline.searching.search import Search, fail_abandoned_trials, finished_trials, sampler
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import Recorder
-from pipeline.tracking.recording import record_run
 
 RLOSS = "val_rloss"
 

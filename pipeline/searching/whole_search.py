@@ -15,7 +15,7 @@ from pipeline.searching.storage import open_storage
 from pipeline.searching.trial import run_trials
 from pipeline.settings.params import Params
 from pipeline.settings.searches import Tune
-from pipeline.tracking.recording import record_run
+from pipeline.tracking.mlflow_run import record_run
 
 STAGE = "tune"
 

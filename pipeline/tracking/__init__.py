@@ -1,6 +1,6 @@
 """MLflow: it records what the stages did, and decides nothing.
 
-- recording: open an MLflow run for the length of a block.
+- mlflow_run: open an MLflow run for the length of a block.
 - recorder: what a stage writes into it, and the recorder that records nothing.
 - lookup: find the runs of a model again.
 - store, experiments, moved_artifacts: where the runs lie.

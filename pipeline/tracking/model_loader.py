@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from capsnet.evaluation.recognition import seen
+from capsnet.evaluation.recognition import recognise
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.saved import load
 
@@ -27,9 +27,9 @@ class PyfuncModel:
 
         Returns (N, J), float32.
         """
-        with torch.no_grad():
-            batches = [self.network(seen(self.network, batch)).lengths for batch in torch.tensor(images).split(BATCH)]
-        return torch.cat(batches).numpy()
+        batches = torch.tensor(images).split(BATCH)
+        lengths = [recognise(self.network, batch, decoded=0).output.lengths for batch in batches]
+        return torch.cat(lengths).numpy()
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

@@ -10,8 +10,8 @@ from pipeline.runtime.prepared import Prepared
 from pipeline.runtime.torchrun import Group
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import NoRecorder, Recorder
-from pipeline.tracking.recording import record_run
 
 
 class Job(NamedTuple):

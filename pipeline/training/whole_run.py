@@ -15,7 +15,7 @@ from pipeline.runtime.torchrun import process_group
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
 from pipeline.training.job import Job
-from pipeline.training.seeds import train_seeds
+from pipeline.training.side_by_side import train_seeds
 
 STAGE = "train"
 

@@ -128,11 +128,12 @@ def test_damaged_own_data_is_refused_by_prepare(project: Path) -> None:
 def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from capsnet.networks import saved
+    from capsnet import tensors
+    from capsnet.training.checkpoint import read_history
     from pipeline import train
 
     written: list[Path] = []
-    write = saved.write_whole
+    write = tensors.write_whole
 
     def until_full(path: Path, content: str | bytes) -> None:
         if len(written) == 1:
@@ -140,11 +141,11 @@ def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
         written.append(path)
         write(path, content)
 
-    monkeypatch.setattr(saved, "write_whole", until_full)
+    monkeypatch.setattr(tensors, "write_whole", until_full)
     with pytest.raises(OSError, match="No space left on device"):
         train.main(["toy-fc"])
-    assert len(saved.read_history(written[0])) == 1
-    monkeypatch.setattr(saved, "write_whole", write)
+    assert len(read_history(written[0])) == 1
+    monkeypatch.setattr(tensors, "write_whole", write)
     train.main(["toy-fc"])
     assert Path("models/toy-fc/history.csv").exists()
 

@@ -17,8 +17,8 @@ from capsnet.evaluation.recognition import seen
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.tracking.mlflow_model import write_model
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder
-from pipeline.tracking.recording import record_run
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 PATIENCE = 200  # seconds until the server answers

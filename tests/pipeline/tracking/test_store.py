@@ -16,7 +16,7 @@ from tiny_project import ROOT
 from pipeline.runtime.prepared import DataSource
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking.lookup import find_training
-from pipeline.tracking.recording import record_run
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.store import STORE, open_client, store_uri
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_project_may_be_called_anything(
 def record_in_a_process(folder: Path) -> None:
     """Record a run in a process of its own: MLflow keeps stores by their URI, which is relative for some folders."""
     code = """from pathlib import Path
-from pipeline.tracking.recording import record_run
+from pipeline.tracking.mlflow_run import record_run
 Path("history.csv").touch()
 with record_run("test", "another", tags={"kind": "run"}) as run:
     run.attach(Path("history.csv"))"""

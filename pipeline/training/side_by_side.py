@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from capsnet.files import md5
-from capsnet.networks.saved import read_history, save_model
+from capsnet.networks.saved import save_model
+from capsnet.training.checkpoint import read_history
 from capsnet.training.loop import Course, measured, train_side_by_side
 from pipeline.runtime.paths import model_name, state_name
 from pipeline.tracking.recorder import Recorder

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tiny_project import ROOT
 
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder, NoRecorder
-from pipeline.tracking.recording import record_run
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 
@@ -74,7 +74,7 @@ def test_a_run_started_by_mlflow_run_becomes_the_parent(project: Path, monkeypat
 
 @pytest.mark.slow
 def test_processes_that_start_together_share_one_new_store(project: Path) -> None:
-    code = """from pipeline.tracking.recording import record_run
+    code = """from pipeline.tracking.mlflow_run import record_run
 with record_run("test", "x", tags={"kind": "run"}) as run:
     run.log(1, {"a": 1.0})"""
     started = [
