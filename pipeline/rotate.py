@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 from capsnet.files import write_whole
 from pipeline.runtime.command_line import name_argument, run_stage
-from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, csv_text, model_files, rotated_path
-from pipeline.runtime.prepared import read_prepared
-from pipeline.settings.params import find, load_params, recorded_run
-from pipeline.tracking.recorder import find_trained
+from pipeline.settings.params import find, load_params
+from pipeline.tracking.lookup import find_training
 
 
 class Rotated(NamedTuple):
@@ -29,22 +27,17 @@ class Rotated(NamedTuple):
 
 def score_rotated(folder: Path, step: int) -> Rotated:
     """Score each seed in `folder` at each multiple of `step` degrees, counter-clockwise."""
-    files = model_files(folder)
     from capsnet.data.geometry import rotate
     from capsnet.evaluation.recognition import evaluate
-    from capsnet.networks.saved import load, read_settings
+    from pipeline.scoring.networks import open_networks
 
-    first = next(iter(files.values()))
-    run = recorded_run(read_settings(first), str(first))
-    hardware = configure_torch(run.device, run.threads)
-    data = read_prepared(run.dataset, "test", hardware.device)
-    models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
+    opened, networks = open_networks(folder)
     accuracy: list[dict[str, float]] = []
     confusion: list[dict[str, int]] = []
     for degrees in range(0, 360, step):
-        images = rotate(data.images, float(degrees))
-        for seed, model in models.items():
-            scores = evaluate(model, images, data.labels)
+        images = rotate(opened.data.images, float(degrees))
+        for seed, network in networks.items():
+            scores = evaluate(network, images, opened.data.labels)
             accuracy.append({"seed": seed, "degrees": degrees, "accuracy": scores.accuracy})
             confusion += [
                 {"seed": seed, "degrees": degrees, "actual": actual, "predicted": predicted, "count": count}
@@ -60,13 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "RUN", "a key of `robustness` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.robustness, "run")
+    first, *_ = model_files(MODELS / name).values()
     rotated = score_rotated(MODELS / name, entry.step)
     path = REPORTS / entry.study / METRICS / f"{name}-robustness.csv"
     write_whole(path, csv_text(rotated.accuracy))
     write_whole(rotated_path(entry.study, name), csv_text(rotated.confusion))
-    trained = find_trained(params.tracking.experiment, next(iter(model_files(MODELS / name).values())))
-    if trained is not None and trained.parent is not None:
-        trained.parent.attach(path, folder="robustness")
+    training = find_training(params.tracking.experiment, first)
+    if training is not None and training.parent is not None:
+        training.parent.attach(path, folder="robustness")
     angles = len({row["degrees"] for row in rotated.accuracy})
     lowest = min(row["accuracy"] for row in rotated.accuracy)
     print(f"{path}: accuracy at {angles} angles, {lowest:.4g} % at worst")

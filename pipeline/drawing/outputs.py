@@ -11,7 +11,7 @@ from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.weights import models_of
 from pipeline.settings.params import Params
-from pipeline.tracking.recorder import find_trained
+from pipeline.tracking.lookup import find_training
 
 
 def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
@@ -90,7 +90,7 @@ def publish(
     for subject in drawn:
         if subject.published_files:
             continue  # nothing was trained here
-        trained = find_trained(params.tracking.experiment, next(iter(subject.models.values())))
-        if trained is not None and trained.parent is not None:
-            trained.parent.attach(*paths, folder=f"figures/{name}")
+        training = find_training(params.tracking.experiment, next(iter(subject.models.values())))
+        if training is not None and training.parent is not None:
+            training.parent.attach(*paths, folder=f"figures/{name}")
     return folder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import BEHIND, COLOURS, HALF, displayable, example, plain_axes
@@ -17,7 +18,6 @@ from pipeline.drawing.words import Stretch, stretches
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
 STEP = 5
 DEGREES = range(0, 360, STEP)
@@ -156,11 +156,10 @@ def _draw_lengths(axes: "Axes", lengths: np.ndarray, colours: dict[int, str], na
 
 def animate(
     images: np.ndarray, reconstructions: np.ndarray, lengths: np.ndarray, truth: int, names: Sequence[str]
-) -> "Iterator[Image]":
+) -> Iterator[Image.Image]:
     """Draw a frame for each angle: image (C, H, W), reconstruction and a bar for each class, in one palette."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(4.8, 2.0), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -196,6 +196,19 @@ def test_what_is_missing_is_printed_with_the_command_that_makes_it(
     ]
 
 
+def test_the_marked_tables_of_every_document_are_filled_and_other_text_stays(study: Path) -> None:
+    text = "# Results\n\n<!-- table: toy/decoders -->\nold\n<!-- end -->\n\nAfter it.\n"
+    Path("docs").mkdir()
+    for name in ("README.md", "docs/results.md"):
+        Path(name).write_text(text)
+    Path("docs/notes.txt").write_text(text)
+    made()
+    table = Path("reports/toy/tables/decoders.md").read_text()
+    for name in ("README.md", "docs/results.md"):
+        assert Path(name).read_text() == text.replace("old\n", table)
+    assert Path("docs/notes.txt").read_text() == text
+
+
 def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> None:
     text = "# Toy\n\n<!-- findings: toy -->\nold\n<!-- end -->\n\n<!-- table: toy/decoders -->\n<!-- end -->\n"
     without("toy-fc_bn")

@@ -109,7 +109,7 @@ def test_the_same_models_are_published_to_the_same_bytes(there: Path) -> None:
 
 def test_a_seed_that_is_not_trained_cannot_be_published(there: Path) -> None:
     Path("models/toy-fc/seed-1.safetensors").unlink()
-    with pytest.raises(ValueError, match="seed: got 1, expected one of 0, trained of toy-fc"):
+    with pytest.raises(ValueError, match="seed: got 1, expected one of the trained seeds of toy-fc: 0"):
         publish.main(["toy-fc-seed-1"])
 
 
@@ -184,7 +184,7 @@ def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path)
     def lacked() -> list[str]:
         return [lacking(each) for each in drawn_sets("toy", load_params())]
 
-    nothing = "no network is there"
+    nothing = "there is no network"
     assert [each.name for each in drawn_sets("toy", load_params())] == ["toy-decoders", "squares", "toy-pairs"]
     assert lacked() == ["", "", nothing]
     shutil.rmtree("models")
@@ -192,9 +192,9 @@ def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path)
     Path("published/toy-fc-seed-1.json").unlink()
     assert lacked() == [nothing, "", nothing]
     Path("data/squares.npz").unlink()
-    assert lacked()[1] == "only the images are not there: `dvc repro prepare@squares`, then this command again"
+    assert lacked()[1] == "only the images are missing: run `dvc repro prepare@squares`, then this command again"
     Path("reports/toy/metrics/toy-deconv_bn-history.csv").unlink()
-    assert lacked()[1] == "the scores of toy-deconv_bn are not there"
+    assert lacked()[1] == "there are no scores of toy-deconv_bn"
 
 
 def test_results_are_drawn_once_and_again_when_a_model_is_newer_or_asked_for(
