@@ -26,7 +26,7 @@ from pipeline.drawing.rotation_classes import rotation_classes
 from pipeline.drawing.subject import Subject, primary_path, score_networks
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import rotated_path
-from pipeline.settings.params import Params, find, load_params
+from pipeline.settings.params import find, load_params
 
 PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
@@ -46,14 +46,12 @@ PICTURES: dict[str, Callable[[Subject], Drawing]] = {
 NEED_SCORES = {"calibration", "attributes"}  # pictures of single answers, which no file has
 
 
-def lacking(picture: str, subject: Subject, params: Params) -> str:
+def lacking(picture: str, subject: Subject) -> str:
     """Return which picture cannot be drawn and why; nothing for one that can be drawn."""
     dataset = subject.test.manifest.dataset
     if picture == "primary" and not primary_path(dataset).is_file():
         return f"primary: there is no decoder of primary capsules (`dvc repro decode@{dataset}` makes it)"
     if picture == "rotation-accuracy" and not rotated_path(subject.study, subject.run).is_file():
-        if subject.run not in params.robustness:
-            return f"rotation-accuracy: {subject.run} has no entry under robustness in params.yaml"
         return f"rotation-accuracy: {subject.run} has no scores yet (`dvc repro rotate@{subject.run}` makes them)"
     unknown = [name for name in LABELS if name not in subject.test.attributes]
     if picture == "attributes" and unknown:
@@ -67,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params()
     entry = find(name, params.figures, "figures")
     (subject,) = subjects([entry.run], params)
-    lacked = {picture: lacking(picture, subject, params) for picture in entry.pictures}
+    lacked = {picture: lacking(picture, subject) for picture in entry.pictures}
     wanted = [picture for picture in entry.pictures if not lacked[picture]]
     if NEED_SCORES & {*wanted}:
         subject = subject._replace(scores=score_networks(subject))

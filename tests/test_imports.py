@@ -24,7 +24,7 @@ ROOMS = {
     "tracking": {"runtime"},
     "training": {"runtime", "settings", "tracking"},
     "scoring": {"runtime", "settings"},
-    "searching": {"runtime", "settings", "tracking"},
+    "searching": {"drawing", "runtime", "settings", "tracking"},
     "drawing": {"runtime", "settings", "tracking"},
     "reporting": {"runtime", "settings", "drawing"},
 }

@@ -63,6 +63,7 @@ def references(params: "Params") -> Iterator[Reference]:
             yield from _of_entry(uses, name, entry, params)
     for name, figures in params.figures.items():
         yield f"figures.{name}", name, [figures.dataset]
+        yield f"robustness, for figures.{name}", figures.run, params.robustness
     for name, weights in params.published_weights.items():
         yield f"published_weights.{name}", name, [weights.run, f"{weights.run}-seed-{weights.seed}"]
     for name, study in params.studies.items():

@@ -12,7 +12,7 @@ ORDER = [
     ("tune", ["toy"]),
     ("train", ["toy-tuned"]),
     ("evaluate", ["toy-tuned"]),
-    ("rotate", ["toy-fc"]),
+    *[("rotate", [run]) for run in tiny_params()["robustness"]],
     *[("tabulate", [table]) for table in tiny_params()["tables"]],
     ("decode", ["squares"]),
     ("compare", ["toy-decoders"]),

@@ -72,6 +72,7 @@ def write_results() -> None:
     write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
     write_metrics("toy-tuned", [97.0, 97.0], lr=0.05)
     write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
+    write_rotations("toy-deconv_bn", {0: (99.0, 99.5), 90: (30.0, 20.0), 180: (45.0, 40.0), 270: (25.0, 20.0)})
     write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
     for name in tiny_params()["tables"]:
         importlib.import_module("pipeline.tabulate").main([name])

@@ -129,7 +129,7 @@ def tiny_params() -> dict:
         },
         "compare": {"toy-decoders": PLACE | {"runs": list(VARIANTS)}},
         "pairs": {"toy-pairs": dict(PLACE)},
-        "robustness": {"toy-fc": PLACE | {"step": 90}},
+        "robustness": {"toy-fc": PLACE | {"step": 90}, "toy-deconv_bn": PLACE | {"step": 90}},
         "studies": {
             "toy": {
                 "title": "Toy",

@@ -269,7 +269,7 @@ def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rotate", "toy-deconv"], "run: got 'toy-deconv', expected one of toy-fc"),
+        (["rotate", "toy-deconv"], "run: got 'toy-deconv', expected one of toy-deconv_bn, toy-fc"),
         (["rotate", "toy-fc"], "dvc repro train@toy-fc"),
     ],
 )

@@ -76,7 +76,7 @@ def test_everything_that_is_written_says_what_was_computed(
         tabulate.main([f"toy-{table}"])
     text = (FOLDER / "tables/decoders.md").read_text()
     assert ("| toy-deconv | DeConv, bfloat16 |" in text) == there
-    footnote = "- toy-deconv: trained in float32, for its hardware does not compute bfloat16."
+    footnote = "- toy-deconv: trained in float32, because its hardware does not compute bfloat16."
     assert (footnote in text.splitlines()) == (not there)
     table = build("toy-topologies", load_params())
     assert table.data["factor"].tolist() == ["precision", "precision"]

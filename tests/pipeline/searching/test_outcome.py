@@ -28,14 +28,14 @@ def test_of_equal_accuracies_the_better_reconstruction_wins_and_pruned_trials_ne
     ]
     best = best_values(trials)
     assert (best["trial"], best["tied"], best["decided_by"]) == (2, [1, 2], "val_rloss")
-    said = "Trials 1 and 2 tie at 98.00 % of the held-out images; the lowest RLoss on them decided for trial 2."
+    said = "Trials 1 and 2 tie at 98.00 % of the held-out images; trial 2 was chosen because its RLoss is the lowest."
     assert decided(best) == said
 
 
 def test_where_nothing_else_decides_the_first_of_equal_trials_wins_and_it_is_said() -> None:
     best = best_values([trial(TrialState.COMPLETE, 98.0, 7.0)] * 3)
     assert (best["trial"], best["tied"], best["decided_by"]) == (0, [0, 1, 2], "trial")
-    said = "Trials 0, 1 and 2 tie at 98.00 % of the held-out images; that it came first decided for trial 0."
+    said = "Trials 0, 1 and 2 tie at 98.00 % of the held-out images; trial 0 was chosen because it came first."
     assert decided(best) == said
 
 

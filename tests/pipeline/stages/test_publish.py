@@ -200,10 +200,12 @@ def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path)
 def test_results_are_drawn_once_and_again_when_a_model_is_newer_or_asked_for(
     there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import draw
+    from pipeline import draw, rotate
     from pipeline.apps import results
 
     values = tiny_params()
+    for run in values["robustness"]:
+        rotate.main([run])
     values["figures"]["squares"]["pictures"] = ["curves"]
     write_params(there, values | {"compare": {}, "pairs": {}, "tune": {}, "tables": {}, "studies": {"toy": STUDY}})
     drawn: list[str] = []
