@@ -120,7 +120,7 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
         left_out = len(plan.order) - outcome.done - len(outcome.failed)
         for stage, why in outcome.failed.items():
             print(f"error: {stage}: {why}", file=sys.stderr)
-        sys.exit(f"{len(outcome.failed)} failed, {left_out} left out because they depend on a stage that failed")
+        sys.exit(f"{len(outcome.failed)} failed; {left_out} left out, which depend on them")
 
 
 if __name__ == "__main__":

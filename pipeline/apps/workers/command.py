@@ -103,13 +103,16 @@ def _interrupt(group: IO[bytes]) -> None:
         group.flush()
 
 
-def run(command: Command) -> Ended:
-    """Run a command on the worker that calls this. Raises FileNotFoundError if it does not see the project's folder."""
+def run(command: Command) -> tuple[object, ...]:
+    """Run a command on the worker that calls this, and return the fields of Ended: builtin types travel everywhere.
+
+    Raises FileNotFoundError if the worker does not see the project's folder.
+    """
     worker = get_worker()
     stages = cast(RunningStages, worker.plugins[command.session])
-    return stages.run(command, str(worker.get_current_task()), f"{worker.name} on {socket.gethostname()}")
+    return tuple(stages.run(command, str(worker.get_current_task()), f"{worker.name} on {socket.gethostname()}"))
 
 
-def count(session: str, dask_worker: Any) -> int:
-    """Return how many commands of a session run on a worker."""
-    return len(dask_worker.plugins[session].inputs)
+def number_running(session: str) -> int:
+    """Return how many commands of a session run on the worker that calls this."""
+    return len(cast(RunningStages, get_worker().plugins[session]).inputs)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TICK = 1.0  # seconds between two looks at the workers
 PATIENCE = group.GRACE + 5  # seconds for interrupted commands to end
+LONELY = 10.0  # seconds without workers before the user hears of it
 LAST_LINES = 2000  # bytes of a log in which its last line is looked for
 
 
@@ -66,7 +67,7 @@ class Conductor:
         self.waiting: list[Stage] = []
         self.submitted: dict[str, Submitted] = {}
         self.events: SimpleQueue[str | None] = SimpleQueue()  # keys of tasks that ended; None to stop
-        self.saw_workers = True
+        self.speak_at = time.monotonic() + LONELY
         cloudpickle.register_pickle_by_value(on_worker)
         self.session = f"stages-{uuid.uuid4().hex[:8]}"  # others may use the same workers
         client.register_plugin(RunningStages(), name=self.session)
@@ -142,10 +143,16 @@ class Conductor:
                 f"workers: got none with the resource `{CORE}`; start them with --resources {CORE}=1, "
                 f"or with --nthreads 2 --resources '{CORE}=1 {GPU}=1' if they have a GPU"
             )
-        if self.saw_workers and not workers:
-            self.progress.say("waiting for workers")
-        self.saw_workers = bool(workers)
+        self._say_if_alone(bool(workers))
         return there
+
+    def _say_if_alone(self, there_are_workers: bool) -> None:
+        now = time.monotonic()
+        if there_are_workers:
+            self.speak_at = now + LONELY
+        elif now > self.speak_at:
+            self.speak_at = float("inf")
+            self.progress.say("no workers yet, or no more; waiting for some")
 
     def _begin(self, stage: "Stage", resource: str) -> None:
         with ExitStack() as in_use:
@@ -154,8 +161,7 @@ class Conductor:
             if begun is Begun.COMMAND:
                 self.progress.say(f"{stage.addressing}: started")
                 future = self.client.submit(
-                    on_worker.run,
-                    self._command(stage),
+                    _by_value(on_worker.run, self._command(stage)),
                     key=f"{stage.addressing}-{uuid.uuid4().hex}",  # its name in the dashboard
                     resources={resource: 1},
                     pure=False,
@@ -180,7 +186,7 @@ class Conductor:
         """Record a stage whose task has ended, or note why it failed."""
         stage, _, future, in_use = submitted
         with self._noting_failure(stage), in_use:
-            ended: Ended = future.result()
+            ended = Ended(*future.result())
             if ended.status:
                 log = self.logs / f"{stage.addressing.replace('/', '_')}.log"
                 raise ValueError(f"exit status {ended.status} on {ended.worker}; {log} ends with: {last_line(log)}")
@@ -201,7 +207,7 @@ class Conductor:
             yield
         except (DvcException, OSError, ValueError, RuntimeError) as error:
             self.outcome.failed[stage.addressing] = str(error)
-            self.progress.settle(stage.addressing, f"failed: {error}")
+            self.progress.settle(stage.addressing, "failed")
 
     def _end_commands(self) -> None:
         """Record what has ended already, interrupt the other commands, and wait until they have ended."""
@@ -210,13 +216,22 @@ class Conductor:
                 self._finish(self.submitted.pop(key))
         self.client.cancel([each.future for each in self.submitted.values()])
         deadline = time.monotonic() + PATIENCE
+        running = _by_value(on_worker.number_running, self.session)
         while self.submitted and time.monotonic() < deadline:
-            if not sum(self.client.run(on_worker.count, self.session, on_error="ignore").values()):
+            if not sum(self.client.run(running, on_error="ignore").values()):
                 break
             time.sleep(0.2)
         for submitted in self.submitted.values():
             submitted.in_use.close()
         self.client.unregister_worker_plugin(self.session)
+
+
+def _by_value(function: Callable[[Any], Any], argument: object) -> Callable[[], Any]:
+    """Return a call that travels with its code: neither scheduler nor workers can import this project.
+
+    Plain pickle would send the name of a function. It refuses a local one, and Dask then takes cloudpickle.
+    """
+    return lambda: function(argument)
 
 
 def trains(stage: "Stage") -> bool:

@@ -4,6 +4,7 @@ DVC itself runs one command at a time: `Stage.run` decides, runs and records in 
 are taken apart, in its order and with its own functions. One process takes them all, so that `dvc.lock` has one writer.
 """
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -42,6 +43,7 @@ class Plan:
 
     def __init__(self, targets: Sequence[str]) -> None:
         """Read dvc.yaml and dvc.lock. Raises ValueError for a target that DVC does not know."""
+        logging.getLogger("dvc").setLevel(logging.WARNING)
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
         from dvc.repo.graph import get_subgraph_of_nodes
