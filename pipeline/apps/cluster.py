@@ -19,9 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.runtime.command_line import parser, run_stage
+
+if TYPE_CHECKING:
+    from pipeline.apps.workers.conductor import Outcome
 
 EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings it'
 
@@ -89,37 +92,38 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
     except ModuleNotFoundError as error:
         raise ValueError(f"cluster: {EXTRA} ({error})") from error
     from pipeline.apps.workers.local import usual_number
-    from pipeline.apps.workers.progress import Progress, duration
-    from pipeline.apps.workers.session import only_one, unfinished
+    from pipeline.apps.workers.session import earlier, finish, only_one
     from pipeline.apps.workers.stages import Plan, project
 
     began = time.monotonic()
     with only_one(project()) as folder:
         plan = Plan(targets)
+        before = earlier(folder, plan.recorded())
         with connected(scheduler, number or usual_number(), folder) as (client, tend):
             print(f"dashboard: {client.dashboard_link}", flush=True)
-            progress = Progress(len(plan.order))
-            conductor = Conductor(plan, client, folder, progress)
-            try:
-                with (
-                    interrupts_call(conductor.stop),
-                    plan.staged_in_git(),
-                    unfinished(folder, plan.recorded) as earlier,
-                ):
-                    try:
-                        outcome = conductor.run(tend)
-                    finally:
-                        plan.sort(earlier)
-            finally:
-                progress.end()
+            conductor = Conductor(plan, client, folder)
+            with interrupts_call(conductor.stop), plan.staged_in_git():
+                try:
+                    outcome = conductor.run(tend)
+                finally:
+                    plan.sort(before)
+        if not outcome.failed:
+            finish(folder)
+    _conclude(outcome, len(plan.order), time.monotonic() - began)
+
+
+def _conclude(outcome: "Outcome", stages: int, seconds: float) -> None:
+    """Print what was done. Exits with status 1 if a stage failed."""
+    from pipeline.apps.workers.progress import duration
+
     print(
-        f"{len(plan.order)} stages in {duration(time.monotonic() - began)}: {outcome.run} run, "
-        f"{outcome.restored} restored, {outcome.unchanged} unchanged"
+        f"{stages} stages in {duration(seconds)}: "
+        f"{outcome.run} run, {outcome.restored} restored, {outcome.unchanged} unchanged"
     )
     if outcome.failed:
-        left_out = len(plan.order) - outcome.done - len(outcome.failed)
         for stage, why in outcome.failed.items():
             print(f"error: {stage}: {why}", file=sys.stderr)
+        left_out = stages - outcome.done - len(outcome.failed)
         sys.exit(f"{len(outcome.failed)} failed; {left_out} left out, which depend on them")
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TICK = 1.0  # seconds between two looks at the workers
 PATIENCE = group.GRACE + 5  # seconds for interrupted commands to end
+ATTEMPTS = 4  # Dask's `distributed.scheduler.allowed-failures` and one more
 LONELY = 10.0  # seconds without workers before the user hears of it
 LAST_LINES = 2000  # bytes of a log in which its last line is looked for
 
@@ -55,10 +56,11 @@ class Outcome:
 class Conductor:
     """One run of a plan over the workers of a Dask client."""
 
-    def __init__(self, plan: Plan, client: Any, logs: Path, progress: Progress) -> None:
+    def __init__(self, plan: Plan, client: Any, logs: Path) -> None:
         import cloudpickle  # type: ignore[import-untyped]
 
-        self.plan, self.client, self.logs, self.progress = plan, client, logs, progress
+        self.plan, self.client, self.logs = plan, client, logs
+        self.progress = Progress(len(plan.order))
         self.outcome = Outcome()
         self.sorter: TopologicalSorter[Stage] = TopologicalSorter({stage: plan.above(stage) for stage in plan.order})
         self.sorter.prepare()
@@ -93,6 +95,7 @@ class Conductor:
                 self._wait()
         finally:
             self._end_commands()
+            self.progress.end()
 
     def _wait(self) -> None:
         """Wait until a task has ended, and finish its stage; at most a moment, for workers may have come or gone."""
@@ -186,7 +189,7 @@ class Conductor:
         """Record a stage whose task has ended, or note why it failed."""
         stage, _, future, in_use = submitted
         with self._noting_failure(stage), in_use:
-            ended = Ended(*future.result())
+            ended = result_of(future)
             if ended.status:
                 log = self.logs / f"{stage.addressing.replace('/', '_')}.log"
                 raise ValueError(f"exit status {ended.status} on {ended.worker}; {log} ends with: {last_line(log)}")
@@ -232,6 +235,18 @@ def _by_value(function: Callable[[Any], Any], argument: object) -> Callable[[], 
     Plain pickle would send the name of a function. It refuses a local one, and Dask then takes cloudpickle.
     """
     return lambda: function(argument)
+
+
+def result_of(future: Any) -> Ended:
+    """Return how a command ended. Raises ValueError if no worker could say that."""
+    if future.status == "finished":
+        return Ended(*future.result())
+    if future.status != "error":
+        raise ValueError(f"the scheduler gave it up ({future.status})")
+    error = future.exception()
+    if type(error).__name__ == "KilledWorker":
+        raise ValueError(f"gave it up after {ATTEMPTS} workers that ended while they ran it")
+    raise ValueError(f"not run: {error}")
 
 
 def trains(stage: "Stage") -> bool:

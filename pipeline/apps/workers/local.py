@@ -11,7 +11,7 @@ from typing import Any
 
 GPU, CORE = "gpu", "core"  # what a worker has one of
 GPUS = "CUDA_VISIBLE_DEVICES"
-PATIENCE = 30  # seconds for a worker to end
+PATIENCE = 30  # seconds for a worker to end, and to find its scheduler
 MOST_RESTARTS = 5  # of one worker, without SETTLED seconds between them
 SETTLED = 60
 
@@ -48,6 +48,7 @@ class LocalWorkers:
         has_gpu = place < len(self.gpus)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", self.scheduler]
         command += ["--name", f"worker-{place}", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
+        command += ["--death-timeout", str(PATIENCE)]
         # With a GPU: a training, and a stage that needs a core beside it.
         command += ["--nthreads", "2" if has_gpu else "1"]
         command += ["--resources", f"{CORE}=1 {GPU}=1" if has_gpu else f"{CORE}=1"]

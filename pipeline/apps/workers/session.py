@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,14 +39,15 @@ def only_one(root: Path) -> Iterator[Path]:
         yield folder
 
 
-@contextmanager
-def unfinished(folder: Path, recorded: Callable[[], dict[str, list[str]]]) -> Iterator[dict[str, list[str]]]:
-    """Yield what dvc.lock `recorded` before this run, or before the interrupted ones that it goes on with."""
+def earlier(folder: Path, recorded: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return what dvc.lock recorded before this run, or before the unfinished ones that it goes on with."""
     path = folder / EARLIER
-    if path.exists():
-        yield json.loads(path.read_text(encoding="utf-8"))
-    else:
-        earlier = recorded()
-        write_whole(path, json.dumps(earlier))
-        yield earlier
-    path.unlink()
+    if not path.exists():
+        write_whole(path, json.dumps(recorded))
+    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def finish(folder: Path) -> None:
+    """Forget what was recorded before: nothing is left to go on with."""
+    (folder / EARLIER).unlink()
