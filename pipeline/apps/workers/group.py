@@ -18,8 +18,9 @@ GRACE = 15.0  # seconds
 INTERRUPT = b"i"
 
 
-def _watch() -> None:
+def _watch(interrupted: threading.Event) -> None:
     if os.read(0, 1) == INTERRUPT:
+        interrupted.set()
         os.killpg(0, signal.SIGINT)
         time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
@@ -27,11 +28,14 @@ def _watch() -> None:
 
 def main(shell: str, *commands: str) -> int:
     """Run the commands one after another, until one fails. Return its exit status, as a shell writes it."""
+    interrupted = threading.Event()
     # A handler, not SIG_IGN: commands would inherit that. They start with the default action.
     signal.signal(signal.SIGINT, lambda *_: None)
-    threading.Thread(target=_watch, daemon=True).start()
+    threading.Thread(target=_watch, args=(interrupted,), daemon=True).start()
     for command in commands:
         status = subprocess.call([shell, "-c", command], stdin=subprocess.DEVNULL)
+        if interrupted.is_set():
+            return 128 + signal.SIGINT
         if status:
             return status if status > 0 else 128 - status
     return 0

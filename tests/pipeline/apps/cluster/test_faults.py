@@ -60,15 +60,12 @@ def test_a_stage_that_ends_every_worker_fails_after_a_few(errands: Errands) -> N
     assert len(errands.tries("train-a")) == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_after_an_interrupt_nothing_runs_and_the_same_command_goes_on(
-    number: signal.Signals, errands: Errands, one_by_one: dict[str, bytes]
-) -> None:
+def test_after_ctrl_c_nothing_runs_and_the_same_command_goes_on(errands: Errands, one_by_one: dict[str, bytes]) -> None:
     errands.close("train-a", "train-b")
     running = errands.cluster("--workers", "2")
     processes = [errands.await_tries("train-a"), errands.await_tries("train-b")]
     processes += [worker_of(process).pid for process in processes]
-    running.send_signal(number)
+    running.send_signal(signal.SIGINT)
     assert "interrupted; the same command goes on" in ended(running, 1)
     assert not any(map(lives, processes))
     errands.open("train-a", "train-b")
