@@ -4,7 +4,7 @@
 
 The starting process holds the other end of standard input. If it writes a byte, the commands are interrupted as by
 Ctrl-C, and have GRACE seconds to end. If it ends without a word, they are killed at once: another worker may begin
-the same stage now. This file needs the standard library only and starts in 20 ms.
+the same stage now. This file needs the standard library only, so it starts at once.
 """
 
 import os
