@@ -1,7 +1,6 @@
-"""Capsule networks in PyTorch: with dynamic routing (Sabour, Frosst, Hinton 2017) and with self-attention routing.
+"""Capsule networks in PyTorch, with dynamic routing (Sabour, Frosst, Hinton 2017) or self-attention routing.
 
-The public names below are imported on first use, so that a module that needs no torch (reading data, `--help`) does
-not wait for it.
+The public names are imported when they are first used, so that `import capsnet` does not wait for torch.
 """
 
 import importlib
@@ -12,8 +11,9 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet, Output
     from capsnet.networks.dynamic import ModelConfig
     from capsnet.networks.losses import margin_loss, reconstruction_loss
-    from capsnet.networks.routing import Routing, dynamic_routing, exponential_squash, self_attention_routing, squash
+    from capsnet.networks.routing import Routing, dynamic_routing, self_attention_routing
     from capsnet.networks.saved import load
+    from capsnet.networks.squash import exponential_squash, squash
 
 __all__ = [
     "AttentionConfig",
@@ -30,23 +30,29 @@ __all__ = [
     "squash",
 ]
 
-_HOMES = {
+_MODULES = {
     "AttentionConfig": "networks.attention",
     "CapsNet": "networks.capsnet",
     "ModelConfig": "networks.dynamic",
     "Output": "networks.capsnet",
     "Routing": "networks.routing",
     "dynamic_routing": "networks.routing",
-    "exponential_squash": "networks.routing",
+    "exponential_squash": "networks.squash",
     "load": "networks.saved",
     "margin_loss": "networks.losses",
     "reconstruction_loss": "networks.losses",
     "self_attention_routing": "networks.routing",
-    "squash": "networks.routing",
+    "squash": "networks.squash",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"capsnet.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would believe that every name exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'capsnet' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"capsnet.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

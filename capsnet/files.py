@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and what identifies their content."""
+"""Files that are written whole or not at all, and checksums of their content."""
 
 import hashlib
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name on success and is removed on failure.
+    """Yield a temporary path beside `path`, which replaces `path` on success and is removed on failure.
 
-    An earlier file of that name stays whole until the new one is on the disk. Raises OSError as the file system does.
+    An earlier file at `path` stays whole until the new one is on the disk. Raises OSError as the file system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,6 +31,6 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def md5(path: Path) -> str:
-    """Return the MD5 of a file as hexadecimal digits: for comparison with official checksums and DVC's own."""
+    """Return the MD5 of a file in hexadecimal digits, as official checksums and DVC write it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

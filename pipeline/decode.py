@@ -14,12 +14,12 @@ from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import DECODER, MODELS, PRIMARY, csv_text, model_files
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint
-from pipeline.settings.figures import Primary
+from pipeline.settings.figures import Figures
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.recorder import tracked
 
 
-def train_primary(name: str, entry: Primary, params: Params) -> Path:
+def train_primary(name: str, entry: Figures, params: Params) -> Path:
     """Train the decoder on the training images, and return the folder with the model and history.csv."""
     run = params.runs[entry.run]
     seed, network = next(iter(model_files(MODELS / entry.run).items()))
@@ -30,7 +30,7 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
     from capsnet.networks.saved import load
 
     folder = MODELS / (name + PRIMARY)
-    settings = entry.model_dump()
+    settings = {"run": entry.run, **entry.primary.model_dump()}
     key = fingerprint(settings, seed, data.source.digest)
     tags = {
         "kind": "run",
@@ -43,7 +43,9 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
     tags["device"] = hardware.words
     with tracked(params.tracking.experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorded:
         model = load(network).to(hardware.device)
-        decoder, history = train_decoder(model, entry.training(), data.images, data.labels, seed, log=recorded.log)
+        decoder, history = train_decoder(
+            model, entry.primary.training(), data.images, data.labels, seed, log=recorded.log
+        )
         save_decoder(folder / DECODER, decoder, {"run": entry.run, "seed": seed, "settings": settings})
         write_whole(folder / "history.csv", csv_text(history))
         recorded.attach(folder / DECODER, folder="model")
@@ -52,9 +54,9 @@ def train_primary(name: str, entry: Primary, params: Params) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    name = name_argument(__doc__, "DATASET", "a key of `primary` in params.yaml", argv)
+    name = name_argument(__doc__, "DATASET", "a key of `figures` in params.yaml", argv)
     params = load_params()
-    print(train_primary(name, find(name, params.primary, "primary"), params))
+    print(train_primary(name, find(name, params.figures, "figures"), params))
 
 
 if __name__ == "__main__":

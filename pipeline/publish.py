@@ -72,7 +72,8 @@ def rounded(trained: Path, path: Path) -> Path:
     """Write a model file with its weights in bfloat16 and the same header to `path`, and return that."""
     import torch
 
-    from capsnet.networks.saved import MODEL, read_tensors, write_tensors
+    from capsnet.networks.saved import MODEL
+    from capsnet.tensors import read_tensors, write_tensors
 
     header, tensors = read_tensors(trained, MODEL)
     short = {name: each.to(torch.bfloat16) if each.is_floating_point() else each for name, each in tensors.items()}

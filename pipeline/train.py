@@ -26,7 +26,8 @@ from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING, csv_text, mod
 from pipeline.runtime.prepared import Prepared, read_prepared
 from pipeline.runtime.scratch import fingerprint, scratch
 from pipeline.runtime.torchrun import Group, leads, process_group
-from pipeline.settings.params import Params, check_run, find, load_params, override, read_yaml
+from pipeline.settings.params import Params, check_run, find, load_params, override
+from pipeline.settings.reading import read_yaml
 from pipeline.settings.runs import RUNS, Run
 from pipeline.tracking.recorder import TrackedRun, event_files, tracked, untracked
 
@@ -148,7 +149,7 @@ def _train_seeds(job: Job, folder: Path, finished: Path, parent: TrackedRun) -> 
 
 
 def _course(job: Job, seed: int, state: Path, child: TrackedRun, open_runs: ExitStack) -> "Course":
-    from capsnet.networks.saved import read_history
+    from capsnet.training.checkpoint import read_history
     from capsnet.training.loop import Course, measured
 
     start = state if state.exists() else job.resume

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.networks.capsnet import AttentionConfig, ModelConfig, Output
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
 install_import_hook(["capsnet"], "beartype.beartype")
@@ -105,7 +105,7 @@ def tiny_attention() -> "AttentionConfig":
 @pytest.fixture(scope="session")
 def tiny_training() -> "TrainingConfig":
     """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
     return TrainingConfig(
         task="classify",
@@ -183,10 +183,10 @@ def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     batches: list[list[int]] = []
     forward = CapsNet.forward
 
-    def recording(self: CapsNet, images: "Tensor", *arguments: Any) -> "Output":
+    def recording(self: CapsNet, images: "Tensor", *arguments: Any, **options: Any) -> "Output":
         if self.training:
             batches.append((255 * images[:, 0, 0, 0]).round().int().tolist())
-        return forward(self, images, *arguments)
+        return forward(self, images, *arguments, **options)
 
     monkeypatch.setattr(CapsNet, "forward", recording)
     return batches

@@ -20,7 +20,7 @@ from tiny_project import SHAPES
 from capsnet.networks.capsnet import NETWORKS, ModelConfig
 from capsnet.networks.saved import load, read_settings
 from capsnet.sources.catalogue import OFFICIAL
-from capsnet.training.loop import TrainingConfig
+from capsnet.training.config import TrainingConfig
 from pipeline.apps.readme import with_results
 from pipeline.draw import PICTURES
 from pipeline.reporting.tables import build
@@ -42,6 +42,8 @@ RESULT_FREE = (
     "pipeline/settings/checked.py",
     "pipeline/settings/datasets.py",
     "pipeline/settings/params.py",
+    "pipeline/settings/reading.py",
+    "pipeline/settings/references.py",
     "pipeline/settings/searches.py",
     "pipeline/tracking/",
 )
@@ -229,3 +231,47 @@ def test_a_published_file_is_read_whichever_version_wrote_it(path: Path) -> None
     run = recorded_run(read_settings(path), str(path))
     assert (run.dataset, run.epochs) == (manifest["dataset"], manifest["epochs"])
     assert sum(parameter.numel() for parameter in load(path).parameters()) == manifest["parameters"]
+
+
+# The rooms of the library, and which others each imports: what is above may use what is below, never the other way.
+ROOMS = {
+    "explain": {"data", "evaluation", "networks", "tensors", "training"},
+    "training": {"data", "evaluation", "networks", "tensors"},
+    "evaluation": {"data", "networks"},
+    "networks": {"files", "kernels", "tensors"},
+    "kernels": set[str](),
+    "sources": {"data", "files"},
+    "data": {"files"},
+    "tensors": {"files"},
+    "files": set[str](),
+}
+LIBRARY = sorted(path for path in (ROOT / "capsnet").rglob("*.py") if path.name != "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "capsnet").parts[0].removesuffix(".py")
+
+
+def neighbours(path: Path) -> set[Path]:
+    """The library's files that a file imports, wherever the import stands."""
+    targets = {target for module in imported(path) if (target := file_of(module))}
+    return {target for target in targets if target in LIBRARY and target != path}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_library_imports_the_rooms_below_it_and_no_other(room: str) -> None:
+    files = [path for path in LIBRARY if room_of(path) == room]
+    assert {room_of(target) for path in files for target in neighbours(path)} - {room} == ROOMS[room]
+
+
+def test_the_rooms_of_the_library_are_those_listed_from_top_to_bottom() -> None:
+    assert {room_of(path) for path in LIBRARY} == set(ROOMS)
+    order = [*ROOMS]
+    assert all(order.index(room) < order.index(below) for room, others in ROOMS.items() for below in others)
+
+
+def test_no_two_files_of_the_library_import_each_other_directly_or_through_others() -> None:
+    remaining = {path: neighbours(path) for path in LIBRARY}
+    while free := {path for path, targets in remaining.items() if not targets & remaining.keys()}:
+        remaining = {path: targets for path, targets in remaining.items() if path not in free}
+    assert not remaining

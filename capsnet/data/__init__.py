@@ -1,1 +1,1 @@
-"""Data sets: one file each with its official files and its reader, all brought into the format of `arrays`."""
+"""Images as arrays and tensors: the common format, augmentation, pairs, rotation, a user's own pictures."""

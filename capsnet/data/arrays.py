@@ -1,4 +1,4 @@
-"""The one format that every data set is brought into: arrays of uint8 images and int64 labels in an .npz file.
+"""The common format of all data sets: arrays of uint8 images and int64 labels in an .npz file.
 
 Axes: N images, C channels, H W height and width.
 """
@@ -22,8 +22,8 @@ MOST_CLASSES = 1000
 class Split(NamedTuple):
     """Images and labels of one split; labels count from 0.
 
-    `attributes` are further whole numbers an image, such as the azimuth it was photographed from: for analysis alone,
-    but for `instance`, the thing that an image shows: images of one are never both trained on and held out.
+    `attributes` are further whole numbers for each image, such as the azimuth of the camera. They are used for analysis
+    only, except `instance`, the object in the image: images of one object are never both trained on and held out.
     """
 
     images: UInt8[np.ndarray, "N C H W"]
@@ -34,8 +34,8 @@ class Split(NamedTuple):
 class Arrays(NamedTuple):
     """A whole data set.
 
-    `note` says what is not exact about this copy of it, and is empty for the original; `class_names` are in the order
-    of the labels, and empty where classes are only numbered.
+    `note` says how this copy differs from the original, and is empty for the original. `class_names` are in the order
+    of the labels, and empty if the classes are only numbered.
     """
 
     train: Split
@@ -50,12 +50,18 @@ class Arrays(NamedTuple):
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read and check a data set in .npz form.
+    """Read and check a data set in an .npz file.
 
-    `train_images` and `test_images` are uint8 of shape (N, H, W), (N, H, W, channels) or (N, views, H, W), with 1 to 4
-    channels or views; `train_labels` and `test_labels` whole numbers from 0; `note` an optional string; `class_names`
-    optional strings in the order of the labels; any other `train_<attribute>`, with its `test_<attribute>`, whole
-    numbers. Images are square and of one size. Raises ValueError naming the array and what is wrong with it.
+    The arrays in the file are:
+
+    - `train_images` and `test_images`: uint8 of shape (N, H, W), (N, H, W, channels) or (N, views, H, W), with 1 to 4
+      channels or views; square, and all of one size.
+    - `train_labels` and `test_labels`: whole numbers from 0.
+    - `note` (optional): a string.
+    - `class_names` (optional): strings in the order of the labels.
+    - any other `train_<attribute>` together with `test_<attribute>`: whole numbers.
+
+    Raises ValueError naming the array and what is wrong with it.
     """
     train, test = read_split(path, "train"), read_split(path, "test")
     with _open(path) as file:
@@ -64,7 +70,7 @@ def read_arrays(path: Path) -> Arrays:
             note = str(file["note"]) if "note" in file else ""
             name = "class_names"
             names = file["class_names"] if "class_names" in file else np.array([], np.str_)
-        except Exception as error:  # unpacking a damaged file raises anything, and asks for any amount of memory
+        except Exception as error:  # a damaged file may raise anything, MemoryError included
             raise ValueError(f"{path}: {name}: expected text ({_in_a_line(error)})") from error
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string a class")
@@ -74,7 +80,7 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def read_split(path: Path, split: str) -> Split:
-    """Read one split, without touching the other. Raises ValueError naming the array and what is wrong with it."""
+    """Read one split only. Raises ValueError naming the array and what is wrong with it."""
     with _open(path) as file:
         for name in (f"{split}_images", f"{split}_labels"):
             if name not in file:
@@ -82,7 +88,7 @@ def read_split(path: Path, split: str) -> Split:
         try:
             held = {name: file[name] for name in file if name.startswith(f"{split}_")}
         except Exception as error:
-            if "Object arrays" in str(error):  # numpy's words for images of mixed sizes
+            if "Object arrays" in str(error):  # as numpy stores images of mixed sizes
                 raise ValueError(
                     f"{path}: {split}: an array of Python objects; expected images of one size and whole-number labels"
                 ) from error
@@ -105,9 +111,9 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def check(arrays: Arrays, where: str) -> None:
-    """Raise ValueError if the splits do not fit each other, a class has no training image, or a label no class.
+    """Raise ValueError if the two splits do not fit each other, or a class has no training image.
 
-    There must be two classes at least, for with one alone there is nothing to tell apart.
+    There must be at least two classes.
     """
     for name, split in zip(SPLITS, (arrays.train, arrays.test), strict=True):
         if len(split.images) != len(split.labels):
@@ -140,7 +146,7 @@ def check(arrays: Arrays, where: str) -> None:
 
 
 def duplicates(arrays: Arrays) -> list[tuple[int, int]]:
-    """Return (training image, test image) for each test image whose pixels are those of a training image."""
+    """Return (training image, test image) for each test image that equals a training image in all pixels."""
     seen: dict[bytes, int] = {}
     for index, image in enumerate(arrays.train.images):
         seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
@@ -158,7 +164,7 @@ def _open(path: Path) -> "np.lib.npyio.NpzFile":
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with zipfile.ZipFile(path):  # np.load leaves the file of a broken archive open
+        with zipfile.ZipFile(path):  # np.load would leave the file of a broken archive open
             pass
         file: np.lib.npyio.NpzFile = np.load(path)
     except (zipfile.BadZipFile, ValueError) as error:

@@ -1,10 +1,10 @@
-"""Two images of different classes that overlap: MultiMNIST, of any data set (Sabour et al. 2017, section 6).
+"""Two overlapping images of different classes: MultiMNIST, for any data set (Sabour et al. 2017, section 6).
 
-A pair is made on the device out of two images as they are: each is shifted in a larger black field by up to as many
-pixels as the field leaves around it, and both are added up and cut off at white, as in the authors' code
-(research/capsules, mnist_shift.py). That code shifts the lower image of all 1,000 pairs of an image alike; here both
-are shifted anew in each pair. Boxes of 20 pixels that are shifted by up to 4 share 73 % of their area on average; the
-paper says 80 %, and not of which boxes.
+A pair is made on the device from two images. Each image is shifted within a larger black field, by up to as many pixels
+as the field leaves around it. The two are added and clipped at white, as in the authors' code (research/capsules,
+mnist_shift.py). That code shifts the lower image in the same way in all 1,000 pairs of an image; here both images are
+shifted at random in each pair. Boxes of 20 pixels that are shifted by up to 4 pixels share 73 % of their area on
+average. The paper says 80 %, but not for which boxes.
 
 Axes: N images or pairs, B batch, P the two images of a pair, C channels, H side of an image, S side of the field.
 """
@@ -19,37 +19,37 @@ from capsnet.data.augmentation import GREY_LEVELS, draw_shifts, shift
 
 
 class Pairs(NamedTuple):
-    """Which two images make each pair, and how far down and right each of them is shifted from the centre."""
+    """Which two images make each pair, and by how many pixels each is shifted down and right from the centre."""
 
     places: Int64[Tensor, "N P"]  # among the images
     shifts: Int64[Tensor, "2 N P"]
 
 
 def require_classes(labels: Int64[Tensor, " N"], where: str) -> None:
-    """Raise ValueError unless there are two classes to make pairs of."""
+    """Raise ValueError if all labels are of one class, so that no pairs can be made."""
     if bool((labels == labels[0]).all()):
         raise ValueError(f"{where}: got {len(labels)} of one class, expected at least two classes to make pairs of")
 
 
 def draw_partners(labels: Int64[Tensor, " N"], generator: Generator) -> Int64[Tensor, " N"]:
-    """Draw for each image the place of another one of another class, all of those equally likely.
+    """Draw for each image the place of an image of another class, all such images equally likely.
 
-    There must be two classes; whether there are is not looked at, for that would make the device wait.
+    There must be at least two classes. This is not checked, because Python would have to wait for the device.
     """
     in_order, by_class = labels.sort(stable=True)
     own = torch.searchsorted(in_order, labels)
     after = torch.searchsorted(in_order, labels, right=True)
     others = len(labels) - (after - own)
     drawn = torch.rand(len(labels), dtype=torch.float64, generator=generator, device=labels.device)
-    # The images of other classes, one after the other from the end of the own class on, and round to its beginning.
+    # Sorted by class, the images of other classes begin behind the own class and continue at the start of the list.
     return by_class[(after + (drawn * others).long()) % len(labels)]
 
 
 def draw_pairs(labels: Int64[Tensor, " M"], per_image: int, max_shift: int, generator: Generator) -> Pairs:
-    """Draw `per_image` pairs with each image as the first, all images once before any a second time.
+    """Draw `per_image` pairs with each image as the first one; all images come once before any comes twice.
 
-    A generator of the CPU gives the same pairs wherever `labels` lie, which is where they are brought. Raises
-    ValueError if there is only one class.
+    The generator must be one of the CPU, so that the pairs are the same on every device. They are returned on the
+    device of `labels`. Raises ValueError if there is only one class.
     """
     require_classes(labels, "images")
     number = len(labels)
@@ -60,17 +60,17 @@ def draw_pairs(labels: Int64[Tensor, " M"], per_image: int, max_shift: int, gene
 
 
 def place(images: UInt8[Tensor, "B C H H"], shifts: Int64[Tensor, "2 B"], border: int) -> UInt8[Tensor, "B C S S"]:
-    """Put each image into a black field with `border` pixels on each side, shifted by its own number of pixels."""
+    """Put each image into a black field with `border` pixels on each side, and shift it by its own number of pixels."""
     return shift(torch.nn.functional.pad(images, [border] * 4), shifts)
 
 
 def overlay(digits: Float[Tensor, "B P C S S"]) -> Float[Tensor, "B C S S"]:
-    """Add up the images of each pair, with values from 0 to 1, and cut off at 1."""
+    """Add the images of each pair, with values from 0 to 1, and clip the sum at 1."""
     return digits.sum(1).clamp(max=1)
 
 
 def put_together(images: UInt8[Tensor, "M C H H"], pairs: Pairs, size: int) -> Float[Tensor, "N P C S S"]:
-    """Return both images of each pair in a field of `size` pixels, not yet overlaid, with values from 0 to 1."""
+    """Return both images of each pair, each in its own field of `size` pixels, with values from 0 to 1."""
     border = (size - images.shape[2]) // 2
     pixels = place(images[pairs.places.flatten()], pairs.shifts.flatten(1), border) / GREY_LEVELS
     return pixels.view(-1, 2, *pixels.shape[1:])

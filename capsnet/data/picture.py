@@ -1,4 +1,4 @@
-"""A user's own picture, brought into the form of a network's data: from a Pillow image to an array of uint8.
+"""A user's own picture, made similar to the images that a network was trained on: from Pillow to a uint8 array.
 
 Axes: C channels, S size of the data's images, H W height and width, P pixels, T terms of a polynomial.
 """
@@ -9,42 +9,44 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 
-from capsnet.sources.folder import MODES, middle
+from capsnet.data.cropping import MODES, middle_square
 
-# Tried on training images of MNIST and of scikit-learn, enlarged, on paper of six kinds: nearest to them comes back so.
-LONGEST = 256  # a digit is looked for in pictures of at most so many pixels a side
-SAMPLED = 48  # pixels a side to which the paper is fitted
-ROUNDS = 6  # of that, each trusting what is far from the paper less
-FAINTEST = 24  # grey levels by which ink differs from its paper
-BLACKEST = 95  # percentile of the ink that becomes white
-EDGE = 0.2  # of that, from which on a pixel counts for the size of a digit
+# These values recover digits best. They were tried on enlarged training images of MNIST and of scikit-learn, put on
+# paper of six kinds.
+LONGEST = 256  # a picture is reduced to at most this many pixels a side before its digit is searched
+SAMPLED = 48  # pixels a side that the brightness of the paper is fitted to
+ROUNDS = 6  # of that fit; each gives less weight to pixels that differ from the paper of the round before
+FAINTEST = 24  # least difference between ink and paper, in grey levels
+BLACKEST = 95  # percentile of the ink that becomes full white
+EDGE = 0.2  # share of full white from which on a pixel belongs to the digit when its size is measured
 
 
 class Writing(NamedTuple):
     """How a data set lays out its digits."""
 
     box: int  # pixels of a digit's longer side
-    by_mass: bool  # the centre of its mass lies in the middle, not that of its box
+    by_mass: bool  # the middle of the image is the digit's centre of mass, not the centre of its box
 
 
-# MNIST's have their centre of mass in pixel 14 of 28, counted from 0 (LeCun et al. 1998, section III.A, and measured).
-# scikit-learn's fill their 8x8 pixels from top to bottom; `capsnet.sources.digits` makes that 24 of 28.
+# MNIST's digits have their centre of mass in pixel 14 of 28, counted from 0 (LeCun et al. 1998, section III.A, and
+# measured). scikit-learn's digits fill their 8 rows, which `capsnet.sources.digits` enlarges to 24 of 28 pixels.
 WRITINGS = {"mnist": Writing(20, True), "affnist": Writing(20, True), "digits": Writing(24, False)}
 
 
 def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "C S S"]:
-    """Return the middle square of a picture, in colour for 3 channels, otherwise grey and the same in every channel."""
-    square = middle(_opaque(picture, "black").convert(MODES.get(channels, "L")))
+    """Return the middle square of a picture: in colour for 3 channels, otherwise in grey, equal in every channel."""
+    square = middle_square(_opaque(picture, "black").convert(MODES.get(channels, "L")))
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
     pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))
 
 
 def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray, "1 S S"]:
-    """Find the digit in a picture, and write it as a data set does: bright on black, of its size and in its place.
+    """Find the digit in a picture and lay it out as a data set does: bright on black, with its size and place.
 
-    A picture of `size` pixels that is mostly dark is taken as it is. Otherwise ink is what differs from the paper, to
-    the side on which it differs most, and the paper may lie in uneven light. Raises ValueError for a sheet without ink.
+    A picture of `size` pixels that is mostly dark is returned unchanged. Otherwise ink is whatever differs from the
+    paper, darker or brighter, whichever difference is larger. The light on the paper may be uneven. Raises ValueError
+    if there is no ink.
     """
     grey = _opaque(picture, _opposite(picture)).convert("L")
     if grey.size == (size, size) and np.median(np.asarray(grey)) < 128:
@@ -60,7 +62,7 @@ def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray
 
 
 def _opaque(picture: Image.Image, background: str) -> Image.Image:
-    """Return a picture of 8 bits a channel, laid on `background` where it is transparent."""
+    """Return a picture with 8 bits a channel, on `background` where it is transparent."""
     if picture.mode.startswith("F"):
         raise ValueError("got fractions for pixels, expected whole numbers")
     if picture.mode.startswith("I"):  # 16 bits
@@ -71,7 +73,7 @@ def _opaque(picture: Image.Image, background: str) -> Image.Image:
 
 
 def _opposite(picture: Image.Image) -> str:
-    """Return the background on which what is not transparent can be seen."""
+    """Return the background, black or white, against which the opaque pixels are visible."""
     if not picture.has_transparency_data:
         return "black"
     full = picture.convert("RGBA")
@@ -80,7 +82,7 @@ def _opposite(picture: Image.Image) -> str:
 
 
 def _ink(grey: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
-    """Return how far each pixel is from paper (0) to ink (1). Raises ValueError if all is paper."""
+    """Return for each pixel a value from paper (0) to ink (1). Raises ValueError if there is only paper."""
     terms = _terms(*grey.shape)
     step = max(1, max(grey.shape) // SAMPLED)
     paper = _paper(terms[::step, ::step].reshape(-1, terms.shape[2]), grey[::step, ::step].ravel())
@@ -100,7 +102,7 @@ def _terms(height: int, width: int) -> Float64[np.ndarray, "H W T"]:
 
 
 def _paper(terms: Float64[np.ndarray, "P T"], grey: Float64[np.ndarray, " P"]) -> Float64[np.ndarray, " T"]:
-    """Fit a surface of second degree to most pixels, by least squares with Cauchy's weights."""
+    """Fit a surface of second degree to the paper, by least squares with Cauchy's weights for outliers."""
     distance = grey - np.median(grey)
     for _ in range(ROUNDS):
         weight = 1 / (1 + (distance / max(FAINTEST / 2, _noise(distance))) ** 2)
@@ -110,7 +112,7 @@ def _paper(terms: Float64[np.ndarray, "P T"], grey: Float64[np.ndarray, " P"]) -
 
 
 def _noise(distance: Float64[np.ndarray, "..."]) -> float:
-    """Return the standard deviation, of which a few large distances know nothing."""
+    """Return a standard deviation that a few large distances do not change: 1.4826 times their median."""
     return 1.4826 * float(np.median(np.abs(distance)))
 
 
@@ -127,6 +129,6 @@ def _placed(written: UInt8[np.ndarray, "H W"], by_mass: bool, size: int) -> UInt
 
 
 def shown(image: Float[np.ndarray, "C H W"]) -> Image.Image:
-    """Return an image with values from 0 to 1 as a picture; of channels that are no colours, the first."""
+    """Return an image with values from 0 to 1 as a picture; unless it has three colours, its first channel."""
     levels = (255 * image).round().clip(0, 255).astype(np.uint8)
     return Image.fromarray(levels.transpose(1, 2, 0) if len(levels) == 3 else levels[0])

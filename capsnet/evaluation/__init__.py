@@ -1,1 +1,1 @@
-"""Scores of trained networks: recognition of one class, separation of two."""
+"""Scores of networks: recognition of one class in an image, separation of two."""

@@ -1,4 +1,4 @@
-"""Scores of a network on a set of images.
+"""Running a network on images of a data set, and its scores on many of them.
 
 Axes: N images, B batch, P classes in an image, C channels, H W height and width, S side of what the network sees,
 J classes.
@@ -12,22 +12,22 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from capsnet.networks.capsnet import CapsNet
+from capsnet.networks.capsnet import CapsNet, Output
 from capsnet.networks.losses import ReconstructionLoss, margin_loss, presence, reconstruction_loss
 
 
 class Scores(NamedTuple):
     """Means over the images; `rloss` is None for a network without a decoder."""
 
-    accuracy: float  # percent of the images of which every class was recognised
+    accuracy: float  # percent of images; an image counts if all its classes were recognised
     rloss: float | None  # reconstruction loss per image, decoder fed with the predicted class
     mloss: float  # margin loss per image
-    confusion: Int64[Tensor, "J J"]  # images of class [row] taken for class [column], on the CPU
+    confusion: Int64[Tensor, "J J"]  # number of images of class [row] that were taken for class [column], on the CPU
     lengths: Float[Tensor, "N J"]  # of each image's class capsules, on the device of the images
 
     @property
     def class_accuracy(self) -> float:
-        """Percent of the classes in all images that were recognised: the accuracy, if an image has only one."""
+        """Percent of the classes in all images that were recognised; with one class an image, the accuracy."""
         return 100 * self.confusion.diagonal().sum().item() / self.confusion.sum().item()
 
     @property
@@ -39,9 +39,9 @@ class Scores(NamedTuple):
 
 
 def seen(model: CapsNet, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N C S S"]:
-    """Return what `model` sees of images: values from 0 to 1, and of images larger than its own the centre.
+    """Return what a network sees of images: their centre of its own size, with values from 0 to 1.
 
-    Raises ValueError for images smaller than its own.
+    Raises ValueError for images smaller than its own size.
     """
     size = model.config.image_size
     margins = [length - size for length in images.shape[2:]]
@@ -51,8 +51,28 @@ def seen(model: CapsNet, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N C
     return images[:, :, top : top + size, left : left + size] / 255
 
 
+class Recognition(NamedTuple):
+    """What a network sees of images, and what it returns for that."""
+
+    pixels: Float[Tensor, "B C S S"]
+    output: Output
+
+
+def recognise(
+    model: CapsNet, images: UInt8[Tensor, "B C H W"], *, with_coupling: bool = False, decoded: int | None = None
+) -> Recognition:
+    """Run a network on images of a data set, in evaluation mode and without gradients.
+
+    The mode of the network is the same afterwards as before. Images larger than the network's are cropped to their
+    centre. With `decoded`, only so many of the images are reconstructed.
+    """
+    pixels = seen(model, images)
+    with evaluating(model):
+        return Recognition(pixels, model(pixels, with_coupling=with_coupling, decoded=decoded))
+
+
 class Tally:
-    """Scores of a network added up over the batches of a data set; what lies on the device is read at the end."""
+    """Adds up the scores of a network over batches; sums stay on the device until the end."""
 
     def __init__(self, model: CapsNet, device: torch.device) -> None:
         self.decodes = model.decoder is not None
@@ -67,16 +87,16 @@ class Tally:
         predicted: Int64[Tensor, " B *P"],
         rloss: Float[Tensor, " B"] | None,
     ) -> None:
-        """Count a batch; `predicted` stands in the order of `labels`, and `rloss` is None without a decoder."""
+        """Add a batch; `predicted` is in the order of `labels`, and `rloss` is None without a decoder."""
         cells = (labels * lengths.shape[1] + predicted).flatten()
         self.confusion.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
         mloss = margin_loss(lengths, labels)
         errors = torch.zeros_like(mloss) if rloss is None else rloss
-        self.sums += torch.stack([recognised(lengths, labels).sum(), mloss.sum(), errors.sum()])
+        self.sums += torch.stack([correct(lengths, labels).sum(), mloss.sum(), errors.sum()])
         self.lengths.append(lengths)
 
     def scores(self) -> Scores:
-        """Return the means over the images counted."""
+        """Return the means over all images added."""
         lengths = torch.cat(self.lengths)
         number = len(lengths)
         hits, mloss, rloss = self.sums.tolist()
@@ -86,7 +106,7 @@ class Tally:
 
 @contextmanager
 def evaluating(model: CapsNet) -> Iterator[None]:
-    """Keep a network in evaluation mode, without gradients, for the block; afterwards its mode is what it was."""
+    """Put a network into evaluation mode, without gradients, for the block; then restore its mode."""
     was_training = model.training
     model.eval()
     try:
@@ -104,18 +124,16 @@ def evaluate(
     rloss: ReconstructionLoss = reconstruction_loss,
     batch_size: int = 256,
 ) -> Scores:
-    """Score `model` on images and labels that lie on its device; the model's training mode is left as it was.
+    """Score a network on images and labels, which must lie on its device; its mode is the same afterwards as before.
 
-    Of images larger than the network's it sees the centre. `rloss` is what the score of that name means. `batch_size`
-    bounds the memory; the scores do not depend on it beyond rounding.
+    Images larger than the network's are cropped to their centre. `rloss` is the loss that the score of that name
+    averages. `batch_size` bounds the memory; the scores depend on it only up to rounding.
     """
     tally = Tally(model, images.device)
-    with evaluating(model):
-        for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            pixels = seen(model, batch)
-            output = model(pixels)
-            errors = None if output.reconstruction is None else rloss(pixels, output.reconstruction)
-            tally.add(output.lengths, truth, output.lengths.argmax(1), errors)
+    for batch, truth in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        pixels, output = recognise(model, batch)
+        errors = None if output.reconstruction is None else rloss(pixels, output.reconstruction)
+        tally.add(output.lengths, truth, output.lengths.argmax(1), errors)
     return tally.scores()
 
 
@@ -124,8 +142,8 @@ def longest(lengths: Float[Tensor, "N J"], number: int) -> Int64[Tensor, "N P"]:
     return lengths.topk(number).indices
 
 
-def recognised(lengths: Float[Tensor, "N J"], labels: Int64[Tensor, " N *P"]) -> Bool[Tensor, " N"]:
-    """Tell of each image whether its class has the longest capsule, or all of its P classes the P longest."""
+def correct(lengths: Float[Tensor, "N J"], labels: Int64[Tensor, " N *P"]) -> Bool[Tensor, " N"]:
+    """Return for each image whether its class has the longest capsule, or its P classes have the P longest."""
     if labels.ndim == 1:
         return lengths.argmax(1) == labels
     classes = lengths.shape[1]
@@ -133,10 +151,11 @@ def recognised(lengths: Float[Tensor, "N J"], labels: Int64[Tensor, " N *P"]) ->
 
 
 def ensemble_accuracy(lengths: Sequence[Float[Tensor, "N J"]], labels: Int64[Tensor, " N *P"]) -> float:
-    """Return the percentage of images that several networks, an element of `lengths` each, recognise together.
+    """Return the percentage of images that several networks recognise together; each element of `lengths` is one.
 
-    Their answer is argmax_j sum_n |v_nj| over the networks n; summed in double precision, it does not depend on their
-    order. Sabour et al. 2017, section 7, has an ensemble of 7; that it sums is in their code (`evaluate_ensemble`).
+    Their answer is argmax_j sum_n |v_nj| over the networks n. The sum is in double precision, so that it does not
+    depend on their order. Sabour et al. 2017, section 7, use an ensemble of 7; that lengths are summed is in their code
+    (`evaluate_ensemble`).
     """
     total = torch.stack([each.double() for each in lengths]).sum(0)
-    return 100 * recognised(total, labels).sum().item() / len(labels)
+    return 100 * correct(total, labels).sum().item() / len(labels)

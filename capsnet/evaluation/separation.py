@@ -1,4 +1,4 @@
-"""What a network makes of two images that overlap, and its scores on many such pairs (Sabour et al. 2017, section 6).
+"""Separating two images that overlap, and a network's scores on many such pairs (Sabour et al. 2017, section 6).
 
 Axes: N pairs, B batch, P the two images of a pair, M images, C channels, H side of an image, S side of the field,
 J classes, D pose size of a class capsule.
@@ -17,13 +17,13 @@ from capsnet.networks.losses import ReconstructionLoss, reconstruction_loss
 
 
 class Separated(NamedTuple):
-    """Pairs, and what a network takes them for: the two classes of the longest capsules, each decoded alone.
+    """Pairs, and the two classes that a network predicts for each: those of the longest capsules, each decoded alone.
 
-    They stand in the order of the true classes as far as they are right; a wrong one stands for what it missed.
+    A correct prediction is at the place of its true class; a wrong one is at the place of the class that it missed.
     """
 
     pixels: Float[Tensor, "B C S S"]
-    digits: Float[Tensor, "B P C S S"]  # of which the pixels are made
+    digits: Float[Tensor, "B P C S S"]  # the two images that `pixels` overlays
     truth: Int64[Tensor, "B P"]
     predicted: Int64[Tensor, "B P"]
     capsules: Float[Tensor, "B J D"]
@@ -32,7 +32,10 @@ class Separated(NamedTuple):
 
 
 def room(model: CapsNet, images: UInt8[Tensor, "M C H H"]) -> int:
-    """Return by how many pixels images can be shifted in what the network sees. Raises ValueError if it is smaller."""
+    """Return by how many pixels images can be shifted in each direction within what the network sees.
+
+    Raises ValueError if the network sees fewer pixels than the images have, or an odd number more.
+    """
     border, odd = divmod(model.config.image_size - images.shape[2], 2)
     if border < 0 or odd:
         raise ValueError(
@@ -44,24 +47,27 @@ def room(model: CapsNet, images: UInt8[Tensor, "M C H H"]) -> int:
 def fixed_pairs(
     model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], *, seed: int, per_image: int
 ) -> Pairs:
-    """Return the pairs that networks of one size are scored on: the same for each of them, and on every device."""
+    """Return the pairs that networks are scored on: the same for all networks of one size, on every device."""
     return draw_pairs(labels, per_image, room(model, images), Generator().manual_seed(seed))
 
 
-@torch.no_grad()
 def separate(model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], pairs: Pairs) -> Separated:
-    """Show a network in evaluation mode pairs of images, all at once; everything lies on its device."""
+    """Run a network on pairs of images, in evaluation mode and without gradients, all pairs in one batch.
+
+    Everything lies on the network's device. The mode of the network is the same afterwards as before.
+    """
     truth = labels[pairs.places]
     digits = put_together(images, pairs, model.config.image_size)
     pixels = overlay(digits)
-    output = model(pixels)
-    predicted = in_order_of(truth, longest(output.lengths, 2))
-    decoded = model.decode(output.capsules, predicted) if model.decoder else None
+    with evaluating(model):
+        output = model(pixels, decoded=0)
+        predicted = in_order_of(truth, longest(output.lengths, 2))
+        decoded = None if model.decoder is None else model.decode(output.capsules, predicted)
     return Separated(pixels, digits, truth, predicted, output.capsules, output.lengths, decoded)
 
 
 def in_order_of(truth: Int64[Tensor, "B P"], predicted: Int64[Tensor, "B P"]) -> Int64[Tensor, "B P"]:
-    """Exchange two predicted classes where one of them is right only so."""
+    """Exchange the two predicted classes of a pair if only then one of them is at the place of its true class."""
     crossed = (predicted == truth.flip(1)).any(1, keepdim=True)
     return torch.where(crossed, predicted.flip(1), predicted)
 
@@ -75,16 +81,15 @@ def evaluate_pairs(
     rloss: ReconstructionLoss = reconstruction_loss,
     batch_size: int = 256,
 ) -> Scores:
-    """Score `model` on pairs of images that lie on its device; the model's training mode is left as it was.
+    """Score a network on pairs of images, which must lie on its device; its mode is the same afterwards as before.
 
-    The accuracy is that of whole pairs: both classes right. `rloss` is summed over the two reconstructions, decoded
-    from the predicted classes, and `confusion` counts each image of a pair: what was missed is taken for what was
-    predicted in its place. `batch_size` bounds the memory; the scores do not depend on it beyond rounding.
+    A pair counts as correct if both classes are. `rloss` is summed over the two reconstructions, which are decoded from
+    the predicted classes. `confusion` counts each image of a pair; a missed class counts as confused with the class
+    predicted in its place. `batch_size` bounds the memory; the scores depend on it only up to rounding.
     """
     tally = Tally(model, images.device)
-    with evaluating(model):
-        for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
-            shown = separate(model, images, labels, Pairs(places, shifts))
-            errors = None if shown.reconstructions is None else rloss(shown.digits, shown.reconstructions)
-            tally.add(shown.lengths, shown.truth, shown.predicted, errors)
+    for places, shifts in zip(pairs.places.split(batch_size), pairs.shifts.split(batch_size, 1), strict=True):
+        batch = separate(model, images, labels, Pairs(places, shifts))
+        errors = None if batch.reconstructions is None else rloss(batch.digits, batch.reconstructions)
+        tally.add(batch.lengths, batch.truth, batch.predicted, errors)
     return tally.scores()

@@ -1,1 +1,1 @@
-"""What capsules see: reconstructions of moved capsules, coupling maps, pictures turned round."""
+"""What figures and the explorer compute: perturbed capsules, coupling maps, rotated images, calibration and more."""

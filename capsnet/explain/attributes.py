@@ -1,6 +1,6 @@
-"""How well something known about images can be read off the dimensions of a capsule.
+"""How much an attribute of images explains of the dimensions of a capsule.
 
-Axes: N images, D pose size, P columns of what is known.
+Axes: N images, D pose size, P columns of the attribute.
 """
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 def explained(poses: Float[Tensor, "N D"], known: Float[Tensor, "N P"]) -> Float[Tensor, " D"]:
     """Return R^2 of each dimension: the share of its variance that a least-squares fit on `known` explains.
 
-    With cosine and sine of an angle as the two columns this is the squared circular-linear correlation (Mardia and
-    Jupp 2000, section 11.2). A dimension that does not vary has 0. Computed in double precision on the CPU.
+    With the cosine and sine of an angle as columns, this is the squared circular-linear correlation (Mardia and Jupp
+    2000, section 11.2). It is 0 for a dimension that does not vary. Computed in double precision on the CPU.
     """
     values, columns = ((each.cpu().double() - each.cpu().double().mean(0)) for each in (poses, known))
     residual = values - columns @ torch.linalg.lstsq(columns, values, driver="gelsd").solution

@@ -1,4 +1,4 @@
-"""The length of the winning class capsule taken for how sure a network is, beside how often it is right.
+"""Calibration: the length of the winning class capsule, read as a probability, compared with the accuracy.
 
 Axes: N images, M bins.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Bins(NamedTuple):
-    """Images ordered by length and cut into bins: mean length, share of right answers and images of each."""
+    """Images sorted by length and cut into bins: mean length, accuracy and number of images of each bin."""
 
     length: Float[Tensor, " M"]
     accuracy: Float[Tensor, " M"]  # from 0 to 1
@@ -19,12 +19,12 @@ class Bins(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error: sum over the bins of images / N times |accuracy - length|."""
+        """The expected calibration error: the sum over the bins of images / N times |accuracy - length|."""
         return float((self.images * (self.accuracy - self.length).abs()).sum() / self.images.sum())
 
 
 def equal_bins(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], number: int) -> Bins:
-    """Cut images into `number` bins, shortest winners first, of as equal counts as can be; at most one an image."""
+    """Cut images into `number` bins of counts as equal as possible, shortest winners first; no bin is empty."""
     order = lengths.argsort(stable=True).tensor_split(min(number, len(lengths)))
     return Bins(
         torch.stack([lengths[part].double().mean() for part in order]),
@@ -34,6 +34,6 @@ def equal_bins(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], number: i
 
 
 def accuracy_of_surest(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], rejected: float) -> float:
-    """Return the percentage of right answers after the share `rejected` with the shortest winners is left out."""
+    """Return the accuracy in percent without the share `rejected` of images that have the shortest winners."""
     kept = lengths.argsort(stable=True)[round(rejected * len(lengths)) :]
     return 100 * float(hits[kept].double().mean())

@@ -1,6 +1,6 @@
-"""Images as points, by their class capsules or their pixels.
+"""Images as points in the space of their class capsules or of their pixels.
 
-Axes: N images, D coordinates, M of them kept.
+Axes: N images, D coordinates, M axes that points are projected onto.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 class Projection(NamedTuple):
-    """Points along the axes of largest variance, and the share of the variance along each."""
+    """The coordinates of points along the axes of largest variance, and each axis's share of the variance."""
 
     points: Float[Tensor, "N M"]
     shares: Float[Tensor, " M"]
 
 
 def principal_components(points: Float[Tensor, "N D"], number: int) -> Projection:
-    """Project points onto the `number` axes of largest variance, each turned so that its largest weight is positive."""
+    """Project points onto the `number` axes of largest variance, signed so that the largest weight is positive."""
     centred = points.double() - points.double().mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred)
     axes = axes[:, -number:].flip(1)
@@ -29,9 +29,9 @@ def principal_components(points: Float[Tensor, "N D"], number: int) -> Projectio
 def nearest_other(
     points: Float[Tensor, "N D"], labels: Int64[Tensor, " N"], objects: Int64[Tensor, " N"], rows: int = 1000
 ) -> Int64[Tensor, " N"]:
-    """Return for each point the label of the nearest one that belongs to another of `objects`.
+    """Return for each point the label of the nearest point of another object.
 
-    That is classification by one neighbour, with other images of the same thing left out.
+    This is classification by the nearest neighbour, without other images of the same object.
     """
     found = []
     for start in range(0, len(points), rows):

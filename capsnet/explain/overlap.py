@@ -1,4 +1,4 @@
-"""Two images that overlap, taken apart: what each predicted capsule explains of them, and what another one invents.
+"""Overlapping pairs, explained: reconstructions of the two predicted classes, and of a class that is absent.
 
 Axes: B batch, P the two images of a pair, M images, C channels, H side of an image, S side of the field, J classes.
 """
@@ -14,13 +14,13 @@ from capsnet.evaluation.separation import separate
 from capsnet.networks.capsnet import CapsNet
 
 
-class TakenApart(NamedTuple):
-    """Pairs, the two classes that a network takes them for, and what it draws for those and for one that is absent."""
+class ExplainedPairs(NamedTuple):
+    """Pairs, the two classes that a network predicts, and its reconstructions of those and of an absent class."""
 
     pixels: Float[Tensor, "B C S S"]
-    digits: Float[Tensor, "B P C S S"]  # of which the pixels are made
+    digits: Float[Tensor, "B P C S S"]  # the two images that `pixels` overlays
     truth: Int64[Tensor, "B P"]
-    predicted: Int64[Tensor, "B P"]  # in the order of `truth` as far as they are right
+    predicted: Int64[Tensor, "B P"]  # in the order of `truth` as far as they are correct
     reconstructions: Float[Tensor, "B P C S S"]  # of each predicted class alone
     lengths: Float[Tensor, "B J"]
     absent: Int64[Tensor, " B"]
@@ -28,17 +28,17 @@ class TakenApart(NamedTuple):
 
 
 @torch.no_grad()
-def take_apart(
+def explain_pairs(
     model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], pairs: Pairs
-) -> TakenApart:
-    """Show a network in evaluation mode pairs of images, and ask it for one more reconstruction of each.
+) -> ExplainedPairs:
+    """Run a network in evaluation mode on pairs, and reconstruct from one more capsule of each.
 
-    The class asked for is the longest capsule of those that are not in the pair, and not predicted if there are such.
-    Raises ValueError for a network without a decoder, or with two classes.
+    That capsule is the longest one of the classes that are neither in the pair nor predicted; if there is no such
+    class, of those not in the pair. Raises ValueError for a network without a decoder, or with two classes.
     """
     if model.config.classes < 3:
         raise ValueError(f"classes: got {model.config.classes}, expected at least 3 to have one that is not in a pair")
     pixels, digits, truth, predicted, capsules, lengths, _ = separate(model, images, labels, pairs)
     absent = lengths.scatter(1, predicted, -1.0).scatter(1, truth, -2.0).argmax(1)
     drawn = model.decode(capsules, torch.cat([predicted, absent.unsqueeze(1)], 1))
-    return TakenApart(pixels, digits, truth, predicted, drawn[:, :2], lengths, absent, drawn[:, 2])
+    return ExplainedPairs(pixels, digits, truth, predicted, drawn[:, :2], lengths, absent, drawn[:, 2])

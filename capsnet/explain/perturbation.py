@@ -1,4 +1,4 @@
-"""Each dimension of a class capsule moved, and what that does to the shape (Sabour et al. 2017, section 5.1, figure 4).
+"""How the shape in an image changes with a dimension of its capsule (Sabour et al. 2017, section 5.1, figure 4).
 
 Axes: B batch, N images, C channels, H W height and width, J classes, D pose size, S steps, M measures.
 """
@@ -13,8 +13,8 @@ from capsnet.explain.capsules import move
 from capsnet.explain.shape import MEASURES, measure
 from capsnet.networks.capsnet import CapsNet
 
-BLOCK = 1024  # images measured at a time: bounds the memory, decides nothing
-LEAST_SPREAD = 0.1  # pixels or degrees: what varies less in a class is not seen to vary
+BLOCK = 1024  # images measured at a time; bounds the memory and does not change the result
+LEAST_SPREAD = 0.1  # pixels or degrees; a smaller spread in a class is taken for none
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def perturb(
 def changes(
     model: CapsNet, capsules: Float[Tensor, "B J D"], classes: Int64[Tensor, " B"], reach: float
 ) -> Float[Tensor, "B D M"]:
-    """Return how each measure changes while a dimension goes from -`reach` to `reach` about its value."""
+    """Return how each measure changes when a dimension goes from `reach` below its value to `reach` above."""
     ends = perturb(model, capsules, classes, capsules.new_tensor([-reach, reach]))
     measured: Tensor = measure(ends.flatten(0, 2)).unflatten(0, ends.shape[:3])
     return measured[:, :, 1] - measured[:, :, 0]
@@ -49,13 +49,13 @@ def spread(
 ) -> Float[Tensor, "J M"]:
     """Return the standard deviation of each measure over the images of each class, at least `LEAST_SPREAD`.
 
-    Positions vary by `shifts`, too: whole pixels, from -s to s for each s, that images are moved by in training. A
-    class without images has the spread 0 of one image.
+    Each of `shifts` adds to the variance of positions: training moves images by whole pixels from -s to s. A class
+    without images is treated like a class with a single image, which has no spread of its own.
     """
     measured = torch.cat([measure(block) for block in images.split(BLOCK)])
     variances = measured.new_zeros(classes, len(MEASURES))
     for label in labels.unique().tolist():
         variances[label] = measured[labels == label].var(0, correction=0)
-    # Of a whole number that is uniform from -s to s.
+    # The variance of a whole number that is uniform from -s to s is s (s + 1) / 3.
     variances[:, [name.endswith("position") for name in MEASURES]] += sum(s * (s + 1) / 3 for s in shifts)
     return variances.sqrt().clamp(min=LEAST_SPREAD)

@@ -1,7 +1,7 @@
-"""Images out of primary capsules: a decoder beside a frozen network, fed with what routing sent to one class.
+"""Reconstructions from primary capsules: a decoder trained for a frozen network, on what is routed to one class.
 
-The reference study (github.com/ethanleet/CapsNet) shows such images and describes, in a sentence, how they came about:
-each primary capsule scaled by its coupling coefficient to the winning class. Code of it was never published.
+The reference study (github.com/ethanleet/CapsNet) shows such images. It says in one sentence how they were made: each
+primary capsule is scaled by its coupling to the winning class. Its code for that was never published.
 
 Axes: N images of an epoch, B batch, C channels, H W height and width, I primary capsules, K their pose size, J classes.
 """
@@ -15,18 +15,19 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from capsnet.evaluation.recognition import seen
+from capsnet.evaluation.recognition import recognise, seen
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.decoders import fc_decoder
 from capsnet.networks.losses import reconstruction_loss
-from capsnet.networks.saved import described, read_tensors, with_weights, write_tensors
-from capsnet.training.step import stream
+from capsnet.networks.saved import described, with_weights
+from capsnet.tensors import read_tensors, write_tensors
+from capsnet.training.seeds import generator_for
 
 KIND = "primary decoder"
 
 
 class Routed(NamedTuple):
-    """The primary capsules of images, and how much of each went to one class of its image."""
+    """The primary capsules of images, and their coupling to one class of each image."""
 
     primary: Float[Tensor, "B I K"]
     coupling: Float[Tensor, "B I"]
@@ -34,12 +35,12 @@ class Routed(NamedTuple):
 
     @property
     def scaled(self) -> Float[Tensor, "B I K"]:
-        """The primary capsules times their coupling: what the decoder sees."""
+        """The primary capsules times their coupling: the input of the decoder."""
         return self.primary * self.coupling.unsqueeze(2)
 
     @property
     def strength(self) -> Float[Tensor, "B I"]:
-        """The lengths of the scaled capsules, coupling times length."""
+        """The lengths of the scaled capsules."""
         lengths: Tensor = self.scaled.norm(dim=2)
         return lengths
 
@@ -63,11 +64,11 @@ class PrimaryTraining:
     epochs: int
     batch_size: int
     lr: float  # Adam's
-    subsets: bool  # hide capsules at random, so that a few of them, or one, can be decoded too
+    subsets: bool  # hide capsules at random, so that the decoder learns to reconstruct from a few of them
 
 
 class PrimaryDecoder(nn.Module):
-    """The fully connected decoder of Sabour et al. 2017, for all primary capsules instead of the class capsules."""
+    """The fully connected decoder of Sabour et al. 2017, with all primary capsules as its input."""
 
     def __init__(self, shape: PrimaryShape) -> None:
         super().__init__()
@@ -81,13 +82,12 @@ class PrimaryDecoder(nn.Module):
         return images
 
 
-@torch.no_grad()
 def route(model: CapsNet, images: UInt8[Tensor, "B C H W"], classes: Int64[Tensor, " B"] | None = None) -> Routed:
     """Return the primary capsules of images and their coupling to `classes`, or to the winning class of each image."""
-    primary = model.encoder(model.prepare(seen(model, images)))
-    capsules, coupling = model.class_capsules(primary, with_coupling=True)
-    chosen = torch.linalg.vector_norm(capsules, dim=2).argmax(1) if classes is None else classes
-    return Routed(primary, coupling[torch.arange(len(images), device=images.device), :, chosen], chosen)
+    output = recognise(model, images, with_coupling=True, decoded=0).output
+    assert output.coupling is not None
+    chosen = output.lengths.argmax(1) if classes is None else classes
+    return Routed(output.primary, output.coupling[torch.arange(len(images), device=images.device), :, chosen], chosen)
 
 
 def train_decoder(
@@ -99,19 +99,23 @@ def train_decoder(
     *,
     log: Callable[[int, Mapping[str, float]], None] = lambda epoch, values: None,
 ) -> tuple[PrimaryDecoder, list[dict[str, float | int]]]:
-    """Train a decoder on the primary capsules of a network in evaluation mode, which stays as it is.
+    """Train a decoder on the primary capsules of a network in evaluation mode, which is not changed.
 
-    Each capsule is scaled by its coupling to the true class. The images are encoded once, for nothing is shifted, so
-    all N x I x K numbers lie on the device: 2.2 GB for MNIST and the paper's network. With `config.subsets` a decoder
-    sees all capsules of half of the images of a step, and of the others a random share, the rest zeroed: I^-x with x
-    drawn evenly from 0 to 1, from all of them down to a single one. Returns a row of `history.csv` an epoch as well.
+    Each capsule is scaled by its coupling to the true class. The images are not shifted and therefore encoded only
+    once, so that N x I x K numbers lie on the device: 2.2 GB for MNIST and the paper's network.
+
+    With `config.subsets`, the decoder sees all capsules of about half of the images of a step. Of each other image it
+    sees a random share, and the others are zero. The share is I^-x with x uniform from 0 to 1: from all capsules down
+    to a single one.
+
+    Returns the decoder, and a row of `history.csv` for each epoch.
     """
     encoded = _encode(model, images, labels)
     decoder = _initialise(model, config, encoded.shape[1], seed).to(images.device)
     optimizer = torch.optim.Adam(decoder.parameters(), config.lr, fused=True)
     history: list[dict[str, float | int]] = []
     for epoch in range(1, config.epochs + 1):
-        order, subsets = (stream(seed, KIND, use, epoch, device=images.device) for use in ("order", "subsets"))
+        order, subsets = (generator_for(seed, KIND, use, epoch, device=images.device) for use in ("order", "subsets"))
         total = torch.zeros((), dtype=torch.float64, device=images.device)
         for batch in torch.randperm(len(images), generator=order, device=images.device).split(config.batch_size):
             scaled = encoded[batch]
@@ -155,12 +159,12 @@ def _encode(
 def _initialise(model: CapsNet, config: PrimaryTraining, capsules: int, seed: int) -> PrimaryDecoder:
     of = model.config
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream(seed, KIND, "initialisation").initial_seed())
+        torch.default_generator.manual_seed(generator_for(seed, KIND, "initialisation").initial_seed())
         return PrimaryDecoder(PrimaryShape(capsules, of.layout.dim, of.channels, of.image_size, config.hidden))
 
 
 def _kept(scaled: Float[Tensor, "B I K"], generator: torch.Generator) -> Float[Tensor, "B I"]:
-    """Draw which capsules of each image are kept."""
+    """Draw which capsules of each image the decoder sees: 1 for those, 0 for the others."""
     number, capsules = scaled.shape[:2]
     drawn = torch.rand(number, 1, generator=generator, device=scaled.device)
     shares = capsules ** -(2 * drawn - 1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""What a network makes of pictures that are turned round.
+"""How a network recognises rotated images.
 
 Axes: N images, A angles, C channels, H height and width, S side of what the network sees, J classes.
 """
@@ -11,12 +11,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsnet.data.geometry import rotate
-from capsnet.evaluation.recognition import evaluate, seen
+from capsnet.evaluation.recognition import evaluate, recognise
 from capsnet.networks.capsnet import CapsNet
 
 
 class Turned(NamedTuple):
-    """One image at several angles: what the network sees, and what it makes of that."""
+    """One image at several angles: what the network sees, and its output for that."""
 
     images: Float[Tensor, "A C S S"]
     lengths: Float[Tensor, "A J"]
@@ -28,16 +28,15 @@ class Turned(NamedTuple):
         return [int(label) for label in self.lengths.argmax(1)]
 
 
-@torch.no_grad()
 def turn(model: CapsNet, image: UInt8[Tensor, "C H H"], angles: Sequence[int]) -> Turned:
-    """Show a network one image turned counter-clockwise by each of `angles` in degrees."""
-    images = seen(model, torch.cat([rotate(image[None], float(angle)) for angle in angles]))
-    output = model(images)
-    return Turned(images, output.lengths, output.reconstruction)
+    """Run a network on one image, rotated counter-clockwise by each of `angles` in degrees."""
+    turned = torch.cat([rotate(image[None], float(angle)) for angle in angles])
+    pixels, output = recognise(model, turned)
+    return Turned(pixels, output.lengths, output.reconstruction)
 
 
 def confusions(
     model: CapsNet, images: UInt8[Tensor, "N C H H"], labels: Int64[Tensor, " N"], angles: Sequence[int]
 ) -> Int64[Tensor, "A J J"]:
-    """Count images of class [row] that are taken for class [column], all turned by each of `angles` in degrees."""
+    """Count the images of class [row] that are taken for class [column], rotated by each of `angles` in degrees."""
     return torch.stack([evaluate(model, rotate(images, float(angle)), labels).confusion for angle in angles])

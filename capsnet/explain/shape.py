@@ -1,4 +1,4 @@
-"""What can be measured of a shape in a picture, to name in pixels and degrees what a capsule's dimension does.
+"""Measures of a shape in an image, which say in pixels and degrees what a capsule's dimension changes.
 
 Axes: N images, C channels, H W height and width, M measures.
 """
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# What `measure` returns, in this order, and its unit: ink is as many pixels as would hold it at full contrast.
+# The measures that `measure` returns, in this order, and their units. Ink is the sum over all pixels at full contrast.
 MEASURES = {
     "ink": "px",
     "width": "px",
@@ -17,19 +17,19 @@ MEASURES = {
     "x position": "px",
     "y position": "px",
 }
-FAINT = 0.2  # of the strongest pixel of an image: less is the haze that decoders leave, and no part of the shape
+FAINT = 0.2  # share of the strongest pixel; anything fainter is haze of the decoder and no part of the shape
 
 
 def measure(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M"]:
-    """Return the `MEASURES` of images with values in [0, 1]; of an empty image all are 0.
+    """Return the `MEASURES` of images with values in [0, 1]; all are 0 for an empty image.
 
     With x to the right and y upwards from the centre of the image, and moments m of the ink about its own centre:
     - positions: the centre of the ink;
     - slant: atan(m_xy / m_yy), positive for a shape that leans to the right;
-    - width and height: of the rectangle that, leant as far, has the same second moments;
-    - thickness: of the bar that has the same area and the same outline.
-    The slant is that of Castro et al. 2019 (Morpho-MNIST). They take the width and height of a bounding parallelogram
-    and the thickness along a skeleton, of images in black and white, which go in steps; these change smoothly.
+    - width and height: those of the rectangle with the same slant and the same second moments;
+    - thickness: that of the bar with the same area and the same outline.
+    The slant is that of Castro et al. 2019 (Morpho-MNIST). They measure width and height by a bounding parallelogram,
+    and thickness along a skeleton, of images in black and white. Those measures change in steps, these smoothly.
     """
     ink = strokes(images)
     height, width = ink.shape[1:]
@@ -53,9 +53,9 @@ def measure(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M"]:
 
 
 def strokes(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N H W"]:
-    """Return how far each pixel is from the background: the median of the outermost ones, in the mean of the channels.
+    """Return the difference of each pixel from the background, in the mean of the channels.
 
-    What is fainter than `FAINT` of the strongest is 0.
+    The background is the median of the outermost pixels. Pixels fainter than `FAINT` of the strongest one become 0.
     """
     grey = images.mean(1)
     border = torch.cat([grey[:, [0, -1]].flatten(1), grey[:, 1:-1, [0, -1]].flatten(1)], 1)
@@ -64,7 +64,7 @@ def strokes(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N H W"]:
 
 
 def outline(ink: Float[Tensor, "N H W"]) -> Float[Tensor, " N"]:
-    """Return the length of the edges, each times its height: the sum of the gradient between four pixels."""
+    """Return the length of all edges weighted by their height: the sum of the gradients between four pixels."""
     padded = torch.nn.functional.pad(ink, (1, 1, 1, 1))
     right, down = padded.diff(dim=2), padded.diff(dim=1)
     return torch.hypot((right[:, 1:] + right[:, :-1]) / 2, (down[:, :, 1:] + down[:, :, :-1]) / 2).sum((1, 2))

@@ -1,1 +1,1 @@
-"""Fast implementations behind plain functions: routing without votes, and convolution in the Fourier domain."""
+"""Fast implementations: routing without stored votes, and convolution with large kernels."""

@@ -1,9 +1,10 @@
-"""Adding up overlapping windows of an image, as a Triton kernel: what `capsnet.kernels.unfolded` needs on a GPU.
+"""A Triton kernel that adds up overlapping windows of an image, for `capsnet.kernels.unfolded` on a GPU.
 
 Axes: B batch, C channels, H pixels, S window pixels and O windows along a side.
 
-A program owns a pixel, reads what every window says of it and adds that up in the windows' order: nothing is atomic.
-Importing this module raises ImportError where there is no Triton.
+Each program computes one pixel: it adds up the pixel's value in every window that covers it, window by window in
+row-major order. No addition is atomic, so that the result is the same on every run. Importing this module raises
+ImportError if Triton is not installed.
 """
 
 from typing import no_type_check
@@ -14,13 +15,13 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-CHANNELS = 256  # that a program takes at a time
+CHANNELS = 256  # most channels that one program adds up
 
 
 def fold(
     windows: Float[Tensor, "B O O S S C"], pixels: Float[Tensor, "B H H C"], stride: int
 ) -> Float[Tensor, "B H H C"]:
-    """Write into `pixels`, contiguous, the sum of what every window says of each of them; return `pixels`."""
+    """Write into `pixels` (contiguous) the sum of each pixel's values in all windows, and return `pixels`."""
     num_images, side, _, size, _, channels = windows.shape
     height = pixels.shape[1]
     block = min(CHANNELS, triton.next_power_of_2(channels))

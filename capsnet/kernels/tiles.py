@@ -1,10 +1,10 @@
-"""The passes of fused routing in plain torch: some lower capsules at a time, so that their share stays in the cache.
+"""The passes of fused routing in plain torch, over a tile of lower capsules at a time that fits into the cache.
 
 Axes: B batch, I lower capsules, T lower capsules of a tile, J upper capsules, K and D pose sizes of lower and upper.
 
-No vote is made even within a tile. As u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W, a pass is two matrix
-products a tile and upper capsule, with W V (B, K, T) and c u (B, K, T) between them; T is the last axis because that
-is the one that the processor's vectors run along.
+No vote is computed, even within a tile. As u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W, a pass is two
+matrix products for each tile and upper capsule, with W V (B, K, T) and c u (B, K, T) between them. T is the last axis,
+so that the processor's vector instructions run along it.
 """
 
 import functools
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TILE_FLOATS = 2**19  # B x J x K x T of a tile: 2 MB in float32, what a core has of its own
+TILE_FLOATS = 2**19  # B x J x K x T of a tile: 2 MB in float32, the size of one core's own cache
 
 
 def forward_pass(
@@ -28,7 +28,7 @@ def forward_pass(
     *,
     compiled: bool = False,
 ) -> Float[Tensor, "B J D"]:
-    """Return the totals s of one iteration, see `fused.Passes`."""
+    """Return the totals s of one iteration; see `capsnet.networks.fused_routing.Passes`."""
     tile = _compiled(_forward_tile) if compiled else _forward_tile
     upper = query.transpose(0, 1).contiguous()
     totals = torch.zeros_like(upper)
@@ -48,7 +48,7 @@ def backward_pass(
     *,
     compiled: bool = False,
 ) -> Float[Tensor, "B J D"]:
-    """Return the gradient of the query of one iteration and add the others in place, see `fused.Passes`."""
+    """Return the gradient of the query of one iteration, and add the others in place; see `Passes` as well."""
     tile = _compiled(_backward_tile) if compiled else _backward_tile
     upper, grad_upper = query.transpose(0, 1).contiguous(), grad_totals.transpose(0, 1).contiguous()
     grad_query = torch.zeros_like(upper)
@@ -64,7 +64,7 @@ def backward_pass(
 def coupling(
     inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"], query: Float[Tensor, "B J D"], leaky: bool
 ) -> Float[Tensor, "B I J"]:
-    """Return the coupling coefficients of an iteration with this query."""
+    """Return the coupling of an iteration with this query."""
     upper = query.transpose(0, 1).contiguous()
     tiles = []
     for part in _tiles(inputs, weight):
@@ -75,12 +75,12 @@ def coupling(
 
 @functools.cache
 def can_compile() -> bool:
-    """Tell whether torch.compile works here; without a C++ compiler it does not, and a warning says what it said."""
+    """Return whether torch.compile works here; if not (without a C++ compiler, say), warn once with the reason."""
     try:
         _compiled(_add_one)(torch.zeros(1))
-    except Exception as error:  # whatever a tool chain may raise
+    except Exception as error:  # a tool chain may raise anything
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        warnings.warn(f"torch.compile does not work here, routing does without it: {reason}", stacklevel=2)
+        warnings.warn(f"torch.compile does not work here, so routing does not use it: {reason}", stacklevel=2)
         return False
     return True
 
@@ -100,7 +100,7 @@ def _tile(
 def _back(
     upper: Float[Tensor, "J B D"], matrices: Float[Tensor, "J KT D"], poses: Float[Tensor, "B K T"]
 ) -> Float[Tensor, "J B K T"]:
-    """Bring vectors of upper capsules back through the matrices: W V."""
+    """Multiply vectors of upper capsules by the matrices: W V."""
     return torch.bmm(upper, matrices.transpose(1, 2)).view(*upper.shape[:2], *poses.shape[1:])
 
 
@@ -145,8 +145,8 @@ def _add_one(numbers: Tensor) -> Tensor:
 
 @functools.cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compile for any shape at once: code that depended on the shapes seen before would not repeat itself."""
-    # Without a GPU the CUDA build of torch says so each time it compiles.
+    """Compile for all shapes at once: code that depended on earlier shapes would not give the same bits again."""
+    # Without a GPU, the CUDA build of torch logs that at each compilation.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # Shape checks that tests put around every function are not for the compiler.
+    # The shape checks that tests put around every function cannot be compiled.
     return torch.compile(inspect.unwrap(function), dynamic=True)

@@ -1,10 +1,11 @@
-"""The Triton kernels of routing without the vote tensor.
+"""The Triton kernels of fused routing.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule; `b`,
-`i`, `j`, `k`, `d` count along them. Tensors that belong to pairs lie as (J, K, B, I), so that neighbouring threads read
-neighbouring lower capsules, and a thread holds all upper capsules of one: the softmax needs no other thread.
+`i`, `j`, `k`, `d` are indices along them. Tensors of pairs are laid out as (J, K, B, I), so that neighbouring threads
+read neighbouring lower capsules. A thread holds all upper capsules of a lower one, so that the softmax needs no other
+thread.
 
-Offsets are 64-bit wherever B or I enters; J x K x D alone, 51,200 for the largest of the tests, stays far below 2^31.
+Offsets that depend on B or I are 64-bit. J x K x D alone is far below 2^31: 51,200 in the largest test.
 """
 
 from typing import no_type_check
@@ -47,7 +48,7 @@ def share_kernel(
     tile: tl.constexpr,
     leaky: tl.constexpr,
 ):
-    """Turn W V of each pair into the pair's share of the pose, c u, in the same memory."""
+    """Overwrite W V of each pair with the pair's share of the pose, c u."""
     blocks = tl.cdiv(num_lower, tile)
     b = (tl.program_id(0) // blocks).to(tl.int64)
     i = tl.program_id(0) % blocks * tile + tl.arange(0, tile)[None, :]
@@ -83,9 +84,9 @@ def grad_share_kernel(
     tile: tl.constexpr,
     leaky: tl.constexpr,
 ):
-    """Write c, db and the gradient of the poses; turn W V of each pair into db u, in the same memory.
+    """Write c, db and the gradient of the poses; overwrite W V of each pair with db u.
 
-    `back` holds W V of all images, then W g of all images, with g the gradient of the totals, for each j and k.
+    For each j and k, `back` holds W V of all images and then W g of all images, with g the gradient of the totals.
     """
     blocks = tl.cdiv(num_lower, tile)
     b = (tl.program_id(0) // blocks).to(tl.int64)
@@ -136,7 +137,7 @@ def grad_weight_kernel(
     dims_pad: tl.constexpr,
     upper_dims_pad: tl.constexpr,
 ):
-    """Add to the gradient of one lower capsule's weights; c and db lie as (I, B, J)."""
+    """Add to the gradient of one lower capsule's weights; c and db are laid out as (I, B, J)."""
     tiles: tl.constexpr = (uppers + uppers_tile - 1) // uppers_tile
     i = (tl.program_id(0) // tiles).to(tl.int64)
     k = tl.arange(0, dims_pad)[:, None, None]

@@ -1,11 +1,11 @@
-"""Passes of routing without the vote tensor on a GPU: matrix products, and Triton kernels for what is between them.
+"""The passes of fused routing on a GPU: matrix products, and Triton kernels between them.
 
 Axes: B batch, I lower capsules, T lower capsules of a part, J upper capsules, K and D pose sizes of lower and upper.
 
-As in `capsnet.kernels.tiles`, no vote is made: u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W. One kernel
-reads W V, forms the coupling and leaves c u in its place; the products before and after it are torch's. Everything is
-float32, nothing is atomic, and numbers are added in the same order on every run.
-Importing this module raises ValueError where there is no Triton.
+As in `capsnet.kernels.tiles`, no vote is computed: u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W. One
+kernel reads W V, computes the coupling and overwrites W V with c u; the products before and after it are torch's.
+Everything is float32, no addition is atomic, and numbers are added in the same order on every run. Importing this
+module raises ValueError if Triton is not installed.
 """
 
 import functools
@@ -26,13 +26,13 @@ try:
 except ImportError as error:
     raise ValueError(NO_DEVICE) from error
 
-MOST_DIMS = 32  # of a lower capsule: kernels are unrolled over K
-SCRATCH = 2**24  # numbers of W V, an entry a pair and axis K, made at a time: 64 MB
+MOST_DIMS = 32  # largest K: the kernels are unrolled over it
+SCRATCH = 2**24  # numbers of W V (one for each pair of capsules and axis K) computed at a time: 64 MB
 
 
 @functools.cache
 def can_launch(device: torch.device) -> bool:
-    """Tell whether kernels can be launched on this device; where they cannot, warn once and say why.
+    """Return whether kernels can be launched on this device; if not, warn once with the reason.
 
     Triton compiles a small C program at its first launch: it needs a C compiler and the header files of Python.
     """
@@ -41,27 +41,27 @@ def can_launch(device: torch.device) -> bool:
         with torch.cuda.device_of(answer):
             probe_kernel[(1,)](answer)
         return answer.item() == 1
-    except Exception as error:  # whatever a compiler or a driver may raise
+    except Exception as error:  # a compiler or a driver may raise anything
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        warnings.warn(f"Triton cannot launch kernels here, routing does without it: {reason}", stacklevel=2)
+        warnings.warn(f"Triton cannot launch kernels here, so routing does not use it: {reason}", stacklevel=2)
         return False
 
 
 def forward_pass(
     inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"], query: Float[Tensor, "B J D"], leaky: bool
 ) -> Float[Tensor, "B J D"]:
-    """Sum the votes, each weighted by how well it agrees with the query of its upper capsule.
+    """Return the totals: the votes, weighted by how well each agrees with the query of its upper capsule, summed.
 
         totals[b, j] = sum_i softmax_j(u_hat[b, i, j] . query[b, j]) u_hat[b, i, j],   u_hat[b, i, j] = u[b, i] W[i, j]
 
-    `leaky` adds a zero logit to the softmax and drops it afterwards. Inputs and weight are float32 or bfloat16, the
-    rest is float32. Scratch: J x B x K floats for as many lower capsules at a time as SCRATCH allows.
+    `leaky` adds a zero logit to the softmax and drops its share afterwards. Inputs and weight are float32 or bfloat16,
+    the rest is float32. Extra memory: J x B x K floats for as many lower capsules at a time as SCRATCH allows.
 
-    Raises ValueError if the tensors are not on a CUDA device, are float64, or have more than MOST_DIMS = 32 axes K.
+    Raises ValueError if the tensors are not on a CUDA device, are float64, or have K > MOST_DIMS = 32.
     """
     _check(inputs)
     if not len(inputs):
-        return torch.zeros_like(query)  # no kernel can be launched for nothing
+        return torch.zeros_like(query)  # a kernel cannot be launched for an empty batch
     num_images, uppers = len(inputs), weight.shape[1]
     upper = _for_each_dim(query, weight.shape[2])
     totals = torch.zeros_like(query)
@@ -84,12 +84,12 @@ def backward_pass(
     grad_inputs: Float[Tensor, "B I K"],
     grad_weight: Float[Tensor, "I J K D"],
 ) -> Float[Tensor, "B J D"]:
-    """Return the gradient of the query; add those of inputs and weight to `grad_inputs` and `grad_weight` in place.
+    """Return the gradient of the query, and add those of inputs and weight in place.
 
         dc = u_hat . grad_totals,   db = c (dc - sum_j c dc),   grad_query = sum_i db u_hat
         d_u_hat = c grad_totals + db query,   grad_inputs += d_u_hat W^T,   grad_weight += u^T d_u_hat
 
-    Scratch: twice that of the forward pass, and c and db of as many lower capsules.
+    Extra memory: twice that of the forward pass, and c and db for as many lower capsules.
 
     Raises ValueError like the forward pass.
     """
@@ -141,7 +141,7 @@ def _check(inputs: Tensor) -> None:
 
 
 def _parts(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> Iterator[slice]:
-    """Cut the lower capsules so that the tensor of the pairs of a part has about SCRATCH numbers."""
+    """Cut the lower capsules into parts whose W V has about SCRATCH numbers."""
     num_images, num_lower, dims = inputs.shape
     step = max(1, SCRATCH // (num_images * weight.shape[1] * dims))
     for start in range(0, num_lower, step):
@@ -151,7 +151,7 @@ def _parts(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> 
 def _tile(
     inputs: Float[Tensor, "B T K"], weight: Float[Tensor, "T J K D"]
 ) -> tuple[Float[Tensor, "B K T"], Float[Tensor, "JK T D"]]:
-    """Return poses and matrices; a matrix for each axis of the pose, for one product over all of K and T is slow."""
+    """Return poses and matrices: one matrix for each axis K, because a single product over K and T is slow."""
     matrices = weight.float().permute(1, 2, 0, 3).contiguous()
     return inputs.float().transpose(1, 2).contiguous(), matrices.flatten(0, 1)
 
@@ -166,7 +166,7 @@ def _over_dims(products: Float[Tensor, "JK B D"], uppers: int) -> Float[Tensor, 
 
 
 def _sizes(uppers: int, poses: Float[Tensor, "B K T"], leaky: bool) -> dict[str, Any]:
-    """Choose how many lower capsules a program takes: so few that its numbers stay in registers."""
+    """Choose how many lower capsules a program works on: so few that its numbers stay in registers."""
     uppers_pad = triton.next_power_of_2(uppers)
     tile = 32 if uppers_pad <= 128 else 16
     return {
@@ -184,7 +184,7 @@ def _grid(poses: Float[Tensor, "B K T"], sizes: dict[str, Any]) -> tuple[int]:
 
 
 def _weight_sizes(weight: Tensor) -> dict[str, int]:
-    """Choose tiles (K, J, D) of the weights' gradient of 64 floats a thread, of at most 4 warps."""
+    """Choose tiles (K, J, D) of the weights' gradient with 64 floats for each thread, in at most 4 warps."""
     _, uppers, dims, upper_dims = weight.shape
     dims_pad, upper_dims_pad = triton.next_power_of_2(dims), triton.next_power_of_2(upper_dims)
     uppers_tile = min(triton.next_power_of_2(uppers), max(1, 8192 // (dims_pad * upper_dims_pad)))

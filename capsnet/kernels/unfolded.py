@@ -1,10 +1,12 @@
-"""Convolution as one matrix product on a GPU: with 9x9 kernels several times faster than what cuDNN does repeatably.
+"""Convolution as one matrix product on a GPU: for 9x9 kernels several times faster than cuDNN's deterministic one.
 
 Axes: B batch, C input channels, N output channels, H input pixels, S kernel pixels and O output pixels along a side.
 
-Every window of S x S x C numbers that the kernel sees becomes a row of a matrix; the matrix times the weights is the
-convolution, and both gradients are products of the same shape. Where windows overlap, the gradient of the pixels is
-added up in a fixed order, first along the columns of the image, then along its rows.
+Every window of S x S x C numbers that the kernel sees becomes a row of a matrix. This matrix times the weights is the
+convolution, and both gradients are matrix products of the same shape. Where windows overlap, their gradients of a pixel
+are added up in a fixed order. The Triton kernel (`capsnet.kernels.fold`) adds window by window, in row-major order.
+Without Triton, plain torch first adds up the windows of a column of the image, then the sums of the columns, so that
+the two differ by rounding.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 WIDEST = torch.complex128  # 16 bytes
-NUMBERS = 2**27  # of the matrix of windows at a time: 512 MB in float32, 128 images of the paper's primary capsules
+NUMBERS = 2**27  # of windows in memory at a time: 512 MB in float32, 128 images of the paper's primary capsules
 
 
 def unfolded_conv2d(
@@ -24,8 +26,8 @@ def unfolded_conv2d(
 ) -> Float[Tensor, "B N O O"]:
     """Convolve square images with square kernels, without padding; the result is laid out with its channels last.
 
-    Under autocast the products are in its type and so is the result. Products round their factors to TensorFloat-32
-    where `torch.backends.cudnn.allow_tf32` says that convolutions may.
+    Under autocast the products are in its type, and so is the result. Products round their factors to TensorFloat-32
+    if `torch.backends.cudnn.allow_tf32` allows that for convolutions.
     """
     kind = inputs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
@@ -35,7 +37,7 @@ def unfolded_conv2d(
 
 
 class _UnfoldedConvolution(torch.autograd.Function):
-    """Has products in `dtype`, and keeps nothing but the arguments between the two passes."""
+    """Multiply in `dtype`; between the two passes only the arguments are stored."""
 
     @staticmethod
     def forward(
@@ -78,7 +80,7 @@ def _matrix(weight: Float[Tensor, "N C S S"], dtype: torch.dtype) -> Float[Tenso
 
 
 def _parts(inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], side: int) -> Iterator[slice]:
-    """Cut the batch so that the windows of a part are no more than NUMBERS numbers, or those of one image."""
+    """Cut the batch into parts whose windows have at most NUMBERS numbers; a part has at least one image."""
     of_image = side**2 * weight[0].numel()
     step = max(1, NUMBERS // of_image)
     for start in range(0, len(inputs), step):
@@ -86,9 +88,9 @@ def _parts(inputs: Float[Tensor, "B C H H"], weight: Float[Tensor, "N C S S"], s
 
 
 def _windows(images: Float[Tensor, "B C H H"], size: int, stride: int, dtype: torch.dtype) -> Float[Tensor, "BOO SSC"]:
-    """Return a row a window: rows of the image, in them columns, in them channels."""
+    """Return one row for each window, with its pixels row by row, and the channels of each pixel together."""
     pixels = images.to(dtype).permute(0, 2, 3, 1).contiguous()
-    # A copy of 16 bytes at a time is several times faster than one of a number at a time, and no number is looked at.
+    # Copying 16 bytes at a time is several times faster than one number at a time; the numbers are only copied.
     together = WIDEST.itemsize // dtype.itemsize
     wide = pixels.view(WIDEST) if images.shape[1] % together == 0 else pixels
     windows = wide.unfold(1, size, stride).unfold(2, size, stride).permute(0, 1, 2, 4, 5, 3)
@@ -96,7 +98,7 @@ def _windows(images: Float[Tensor, "B C H H"], size: int, stride: int, dtype: to
 
 
 def _add_up(of_windows: Float[Tensor, "BOO SSC"], pixels: Float[Tensor, "B H H C"], size: int, stride: int) -> None:
-    """Write into `pixels` the sum of what every window says of each of them."""
+    """Write into `pixels` the sum of each pixel's values in all windows."""
     num_images, height, width, channels = pixels.shape
     side = (height - size) // stride + 1
     windows = of_windows.view(num_images, side, side, size, size, channels)
@@ -114,7 +116,7 @@ def _add_up(of_windows: Float[Tensor, "BOO SSC"], pixels: Float[Tensor, "B H H C
 
 
 def _fold(device: torch.device) -> Callable[..., Tensor] | None:
-    """Return the kernel that adds windows up, where Triton can launch one."""
+    """Return the Triton kernel that adds up windows, or None if it cannot be launched."""
     try:
         from capsnet.kernels import fold, triton_routing
     except (ImportError, ValueError):
@@ -124,7 +126,7 @@ def _fold(device: torch.device) -> Callable[..., Tensor] | None:
 
 @contextmanager
 def _rounding_as_convolutions_do() -> Iterator[None]:
-    """Let matrix products round to TensorFloat-32 in the block exactly where convolutions may."""
+    """Let matrix products in the block round to TensorFloat-32 exactly if convolutions may."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:

@@ -1,1 +1,1 @@
-"""Capsule networks: squash, routing, layers, decoders, losses, and the networks made of them."""
+"""Capsule networks: squash, routing, layers, decoders, losses, the networks made of them, and their files."""

@@ -1,7 +1,7 @@
 """The network with self-attention routing: Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021, arXiv 2101.12491).
 
-A few small convolutions and one depthwise kernel as large as what is left of the image make 16 primary capsules, which
-one pass of self-attention routes: a fiftieth of the parameters of the network with dynamic routing.
+A few small convolutions, followed by one depthwise kernel as large as their output, make 16 primary capsules. One pass
+of self-attention routes them. The network has a fiftieth of the parameters of the one with dynamic routing.
 
 Axes: B batch, C channels, H height and width, I primary capsules, J classes, K and D pose sizes.
 """
@@ -17,21 +17,22 @@ from torch import Tensor, nn
 
 from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import convolved_size
-from capsnet.networks.routing import Routing, exponential_squash, self_attention_routing
+from capsnet.networks.routing import Routing, self_attention_routing
+from capsnet.networks.squash import exponential_squash
 
-EPSILON = 1e-3  # of both normalisations, and what a step keeps of the running means is 0.99: Keras's defaults
-KEPT = 0.99
-SMALLEST_SCALE = 0.05  # instance normalisation starts with scales and shifts up to that, either way
-CUT = 0.87962566103423978  # standard deviation of a normal distribution that is cut off at two of its own
+EPSILON = 1e-3  # of both normalisations: Keras's default
+KEPT = 0.99  # share of the running means that a step keeps: Keras's default
+LARGEST_INITIAL_SCALE = 0.05  # scales and shifts of instance normalisation start between -0.05 and 0.05
+CUT = 0.87962566103423978  # standard deviation of a standard normal distribution that is cut off at -2 and 2
 
 
 def batch_norm(channels: int) -> nn.Module:
-    """Normalise each channel over a batch."""
+    """Return batch normalisation: each channel over a batch."""
     return nn.BatchNorm2d(channels, EPSILON, 1 - KEPT)
 
 
 def instance_norm(channels: int) -> nn.Module:
-    """Normalise each channel of each image: a group a channel."""
+    """Return instance normalisation: each channel of each image, which is one group for each channel."""
     return nn.GroupNorm(channels, channels, EPSILON)
 
 
@@ -45,7 +46,7 @@ class AttentionConfig(NetworkConfig):
     encoder_channels: tuple[int, ...]  # of each convolution
     encoder_kernels: tuple[int, ...]
     encoder_strides: tuple[int, ...]
-    encoder_norm: str  # a key of NORMS: after each rectifier
+    encoder_norm: str  # a key of NORMS, applied after each rectifier
     encoder_leak: float  # slope of the rectifiers below zero; 0 for ReLU
     primary_dim: int  # K
 
@@ -75,7 +76,7 @@ class AttentionConfig(NetworkConfig):
 
     @property
     def feature_size(self) -> int:
-        """Side of what the convolutions leave of the image, and of the depthwise kernel: 9 for 28 pixels."""
+        """Side of the convolutions' output, and of the depthwise kernel: 9 for images of 28 pixels."""
         size = self.image_size
         for kernel, stride in zip(self.encoder_kernels, self.encoder_strides, strict=True):
             size = convolved_size(size, kernel, stride, "valid") if size >= kernel else 0
@@ -83,22 +84,22 @@ class AttentionConfig(NetworkConfig):
 
     @property
     def layout(self) -> Layout:
-        """One capsule of each type, which sees all of the image."""
+        """One capsule of each type; each sees the whole image."""
         types = self.encoder_channels[-1] // self.primary_dim
         return Layout(types, 1, self.primary_dim, ReceptiveField(0, self.image_size, self.image_size))
 
     @property
     def normalises_batches(self) -> bool:
-        """Whether the normalisation is that of batches."""
+        """Whether the normalisation is batch normalisation."""
         return self.encoder_norm == "batch"
 
     @property
     def even_share(self) -> float:
-        """A softmax of equal numbers."""
+        """One class's share in a softmax of equal numbers."""
         return 1 / self.classes
 
     def build_encoder(self) -> nn.Sequential:
-        """Convolutions, each rectified and then normalised, and primary capsules."""
+        """Return convolutions, each rectified and then normalised, and primary capsules."""
         layers: list[nn.Module] = []
         width = self.channels
         for channels, kernel, stride in zip(
@@ -111,22 +112,22 @@ class AttentionConfig(NetworkConfig):
         return nn.Sequential(*layers, DepthwiseCapsules(width, self.feature_size, self.primary_dim))
 
     def build_class_capsules(self) -> nn.Module:
-        """Self-attention routing."""
+        """Return the layer of self-attention routing."""
         return AttentionCapsules(self.num_primary, self.primary_dim, self.classes, self.class_dim)
 
     def initialise(self, encoder: nn.Sequential, class_capsules: nn.Module, decoder: nn.Module | None) -> None:
-        """Draw the weights as the authors' code does: He's normal distribution; biases are zero.
+        """Draw the weights as the authors' code does; biases are zero.
 
-        Keras's defaults, Glorot's uniform distribution, in primary capsules and in decoders that convolve; in the fully
-        connected decoder Glorot's normal one before the sigmoid.
+        Most weights have He's normal distribution. Primary capsules and decoders with convolutions have Keras's
+        default, Glorot's uniform distribution. The last layer of the fully connected decoder has Glorot's normal one.
         """
         for layer in encoder:
             if isinstance(layer, nn.Conv2d):
                 _cut_normal(layer.weight, 2 / layer.weight[0].numel())
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
             elif isinstance(layer, nn.GroupNorm):
-                nn.init.uniform_(layer.weight, -SMALLEST_SCALE, SMALLEST_SCALE)
-                nn.init.uniform_(layer.bias, -SMALLEST_SCALE, SMALLEST_SCALE)
+                nn.init.uniform_(layer.weight, -LARGEST_INITIAL_SCALE, LARGEST_INITIAL_SCALE)
+                nn.init.uniform_(layer.bias, -LARGEST_INITIAL_SCALE, LARGEST_INITIAL_SCALE)
         weighted = [] if decoder is None else [module for module in decoder.modules() if hasattr(module, "weight")]
         layers = [module for module in weighted if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
         connected = all(isinstance(layer, nn.Linear) for layer in layers)
@@ -141,16 +142,16 @@ class AttentionConfig(NetworkConfig):
 
 
 class DepthwiseCapsules(nn.Module):
-    """Primary capsules that see the whole image: a kernel of its own for each channel, as large as the features.
+    """Primary capsules that see the whole image: each channel has its own kernel, as large as the features.
 
-    Channel `type * dim + d` is coordinate d of that type's capsule. The convolution has a single place to go to, so it
-    is a product and a sum (Mazzia et al. 2021, section 2).
+    Channel `type * dim + d` is coordinate d of that type's capsule. The kernel fits at a single place, so that the
+    convolution is a product and a sum (Mazzia et al. 2021, section 2).
     """
 
     def __init__(self, channels: int, size: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        # Keras's fans: a kernel has size^2 inputs, and the layer size^2 outputs for each channel.
+        # The fans as Keras computes them: size^2 inputs, and size^2 outputs for each channel.
         bound = sqrt(6 / (size**2 * (1 + channels)))
         self.weight = nn.Parameter(torch.empty(channels, size, size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -162,10 +163,10 @@ class DepthwiseCapsules(nn.Module):
 
 
 class AttentionCapsules(nn.Module):
-    """Capsules fully connected to the layer below, one K x D matrix a pair, joined by self-attention routing.
+    """Capsules fully connected to the layer below by self-attention routing, with a K x D matrix for each pair.
 
-    The matrices start as He's normal distribution with the fans that Keras sees in one (J, I, K, D) tensor, the prior
-    as zero.
+    The matrices start with He's normal distribution, with the fans that Keras computes for a (J, I, K, D) tensor; the
+    prior starts at zero.
     """
 
     def __init__(self, inputs: int, input_dim: int, capsules: int, dim: int) -> None:
@@ -179,6 +180,6 @@ class AttentionCapsules(nn.Module):
 
 
 def _cut_normal(weight: Tensor, variance: float) -> None:
-    """Draw from a normal distribution cut off at two standard deviations, with that variance after the cut."""
+    """Draw from a normal distribution cut off at two standard deviations, which then has this variance."""
     deviation = sqrt(variance) / CUT
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

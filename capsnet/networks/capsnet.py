@@ -1,9 +1,9 @@
-"""The network: an encoder, class capsules, a decoder, put together and run.
+"""The network: an encoder, class capsules and a decoder, which its configuration chooses.
 
-Which ones is in its configuration: NETWORKS has one for each network of the library.
+NETWORKS lists the configurations, one for each network of the library.
 
 Axes: B batch, P classes in an image, C channels, H W height and width, I primary capsules, J classes, D pose size of a
-class capsule.
+class capsule, K of a primary capsule.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,28 @@ from capsnet.networks.dynamic import ModelConfig
 
 __all__ = ["NETWORKS", "AttentionConfig", "CapsNet", "ModelConfig", "NetworkConfig", "Output", "mask", "standardise"]
 
-# Whatever runs, saves, trains or draws a network takes each of these.
+# Everything that trains, saves, scores or draws a network accepts each of these.
 NETWORKS: dict[str, type[NetworkConfig]] = {config.network: config for config in (ModelConfig, AttentionConfig)}
 
 
 class Output(NamedTuple):
-    """What the network returns; `coupling` is None unless asked for, `reconstruction` without a decoder."""
+    """What the network returns.
+
+    `coupling` is None unless it was asked for; `reconstruction` is None without a decoder, or if no image was to be
+    reconstructed.
+    """
 
     capsules: Float[Tensor, "B J D"]
-    lengths: Float[Tensor, "B J"]  # in [0, 1): how sure the network is of each class
+    lengths: Float[Tensor, "B J"]  # in [0, 1), to be read as the probability of each class
     coupling: Float[Tensor, "B I J"] | None
-    reconstruction: Float[Tensor, "N *P C H W"] | None  # of the first N images that it was asked for, or of all
+    reconstruction: Float[Tensor, "N *P C H W"] | None  # of all images, or of the first N as asked for
+    primary: Float[Tensor, "B I K"]
 
 
 class CapsNet(nn.Module):
-    """A capsule network: what its configuration puts together.
+    """A capsule network, built as its configuration says.
 
-    Weights are drawn from torch's global generator, as in any module: seed it, or fork it, around the constructor.
+    The initial weights are drawn from torch's global generator, as in any module: seed or fork it before building.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -54,24 +59,33 @@ class CapsNet(nn.Module):
         with_coupling: bool = False,
         decoded: int | None = None,
     ) -> Output:
-        """Recognise images with values in [0, 1], and reconstruct them, or the first `decoded` of them alone.
+        """Recognise images and reconstruct them.
 
-        The decoder sees the capsule of `labels` (training) or, without labels, the longest one (evaluation); several
-        labels an image give as many reconstructions, each of one capsule alone.
-        Raises ValueError for images of another size or number of channels.
+        Args:
+            images: Values in [0, 1].
+            labels: The classes whose capsules the decoder reconstructs from (training). Without labels it takes the
+                longest capsule (evaluation). With P labels an image there are P reconstructions, each of one capsule.
+            with_coupling: Also return the coupling.
+            decoded: Reconstruct only the first `decoded` images; all by default.
+
+        Raises:
+            ValueError: If the images have another size or number of channels than the configuration says.
         """
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if images.shape[1:] != expected:
             raise ValueError(f"images: got {tuple(images.shape[1:])}, expected {expected} (channels, height, width)")
-        capsules, coupling = self.class_capsules(self.encoder(self.prepare(images)), with_coupling)
+        primary = self.encoder(self.prepare(images))
+        capsules, coupling = self.class_capsules(primary, with_coupling)
         lengths = torch.linalg.vector_norm(capsules, dim=2)
-        chosen = lengths.argmax(1) if labels is None else labels
-        shown, classes = (capsules, chosen) if decoded is None else (capsules[:decoded], chosen[:decoded])
-        reconstruction = self.decode(shown, classes).to(images.dtype) if self.decoder else None
-        return Output(capsules, lengths, coupling, reconstruction)
+        reconstruction = None
+        if self.decoder is not None and decoded != 0:
+            classes = lengths.argmax(1) if labels is None else labels
+            # A slice up to None takes all images.
+            reconstruction = self.decode(capsules[:decoded], classes[:decoded]).to(images.dtype)
+        return Output(capsules, lengths, coupling, reconstruction, primary)
 
     def decode(self, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B *P"]) -> Float[Tensor, "B *P C H W"]:
-        """Reconstruct from the capsule of `classes` alone; of several classes an image from each alone, in one batch.
+        """Reconstruct each image from the capsule of its class alone; with P classes an image, once from each of them.
 
         Raises ValueError without a decoder.
         """
@@ -85,7 +99,7 @@ class CapsNet(nn.Module):
 
 
 def mask(capsules: Float[Tensor, "B J D"], chosen: Int[Tensor, " B"]) -> Float[Tensor, "B J D"]:
-    """Zero all capsules but the chosen one of each image (Sabour et al. 2017, section 4.1)."""
+    """Set all capsules but the chosen one of each image to zero (Sabour et al. 2017, section 4.1)."""
     kept = chosen.unsqueeze(1) == torch.arange(capsules.shape[1], device=capsules.device)
     return capsules * kept.unsqueeze(2)
 
@@ -93,8 +107,8 @@ def mask(capsules: Float[Tensor, "B J D"], chosen: Int[Tensor, " B"]) -> Float[T
 def standardise(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Give each image mean 0 and standard deviation 1 over all its channels and pixels.
 
-    The deviation is taken to be at least 1 / sqrt(C H W) of one of 255 grey levels, as by TensorFlow's
-    per_image_standardization of images from 0 to 255 in the authors' code; a constant image becomes zero.
+    The deviation is taken to be at least 1 / sqrt(C H W) grey levels of 255. This is TensorFlow's
+    per_image_standardization of images from 0 to 255, as in the authors' code. A constant image becomes zero.
     """
     axes = (1, 2, 3)
     least = 1 / (255**2 * images.shape[1:].numel())

@@ -1,7 +1,7 @@
-"""What all networks have in common, and what the rest of the library may ask of one.
+"""The configuration that all networks share, and what the rest of the library may ask of it.
 
-A network is an encoder (images to primary capsules), class capsules that route those, and a decoder. What makes one
-special is in one file, a configuration that knows its parts: `capsnet.networks.dynamic` and
+A network has an encoder (images to primary capsules), class capsules that route those, and a decoder. Each network of
+the library is one file with a configuration that builds these parts: `capsnet.networks.dynamic` and
 `capsnet.networks.attention`. `capsnet.networks.capsnet` lists them.
 
 Axes: B batch, I primary capsules, K their pose size, J classes, D pose size of a class capsule.
@@ -17,9 +17,9 @@ from capsnet.networks.decoders import DECODERS, deconv_geometry
 
 
 class ReceptiveField(NamedTuple):
-    """The pixels behind the primary capsules of a row or column p: `size` from `start` + `step` p on.
+    """The pixels that a primary capsule in row (or column) p sees: `size` pixels from `start` + `step` p on.
 
-    With padding some lie outside the image.
+    With padding, some of them lie outside the image.
     """
 
     start: int
@@ -27,15 +27,15 @@ class ReceptiveField(NamedTuple):
     size: int
 
     def centre(self, place: int) -> float:
-        """Return the middle of the pixels behind row or column `place`, in pixels."""
+        """Return the middle of the pixels that row (or column) `place` sees, in pixels."""
         return self.start + self.step * place + (self.size - 1) / 2
 
 
 class Layout(NamedTuple):
-    """The primary capsules: capsule i is (type, row, column) in row-major order, on a square grid."""
+    """How the primary capsules are laid out: capsule i is (type, row, column) in row-major order, on a square grid."""
 
     types: int
-    grid: int  # rows, and columns
+    grid: int  # number of rows, and of columns
     dim: int  # K
     field: ReceptiveField
 
@@ -47,24 +47,24 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkConfig(ABC):
-    """Everything that decides architecture and initial weights; raises ValueError if it cannot be built.
+    """Everything that decides the architecture and the initial weights.
 
-    The fields here are those of every network.
+    The fields here are those of every network. Raises ValueError if the network cannot be built.
     """
 
     image_size: int  # height and width in pixels, 20 to 64
     channels: int  # of the image, 1 to 4
     classes: int  # J, 2 to 1000
-    standardise: bool  # each image, before the first convolution
+    standardise: bool  # give each image mean 0 and deviation 1 before the first convolution
     class_dim: int  # D
     decoder: str  # a key of DECODERS
     decoder_hidden: tuple[int, ...]  # widths of the fc decoder's hidden layers
     decoder_channels: int  # channels of the first layer of the deconv and the upsampling decoder
 
     network: ClassVar[str]  # its name: a key of NETWORKS, and of a run's settings
-    routing: ClassVar[str]  # what joins primary into class capsules, in words
+    routing: ClassVar[str]  # the name of its routing
     source: ClassVar[str]  # where it was published
-    even: ClassVar[str]  # when all classes have the same share of a primary capsule, in words
+    even: ClassVar[str]  # for captions: when all classes have the same coupling to a primary capsule
 
     def __post_init__(self) -> None:
         for name, low, high in (("image_size", 20, 64), ("channels", 1, 4), ("classes", 2, 1000)):
@@ -79,39 +79,40 @@ class NetworkConfig(ABC):
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """How many primary capsules there are, and what each of them sees."""
+        """The number and places of the primary capsules, and the pixels that each of them sees."""
 
     @property
     @abstractmethod
     def normalises_batches(self) -> bool:
-        """Whether a training step needs two images or more."""
+        """Whether the network has batch normalisation, so that a training step needs at least two images."""
 
     @property
     @abstractmethod
     def even_share(self) -> float:
-        """The coupling of a primary capsule to each class when `even` is so."""
+        """The coupling of a primary capsule to each class when it is the same for all classes."""
 
     @abstractmethod
     def build_encoder(self) -> nn.Sequential:
         """Return the layers from prepared images (B, C, H, W) to primary capsules (B, I, K).
 
-        A layer with operations of its own also has a method `plain`, that does the same in torch's own.
+        A layer that has a faster implementation than torch's own operations has an attribute `fast`. While it is
+        False, the layer uses torch's own operations.
         """
 
     @abstractmethod
     def build_class_capsules(self) -> nn.Module:
-        """Return what routes: called with primary capsules and `with_coupling`, it gives a `Routing`.
+        """Return the layer that routes: it takes primary capsules and `with_coupling` and gives a `Routing`.
 
-        It may have a method `plain`, of the capsules alone.
+        It may have an attribute `fast`, too.
         """
 
     def build_decoder(self) -> nn.Module | None:
-        """Return the layers from class capsules (B, J * D), all but one zeroed, to images; None without a decoder."""
+        """Return the layers from class capsules (B, J * D), all but one zero, to images; None without a decoder."""
         return self._decoder(batch_norm=False)
 
     @abstractmethod
     def initialise(self, encoder: nn.Sequential, class_capsules: nn.Module, decoder: nn.Module | None) -> None:
-        """Draw initial weights other than those that the layers have drawn."""
+        """Replace the initial weights that the layers have drawn by others, where the network asks for it."""
 
     @property
     def primary_grid(self) -> int:
@@ -125,7 +126,9 @@ class NetworkConfig(ABC):
 
     def _decoder(self, batch_norm: bool) -> nn.Module | None:
         build = DECODERS[self.decoder]
-        return build and build(
+        if build is None:
+            return None
+        return build(
             self.classes,
             self.class_dim,
             self.channels,

@@ -1,7 +1,7 @@
-"""Decoders: class capsules, all but one zeroed, back to an image with values in [0, 1].
+"""Decoders: from class capsules, all but one of them zero, to an image with values in [0, 1].
 
 Axes: B batch, J class capsules, D pose size, C channels, H W height and width. All decoders map (B, J * D) to
-(B, C, H, W), rectify every hidden layer, with batch normalisation before that if asked, and end in a sigmoid.
+(B, C, H, W), rectify every hidden layer, optionally with batch normalisation before that, and end in a sigmoid.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ LEAK = 0.2  # of its rectifiers: TensorFlow's default
 
 
 class DeConvGeometry(NamedTuple):
-    """Side of the grid that the linear layer fills, number of stride-1 layers, kernel of the last layer."""
+    """Side of the grid that the linear layer fills, number of layers of stride 1, kernel of the last layer."""
 
     grid: int
     num_stride_one: int
@@ -27,11 +27,12 @@ class DeConvGeometry(NamedTuple):
 
 
 def deconv_geometry(image_size: int) -> DeConvGeometry:
-    """Find the layers that end at exactly `image_size` pixels.
+    """Find the layers whose output has exactly `image_size` pixels.
 
-    One 9x9 layer of stride 2 (grid -> 2 grid + 7), n of stride 1 (+8 each), a last one of kernel 2 (+1) or, for odd
-    sizes, 1 (+0): image_size = 2 grid + 7 + 8 n + (last_kernel - 1), with the grid from 3 to 6 so that it is unique.
-    28 -> grid 6, one layer, kernel 2; 32 -> grid 4, two layers, kernel 2 (the reference study's decoders).
+    One 9x9 layer of stride 2 makes 2 grid + 7 pixels; each of n 9x9 layers of stride 1 adds 8; the last layer has
+    kernel 2 (adds 1) or, for odd sizes, kernel 1 (adds 0): image_size = 2 grid + 7 + 8 n + (last_kernel - 1). With the
+    grid from 3 to 6 the solution is unique. 28 pixels: grid 6, n = 1, kernel 2; 32 pixels: grid 4, n = 2, kernel 2
+    (the reference study's decoders).
 
     Raises ValueError for an image too small for the smallest grid.
     """
@@ -46,7 +47,7 @@ def deconv_geometry(image_size: int) -> DeConvGeometry:
 def fc_decoder(
     capsules: int, dim: int, channels: int, image_size: int, *, hidden: Sequence[int], base: int, batch_norm: bool
 ) -> nn.Sequential:
-    """Fully connected decoder (Sabour et al. 2017, figure 2): `hidden` widths, 512 and 1024 in the paper."""
+    """Return the fully connected decoder (Sabour et al. 2017, figure 2); `hidden` widths are 512 and 1024 there."""
     layers: list[nn.Module] = []
     width = capsules * dim
     for hidden_width in hidden:
@@ -62,10 +63,10 @@ def fc_decoder(
 def deconv_decoder(
     capsules: int, dim: int, channels: int, image_size: int, *, hidden: Sequence[int], base: int, batch_norm: bool
 ) -> nn.Sequential:
-    """Transposed-convolution decoder of the reference study.
+    """Return the decoder of the reference study, made of transposed convolutions.
 
-    The linear layer gives one channel a class capsule; the first transposed convolution makes `base` channels (32 in
-    the study), and each of stride 1 doubles them, up to four times `base`.
+    The linear layer gives one channel for each class capsule; the first transposed convolution has `base` channels (32
+    in the study), and each one of stride 1 doubles them, up to four times `base`.
     """
     grid, num_stride_one, last_kernel = deconv_geometry(image_size)
     layers: list[nn.Module] = [nn.Linear(capsules * dim, capsules * grid**2)]
@@ -82,9 +83,10 @@ def deconv_decoder(
 
 
 class Doubling(nn.Module):
-    """Twice the pixels in each direction, interpolated bilinearly, as by torch's `interpolate`.
+    """Doubles the pixels in each direction by bilinear interpolation, as torch's `interpolate` does.
 
-    As products with a fixed matrix from either side: of the interpolation itself a GPU knows no deterministic gradient.
+    The interpolation is done by multiplying with a fixed matrix from either side, because torch's own has no
+    deterministic gradient on a GPU.
     """
 
     def __init__(self, size: int) -> None:
@@ -98,7 +100,7 @@ class Doubling(nn.Module):
 
 
 class Centre(nn.Module):
-    """The square of `size` pixels in the middle."""
+    """Crops images to the square of `size` pixels in their middle."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -112,11 +114,11 @@ class Centre(nn.Module):
 def upsampling_decoder(
     capsules: int, dim: int, channels: int, image_size: int, *, hidden: Sequence[int], base: int, batch_norm: bool
 ) -> nn.Sequential:
-    """Upsampling decoder of Mazzia et al. 2021 for SmallNORB (the authors' code): doubled three times, and convolved.
+    """Return the decoder of Mazzia et al. 2021 for SmallNORB, as in the authors' code: three times doubling and 3x3.
 
-    A linear layer fills a grid g; each time 2 n pixels become 2 n - 2 by a 3x3 convolution of `base` channels (64 in
-    their code), twice as many from the second on; a last one leaves 8 g - 16 pixels, 48 for a grid of 8. Of other sizes
-    the next larger one is made, and its centre kept.
+    A linear layer fills a grid of side g. Each doubling is followed by a 3x3 convolution, which turns 2 n pixels into
+    2 n - 2. The first one has `base` channels (64 in their code), the other two twice as many. A last convolution
+    leaves 8 g - 16 pixels: 48 for a grid of 8. Other sizes are cropped from the next larger size of this kind.
     """
     grid = -(-(image_size + 16) // 8)
     layers: list[nn.Module] = [nn.Linear(capsules * dim, grid**2), nn.Unflatten(1, (1, grid, grid))]

@@ -1,7 +1,7 @@
 """The network with dynamic routing: convolution, primary capsules, class capsules (Sabour et al. 2017, section 4).
 
-With the batch normalisation of the reference study (github.com/ethanleet/CapsNet), and the initialisations of that and
-of the authors' code.
+Optional are the batch normalisation of the reference study (github.com/ethanleet/CapsNet), and the initialisations of
+that study and of the authors' code.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from torch import nn
 from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
 
-MOST_ITERATIONS = 100  # of routing: the coupling has long settled
+MOST_ITERATIONS = 100  # of routing; the coupling converges much earlier
 
 
 @dataclass(frozen=True)
 class ModelConfig(NetworkConfig):
-    """The network of Sabour et al. 2017; its name is older than the other network's."""
+    """The network of Sabour et al. 2017. The name is from the time when it was the only network."""
 
     padding: str  # a key of PADDINGS, for both convolutions
     conv_channels: int
@@ -56,7 +56,7 @@ class ModelConfig(NetworkConfig):
 
     @property
     def layout(self) -> Layout:
-        """1152 capsules, 32 types on a grid of 6, for 28-pixel images in the paper's network."""
+        """In the paper's network, for images of 28 pixels: 1152 capsules, of 32 types on a grid of 6 x 6."""
         zeros = PADDINGS[self.padding]
         features = convolved_size(self.image_size, self.conv_kernel, 1, self.padding)
         grid = convolved_size(features, self.primary_kernel, self.primary_stride, self.padding)
@@ -67,16 +67,16 @@ class ModelConfig(NetworkConfig):
 
     @property
     def normalises_batches(self) -> bool:
-        """Whether there is batch normalisation."""
+        """Whether the network has batch normalisation."""
         return self.batch_norm
 
     @property
     def even_share(self) -> float:
-        """A softmax of zeros; with leaky routing nobody has a share, too."""
+        """One class's share in a softmax of zeros; with leaky routing there is one more share, for no class."""
         return 1 / (self.classes + self.leaky_routing)
 
     def build_encoder(self) -> nn.Sequential:
-        """Convolution, ReLU, primary capsules."""
+        """Return a convolution and the primary capsules, which apply the ReLU."""
         return nn.Sequential(
             nn.Conv2d(self.channels, self.conv_channels, self.conv_kernel, padding=self.padding),
             nn.BatchNorm2d(self.conv_channels) if self.batch_norm else nn.Identity(),
@@ -94,7 +94,7 @@ class ModelConfig(NetworkConfig):
         )
 
     def build_class_capsules(self) -> nn.Module:
-        """Dynamic routing."""
+        """Return the layer of dynamic routing."""
         return ClassCapsules(
             self.num_primary,
             self.primary_dim,
@@ -106,24 +106,25 @@ class ModelConfig(NetworkConfig):
         )
 
     def build_decoder(self) -> nn.Module | None:
-        """Any decoder, normalised like the encoder."""
+        """Return the decoder, with batch normalisation if the encoder has it."""
         return self._decoder(self.batch_norm)
 
     def initialise(self, encoder: nn.Sequential, class_capsules: nn.Module, decoder: nn.Module | None) -> None:
-        """Draw the weights as one of INITIALISATIONS says."""
+        """Draw the weights as `initialisation` says."""
         assert isinstance(class_capsules, ClassCapsules)
         INITIALISATIONS[self.initialisation](encoder, class_capsules, decoder)
 
 
 def as_torch_does(encoder: nn.Sequential, class_capsules: ClassCapsules, decoder: nn.Module | None) -> None:
-    """Leave the initial weights as torch and the layers draw them."""
+    """Keep the initial weights that torch and the layers have drawn."""
 
 
 def as_sabour_does(encoder: nn.Sequential, class_capsules: ClassCapsules, decoder: nn.Module | None) -> None:
-    """Draw all weights anew: normal, cut off at two standard deviations of 0.1 (0.05 in the first convolution).
+    """Draw all weights from a normal distribution cut off at two standard deviations; biases are 0.1.
 
-    Biases are 0.1. The authors' code (models/layers/variables.py and capsule_model.py); it has no batch normalisation,
-    which stays as it was.
+    The standard deviation is 0.1, and 0.05 in the first convolution, as in the authors' code
+    (models/layers/variables.py and capsule_model.py). That code has no batch normalisation; ours keeps its initial
+    values.
     """
     for module in _modules(encoder, class_capsules, decoder):
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -137,15 +138,16 @@ def as_sabour_does(encoder: nn.Sequential, class_capsules: ClassCapsules, decode
 
 
 def as_reference_does(encoder: nn.Sequential, class_capsules: ClassCapsules, decoder: nn.Module | None) -> None:
-    """Draw the weights anew so small that no capsule starts out long: Glorot's normal distribution, times 0.02.
+    """Draw weights so small that no capsule is long at the start: Glorot's normal distribution with gain 0.02.
 
-    That of the class capsules is times 0.002; other biases, and batch normalisation, stay as they were. The reference
-    study's code (tools.py); its normalisation starts within 0.02 of the identity.
+    Weights and biases of the class capsules have a gain of 0.002. Other biases and batch normalisation keep their
+    initial values. This is the reference study's code (tools.py), except that its normalisation starts within 0.02 of
+    the identity.
     """
     for module in _modules(encoder, class_capsules, decoder):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_normal_(module.weight, gain=0.02)
-    # Its layout decides what Glorot's fans are: one (1, I, J, D, K) tensor, and (1, 1, J, D) for the bias.
+    # Glorot's fans depend on the layout: there it is one (1, I, J, D, K) tensor, and (1, 1, J, D) for the bias.
     nn.init.xavier_normal_(class_capsules.weight.detach()[None], gain=0.002)
     if class_capsules.bias is not None:
         nn.init.xavier_normal_(class_capsules.bias.detach()[None, None], gain=0.002)

@@ -1,9 +1,9 @@
-"""A network as an ONNX file: pixels of images in, lengths of class capsules and reconstructions out.
+"""A network as an ONNX file: it takes images and gives the lengths of class capsules and reconstructions.
 
 Axes: B batch, C channels, H height and width.
 """
 
-from collections.abc import Callable
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,27 @@ BATCHES = (1, 3)  # sizes at which an exported network is compared with its orig
 TOLERANCE = 1e-4
 
 
-class Plain(nn.Module):
-    """A network in the operations that ONNX knows: a layer that has a method `plain` is called by that."""
+class Exported(nn.Module):
+    """A copy of a network that uses torch's own operations only, which ONNX can express, and returns plain tensors."""
 
     def __init__(self, model: CapsNet) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model)
+        for layer in self.model.modules():
+            if hasattr(layer, "fast"):
+                layer.fast = False  # type: ignore[assignment]
 
     def forward(self, images: Float[Tensor, "B C H H"]) -> tuple[Tensor, ...]:
-        model = self.model
-        features = model.prepare(images)
-        for layer in model.encoder:
-            features = _plainly(layer)(features)
-        capsules, _ = _plainly(model.class_capsules)(features)
-        lengths = torch.linalg.vector_norm(capsules, dim=2)
-        return (lengths, model.decode(capsules, lengths.argmax(1))) if model.decoder else (lengths,)
-
-
-def _plainly(layer: nn.Module) -> Callable[[Tensor], Any]:
-    plain: Callable[[Tensor], Any] = getattr(layer, "plain", layer)
-    return plain
+        output = self.model(images)
+        return (output.lengths,) if output.reconstruction is None else (output.lengths, output.reconstruction)
 
 
 def export_onnx(model: CapsNet, path: Path) -> float:
     """Write `model`, on the CPU and in evaluation mode, to `path`, whole or not at all.
 
-    The file takes images (B, C, H, H) of any number, float32 from 0 to 1, and gives `lengths` and, where there is a
-    decoder, `reconstruction`. It is compared with the model on random images; the greatest difference is returned.
-    Raises ValueError if it exceeds `TOLERANCE`, ImportError without onnx, onnxscript or onnxruntime.
+    The file takes any number of images (B, C, H, H), float32 from 0 to 1, and gives `lengths` and, with a decoder,
+    `reconstruction`. Returns the greatest difference between the outputs of file and model on random images. Raises
+    ValueError if that exceeds `TOLERANCE`, ImportError without onnx, onnxscript or onnxruntime.
     """
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
@@ -56,7 +49,7 @@ def export_onnx(model: CapsNet, path: Path) -> float:
     images = torch.rand((max(BATCHES), *shape), generator=torch.Generator().manual_seed(0))
     with whole_file(path) as temporary:
         torch.onnx.export(
-            Plain(model).eval(),
+            Exported(model).eval(),
             (images,),
             temporary,
             input_names=[IMAGES],

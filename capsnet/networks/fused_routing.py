@@ -1,15 +1,15 @@
-"""Routing by agreement without ever storing a vote: forward and backward as passes over the lower capsules.
+"""Routing by agreement without storing votes: forward and backward as passes over the lower capsules.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 
-With V(1) = 0 and V(r + 1) = V(r) + v(r), the logits of iteration r are u_hat[i, j] . V(r)[j]: nothing is accumulated
-for a lower capsule, so an iteration is one pass that makes votes as it needs them and forgets them,
+With V(1) = 0 and V(r + 1) = V(r) + v(r), the logits of iteration r are u_hat[i, j] . V(r)[j]. Nothing is accumulated
+for a lower capsule, so an iteration is one pass that makes votes when it needs them and discards them at once:
 
-    s(r)[j] = sum_i softmax_j(u_hat[i, :] . V(r)) u_hat[i, j],        v(r) = squash(s(r) + bias),
+    s(r)[j] = sum_i softmax_j(u_hat[i, :] . V(r)) u_hat[i, j],        v(r) = squash(s(r) + bias).
 
-like attention with the upper capsules as queries V and the votes as both keys and values. The gradient is such a pass
-for each iteration too, from the last to the second (`Passes`); in the first the coupling is uniform. Kept between the
-two are s and V of each iteration.
+This is attention with the upper capsules as queries V and the votes as both keys and values. The gradient is one such
+pass for each iteration, too, from the last iteration to the second (`Passes`); in the first one the coupling is
+uniform. Stored between forward and backward are s and V of each iteration.
 """
 
 import functools
@@ -24,20 +24,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capsnet.kernels import tiles
-from capsnet.networks.routing import Routing, squash
+from capsnet.networks.squash import squash
 
 
 class Passes(NamedTuple):
-    """The two passes over all lower capsules, for one kind of device.
+    """A forward and a backward pass over all lower capsules, for one kind of device.
 
     `forward(inputs, weight, query, leaky)` returns the totals s (B, J, D).
-    `backward(inputs, weight, query, grad_totals, leaky, grad_inputs, grad_weight)` adds to the last two in place, and
-    returns the gradient of the query: with c the coupling and g the gradient of s,
+    `backward(inputs, weight, query, grad_totals, leaky, grad_inputs, grad_weight)` adds to the last two in place and
+    returns the gradient of the query. With c the coupling and g the gradient of s:
 
         dc[i, j] = u_hat[i, j] . g[j],   db = c (dc - sum_j c dc),   dV[j] = sum_i db[i, j] u_hat[i, j],
         du_hat = c g + db V,             du = du_hat W^T,            dW = u^T du_hat.
 
-    Inputs and weight may be in half precision; everything else is at least float32, and so is every sum.
+    Inputs and weight may be in half precision; everything else, and every sum, is at least float32.
     """
 
     forward: Callable[..., Tensor]
@@ -52,15 +52,19 @@ def fused_routing(
     iterations: int,
     leaky: bool,
     with_coupling: bool,
-) -> Routing:
-    """Route as `capsnet.dynamic_routing` does, with the passes of that name: a key of `PASSES`, or auto."""
+) -> tuple[Float[Tensor, "B J D"], Float[Tensor, "B I J"] | None]:
+    """Route as `capsnet.dynamic_routing` does; `passes` is a key of `PASSES` or "auto".
+
+    Returns the upper capsules and, with `with_coupling`, the coupling.
+    """
     chosen = PASSES[_fastest(inputs) if passes == "auto" else passes]()
     capsules, query = _FusedRouting.apply(inputs, weight, bias, iterations, leaky, chosen)
-    return Routing(capsules, tiles.coupling(inputs.detach(), weight.detach(), query, leaky) if with_coupling else None)
+    coupling = tiles.coupling(inputs.detach(), weight.detach(), query, leaky) if with_coupling else None
+    return capsules, coupling
 
 
 class _FusedRouting(torch.autograd.Function):
-    """Returns the capsules, and V of the last iteration without a gradient."""
+    """Compute the capsules, and V of the last iteration without a gradient."""
 
     @staticmethod
     def forward(
@@ -94,7 +98,7 @@ class _FusedRouting(torch.autograd.Function):
         wide = _wide(inputs)
         grad_inputs, grad_weight = torch.zeros_like(wide), torch.zeros_like(weight, dtype=wide.dtype)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=wide.dtype)
-        # v(r) is in V(r + 1), V(r + 2), ...: it collects the gradients of all of them.
+        # v(r) is part of V(r + 1), V(r + 2), ...: its gradient is the sum of theirs.
         grad_query = torch.zeros_like(grad_capsules)
         for iteration in reversed(range(len(totals))):
             grad_total = torch.func.vjp(squash, totals[iteration])[1](grad_capsules)[0]
@@ -119,17 +123,20 @@ def _wide(inputs: Tensor) -> Tensor:
 
 
 def _uniform(weight: Float[Tensor, "I J K D"], leaky: bool) -> float:
-    """Coupling of the first iteration."""
+    """Return the coupling in the first iteration."""
     return 1 / (weight.shape[1] + leaky)
 
 
 def _fastest(inputs: Float[Tensor, "B I K"]) -> str:
-    """Name the passes for a device; compiled ones save a fiftieth of a training step on a CPU, and cost seconds."""
-    return "triton" if inputs.is_cuda and _kernels_take(inputs) else "tiled"
+    """Return the key of the fastest passes for a device.
+
+    On a CPU, compiled passes would save 2 % of a training step, but compiling takes seconds.
+    """
+    return "triton" if inputs.is_cuda and _kernels_accept(inputs) else "tiled"
 
 
-def _kernels_take(inputs: Float[Tensor, "B I K"]) -> bool:
-    """Tell whether Triton's kernels are there for these capsules and can be launched."""
+def _kernels_accept(inputs: Float[Tensor, "B I K"]) -> bool:
+    """Return whether the Triton kernels support these capsules and can be launched."""
     kernels = _kernels()
     if kernels is None or inputs.dtype == torch.float64 or inputs.shape[2] > kernels.MOST_DIMS:
         return False
@@ -138,11 +145,11 @@ def _kernels_take(inputs: Float[Tensor, "B I K"]) -> bool:
 
 @functools.cache
 def _kernels() -> ModuleType | None:
-    """Return the module of Triton's kernels; without Triton there is none, and a warning says so once."""
+    """Return the module of the Triton kernels; without Triton, warn once and return None."""
     try:
         from capsnet.kernels import triton_routing
     except ValueError:
-        warnings.warn("Triton is not installed: routing on the GPU does without it, and takes longer", stacklevel=2)
+        warnings.warn("Triton is not installed: routing on the GPU uses slower kernels", stacklevel=2)
         return None
     return triton_routing
 

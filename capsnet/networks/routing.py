@@ -1,38 +1,30 @@
-"""Two ways to route lower capsules to upper ones, and the squash of each.
+"""Two ways to route lower capsules to upper capsules: by agreement, and by self-attention.
 
-Routing by agreement is that of Sabour, Frosst, Hinton 2017, section 2 and procedure 1; self-attention routing that of
-Mazzia, Salvetti, Chiaberge 2021, *Efficient-CapsNet*, section 2.
+Routing by agreement is that of Sabour, Frosst, Hinton 2017, section 2 and procedure 1. Self-attention routing is that
+of Mazzia, Salvetti, Chiaberge 2021, *Efficient-CapsNet*, section 2.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.amp import is_autocast_available
 
+from capsnet.networks.fused_routing import fused_routing
+from capsnet.networks.squash import exponential_squash, squash
+
 
 class Routing(NamedTuple):
-    """What routing returns: the upper capsules and, if asked, how each lower capsule divided itself among them."""
+    """The upper capsules and, if asked for, how each lower capsule divided itself among them."""
 
     capsules: Float[Tensor, "B J D"]
     coupling: Float[Tensor, "B I J"] | None
-
-
-def squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*axes"]:
-    """Shrink vectors to a length below 1 and keep their direction: v = s |s| / (1 + |s|^2).
-
-    The length |s|^2 / (1 + |s|^2) can be read as a probability (Sabour et al. 2017, equation 1). The zero vector maps
-    to itself, with gradient zero.
-    """
-    square = vectors.square().sum(dim, keepdim=True)
-    # The smallest normal number changes no other length (float16 apart) and gives the root a derivative at zero.
-    length = (square + torch.finfo(vectors.dtype).tiny).sqrt()
-    return vectors * (length / (1 + square))
 
 
 def dynamic_routing(
@@ -53,36 +45,32 @@ def dynamic_routing(
         v[j] = squash(sum_i c[i, j] u_hat[i, j] + bias[j])
         b[i, j] += u_hat[i, j] . v[j]               agreement
 
-    starting from b = 0. Gradients flow through all iterations, as in the authors' code. Inputs and weights in half
-    precision are routed, and the capsules returned, in float32.
+    starting from b = 0. Gradients flow through all iterations, as in the authors' code.
 
-    `leaky` adds one upper capsule that nobody looks at: a zero logit in the softmax, dropped afterwards, so that a
-    lower capsule which fits nowhere may abstain and its coupling sums to less than 1 (the authors' code).
-    `with_coupling` asks for the coupling that made the returned capsules; it carries no gradient.
-    `implementation` is a key of `IMPLEMENTATIONS`: "plain" follows the lines above and keeps all votes, the others
-    give the same to rounding without ever storing votes (`capsnet.networks.fused_routing`), and "auto" takes the
-    fastest.
+    Args:
+        inputs: The lower capsules. In half precision they are converted to float32, and so is `weight`.
+        weight: A K x D matrix for each pair of a lower and an upper capsule.
+        bias: Added to the weighted sum of the votes; none by default.
+        iterations: Number of iterations, at least 1.
+        leaky: Add a zero logit to the softmax and drop its share afterwards, as in the authors' code. A lower capsule
+            that agrees with no upper capsule can then abstain: its coupling sums to less than 1.
+        with_coupling: Also return the coupling of the last iteration, without gradient.
+        implementation: A key of `IMPLEMENTATIONS`. "plain" follows the lines above and stores all votes. The others
+            give the same result up to rounding and store no votes (`capsnet.networks.fused_routing`). "auto" takes the
+            fastest one.
 
-    Raises ValueError if `iterations` is below 1, `implementation` unknown or not for the inputs' device.
+    Returns:
+        The upper capsules, at least in float32, and their coupling.
+
+    Raises:
+        ValueError: If `iterations` is below 1, or `implementation` is unknown or not for the device of the inputs.
     """
     if iterations < 1:
         raise ValueError(f"iterations: got {iterations}, expected at least 1")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation: got {implementation!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
     with _float32_even_under_autocast(inputs.device.type):
-        return IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling)
-
-
-def exponential_squash(vectors: Float[Tensor, "*axes"], dim: int = -1) -> Float[Tensor, "*axes"]:
-    """Shrink vectors to a length below 1 and keep their direction: v = (1 - exp(-|s|)) s / |s|.
-
-    Short vectors keep their length in the first order, where `squash` makes them vanish (Mazzia et al. 2021, section
-    2). The zero vector maps to itself, with the identity as its derivative.
-    """
-    square = vectors.square().sum(dim, keepdim=True)
-    # The smallest normal number changes no other length (float16 apart) and gives the root a derivative at zero.
-    length = (square + torch.finfo(vectors.dtype).tiny).sqrt()
-    return vectors * (-torch.expm1(-length) / length)
+        return Routing(*IMPLEMENTATIONS[implementation](inputs, weight, bias, iterations, leaky, with_coupling))
 
 
 def self_attention_routing(
@@ -92,7 +80,7 @@ def self_attention_routing(
     *,
     with_coupling: bool = False,
 ) -> Routing:
-    """Route lower capsules to upper capsules by the attention that votes for the same one pay to each other.
+    """Route lower capsules to upper capsules by the attention that votes for the same upper capsule pay to each other.
 
     Every lower capsule i casts a vote u_hat[i, j] = u[i] W[i, j] for every upper capsule j. In a single pass
 
@@ -100,9 +88,16 @@ def self_attention_routing(
         c[i, :] = softmax(a[i, :])                              coupling: sums to 1 over the upper capsules
         v[j] = squash(sum_i (c[i, j] + prior[i, j]) u_hat[i, j])
 
-    with `exponential_squash` (Mazzia et al. 2021, section 2 and figure 3). The `prior` is learned, the same for all
-    images, and not in the coupling that is returned. Inputs and weights in half precision are routed, and the capsules
-    returned, in float32. `with_coupling` asks for the coupling, which carries no gradient.
+    with `exponential_squash` (Mazzia et al. 2021, section 2 and figure 3).
+
+    Args:
+        inputs: The lower capsules. In half precision they are converted to float32, and so is `weight`.
+        weight: A K x D matrix for each pair of a lower and an upper capsule.
+        prior: A learned addition to the coupling, the same for all images; none by default.
+        with_coupling: Also return the coupling, without the prior and without gradient.
+
+    Returns:
+        The upper capsules, at least in float32, and their coupling.
     """
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     with _float32_even_under_autocast(inputs.device.type):
@@ -119,14 +114,14 @@ def _float32_even_under_autocast(device_type: str) -> AbstractContextManager[Non
     return torch.autocast(device_type, enabled=False) if is_autocast_available(device_type) else nullcontext()
 
 
-def _plain(
+def _routing_with_stored_votes(
     inputs: Float[Tensor, "B I K"],
     weight: Float[Tensor, "I J K D"],
     bias: Float[Tensor, "J D"] | None,
     iterations: int,
     leaky: bool,
     with_coupling: bool,
-) -> Routing:
+) -> tuple[Float[Tensor, "B J D"], Float[Tensor, "B I J"] | None]:
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     votes = torch.einsum("bik,ijkd->bijd", inputs.to(dtype), weight.to(dtype))
     added = None if bias is None else bias.to(dtype)
@@ -137,24 +132,18 @@ def _plain(
         capsules = squash(total if added is None else total + added)
         if iteration < iterations - 1:
             logits = logits + torch.einsum("bijd,bjd->bij", votes, capsules)
-    return Routing(capsules, coupling.detach() if with_coupling else None)
+    return capsules, coupling.detach() if with_coupling else None
 
 
 def _leaky_softmax(logits: Float[Tensor, "B I J"]) -> Float[Tensor, "B I J"]:
-    nobody = torch.zeros_like(logits[:, :, :1])
-    return torch.cat([nobody, logits], 2).softmax(2)[:, :, 1:]
+    abstention = torch.zeros_like(logits[:, :, :1])
+    return torch.cat([abstention, logits], 2).softmax(2)[:, :, 1:]
 
 
-def _fused(passes: str) -> Callable[..., Routing]:
-    def route(*arguments: Any) -> Routing:
-        from capsnet.networks.fused_routing import fused_routing
-
-        return fused_routing(passes, *arguments)
-
-    return route
-
-
-IMPLEMENTATIONS: dict[str, Callable[..., Routing]] = {
-    "plain": _plain,
-    **{passes: _fused(passes) for passes in ("auto", "tiled", "compiled", "triton")},
+IMPLEMENTATIONS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
+    "plain": _routing_with_stored_votes,
+    "auto": partial(fused_routing, "auto"),
+    "tiled": partial(fused_routing, "tiled"),
+    "compiled": partial(fused_routing, "compiled"),
+    "triton": partial(fused_routing, "triton"),
 }

@@ -1,1 +1,1 @@
-"""Where images come from: one file per data set and per file format."""
+"""The data sets and file formats that images are read from, one file for each."""

@@ -1,8 +1,8 @@
-"""affNIST-style digits: trained on MNIST moved about a larger field, tested under small affine maps.
+"""affNIST-style digits: training on MNIST shifted in a larger field, testing under small affine maps.
 
-The protocol of Sabour et al. 2017, section 5.2: a network trained on translated digits alone is scored on affNIST
-(Tieleman 2013), digits that were rotated, sheared and scaled as well. The maps here are drawn anew in affNIST's ranges;
-the images are not those of its published files.
+This is the protocol of Sabour et al. 2017, section 5.2: a network trained on shifted digits only is scored on affNIST
+(Tieleman 2013), whose digits are also rotated, sheared and scaled. The maps here are drawn at random in affNIST's
+ranges; the images are not those of its published files.
 
 Axes: N images, X the two coordinates (x, y), P pixels of a digit.
 """
@@ -15,16 +15,16 @@ from jaxtyping import Float64, UInt8
 from capsnet.data.arrays import Arrays, Split
 
 FIELD = 40  # pixels
-ROTATION = 20.0  # degrees, at most, either way
-SHEAR = 0.2  # at most, either way: x moves by this share of y
-SCALES = (0.8, 1.2)  # of width and of height, each drawn on its own
+ROTATION = 20.0  # largest rotation in either direction, in degrees
+SHEAR = 0.2  # largest shear in either direction: x moves by this share of y
+SCALES = (0.8, 1.2)  # range of the scale of the width, and of the height; the two are drawn independently
 BLOCK = 1000  # images warped at a time: 100 MB
 
 
 def make(mnist: Arrays, seed: int) -> Arrays:
-    """Make both splits from MNIST's, digit by digit in its order; a seed gives the same images each time.
+    """Make both splits from MNIST's, in the same order; the same seed gives the same images.
 
-    Raises ValueError for a digit that its map makes larger than the field.
+    Raises ValueError if a digit becomes larger than the field.
     """
     note = f"affNIST-style, made from MNIST with seed {seed}, not the published affNIST files"
     return Arrays(
@@ -36,7 +36,7 @@ def make(mnist: Arrays, seed: int) -> Arrays:
 
 
 def place(images: UInt8[np.ndarray, "N 1 H H"], generator: np.random.Generator) -> UInt8[np.ndarray, "N 1 40 40"]:
-    """Put each image somewhere in a black field, every whole-pixel position that holds all of it equally likely."""
+    """Put each image into a black field, at a random whole-pixel position at which all of it is inside."""
     count, _, size, _ = images.shape
     corners = generator.integers(0, FIELD - size + 1, (2, count, 1))
     rows, columns = corners + np.arange(size)
@@ -68,8 +68,8 @@ def warp(
 ) -> UInt8[np.ndarray, "N 1 40 40"]:
     """Map each digit about its image's centre and move it to `places`, interpolating bilinearly.
 
-    A place of (0, 0) is as far to the upper left as the digit's ink can go without losing any, (1, 1) the lower right.
-    Raises ValueError for a digit that its map makes larger than the field.
+    Place (0, 0) is the upper left position at which the digit's ink is still inside the field, (1, 1) the lower right
+    one. Raises ValueError if a digit becomes larger than the field.
     """
     import torch
     from torch.nn.functional import grid_sample
@@ -81,7 +81,7 @@ def warp(
     moves = low + places * (high - low)
     inverse = np.linalg.inv(maps)
     half = (images.shape[2] - 1) / 2
-    # Where each pixel of the field comes from, in units of half an image around its centre.
+    # The source of each pixel of the field, relative to the image's centre in units of half an image.
     sources = np.einsum("nxz,npz->npx", inverse, _grid(FIELD)[None] - moves[:, None]) / half
     grid = torch.from_numpy(sources.reshape(-1, FIELD, FIELD, 2))
     warped = grid_sample(torch.from_numpy(images.astype(np.float64)), grid, mode="bilinear", align_corners=True)
@@ -97,13 +97,13 @@ def _grid(size: int) -> Float64[np.ndarray, "P X"]:
 def _room(
     images: UInt8[np.ndarray, "N 1 H H"], maps: Float64[np.ndarray, "N X X"]
 ) -> tuple[Float64[np.ndarray, "N X"], Float64[np.ndarray, "N X"]]:
-    """Return the lowest and the highest move of each digit that keeps all of its ink inside the field."""
+    """Return the lowest and the highest move of each digit at which all of its ink is inside the field."""
     ink = images.reshape(len(images), -1, 1) > 0
     mapped = np.einsum("nxz,pz->npx", maps, _grid(images.shape[2]))
-    # A pixel of ink is interpolated into a parallelogram: one pixel to each side, mapped.
+    # Interpolation spreads a pixel of ink over a parallelogram: one pixel to each side, mapped.
     reach = np.abs(maps).sum(2)
     border = (FIELD - 1) / 2
     low = -border - np.where(ink, mapped, math.inf).min(1) + reach
     high = border - np.where(ink, mapped, -math.inf).max(1) - reach
-    blank = ~ink.any(1)  # it stays where it is
+    blank = ~ink.any(1)  # an image without ink is not moved
     return np.where(blank, 0, low), np.where(blank, 0, high)

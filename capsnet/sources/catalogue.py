@@ -1,6 +1,6 @@
 """The data sets with official files, each in the module of its name.
 
-A module is imported when its data set is asked for: a stage depends on the file of the one it reads.
+The module of a data set is imported only when the data set is used.
 """
 
 import importlib
@@ -15,13 +15,13 @@ OFFICIAL = ("digits", "mnist", "fashion", "cifar10", "smallnorb")
 
 @runtime_checkable
 class Official(Protocol):
-    """What such a module has."""
+    """What the module of a data set offers."""
 
     FILES: tuple[File, ...]
     CLASS_NAMES: tuple[str, ...]
 
     def servers(self) -> tuple[str, ...]:
-        """Where the official files are, in the order in which they are asked."""
+        """Return where the official files are, in the order in which the servers are tried."""
 
     def read(self, raw: Path) -> Arrays:
         """Read the official files in the folder `raw`."""
@@ -33,10 +33,10 @@ def official(name: str) -> Official:
 
 
 def read_copy(name: str, path: Path) -> Arrays:
-    """Read what stands in for the official files of a data set: an .npz file in the prepared format.
+    """Read a copy of a data set that replaces its official files: an .npz file in the format of `read_arrays`.
 
-    Classes without names get the official ones. Raises ValueError for anything else, and for more classes than there
-    are officially.
+    If the copy has no class names, it gets the official ones. Raises ValueError for any other file, and for more
+    classes than the data set has.
     """
     dataset = official(name)
     arrays = read_arrays(path)

@@ -1,7 +1,7 @@
 """CIFAR10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 32x32 pixels in colour. Terms: for research, cite it.
 
-Of the official archives this is the binary one: unlike the Python one it holds no pickle, and it is read without
-unpacking it to the disk.
+It is read from the official binary archive, which, unlike the Python one, holds no pickle. The archive is not unpacked
+to the disk.
 """
 
 import tarfile
@@ -23,7 +23,7 @@ ROW = 1 + 3 * 32 * 32  # the label, then the red, the green and the blue plane, 
 
 
 def servers() -> tuple[str, ...]:
-    """Where the official file is."""
+    """Return where the official file is."""
     return SERVERS
 
 

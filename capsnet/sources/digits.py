@@ -22,19 +22,24 @@ BORDER = 2
 
 
 def servers() -> tuple[str, ...]:
-    """Where the file is: the folder of the installed package, found without importing it."""
+    """Return the folder of the installed package that holds the file, found without importing the package.
+
+    Raises FileNotFoundError without scikit-learn, which the extra `pipeline` brings.
+    """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise FileNotFoundError("scikit-learn is not installed: the digits are part of it")
+        raise FileNotFoundError(
+            "digits: scikit-learn holds them and is not installed; pip install '.[pipeline]' does that"
+        )
     return (str(Path(package.origin).parent / "datasets" / "data"),)
 
 
 def read(raw: Path) -> Arrays:
     """Read the images, enlarged to 28x28; the last 450 of them are the test split.
 
-    The split is not shuffled: with a random one, images alike stand on both sides and any network nearly solves it
-    (LOG.md has the numbers).
-    8x8 grows to 24x24 by bilinear interpolation, inside a border of two pixels that shifts may use.
+    The images are not shuffled before the split. In a random split, similar images are in both parts, and any network
+    nearly solves it (LOG.md has the numbers). The 8x8 pixels become 24x24 by bilinear interpolation, with a border of
+    two pixels that shifts may use.
     """
     with open_gzip(raw / FILES[0].name) as file:
         table = np.loadtxt(file, delimiter=",")

@@ -6,7 +6,7 @@ from capsnet.data.arrays import Arrays
 from capsnet.sources import idx
 from capsnet.sources.transfer import File
 
-# Named like MNIST's files, with other content.
+# The names are those of MNIST's files; the content is different.
 FILES = (
     File("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
     File("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
@@ -32,7 +32,7 @@ CLASS_NAMES = (
 
 
 def servers() -> tuple[str, ...]:
-    """Where the official files are, in the order in which they are asked."""
+    """Return where the official files are, in the order in which the servers are tried."""
     return SERVERS
 
 

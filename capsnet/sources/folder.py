@@ -1,4 +1,4 @@
-"""A folder of pictures as a data set: <folder>/train/<class>/ and <folder>/test/<class>/, of any format Pillow reads.
+"""A folder of pictures as a data set: <folder>/train/<class>/ and <folder>/test/<class>/, in any format Pillow reads.
 
 Axes: C channels, S image size.
 """
@@ -14,24 +14,24 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from capsnet.data.arrays import SPLITS, Arrays, Split, check
+from capsnet.data.cropping import MODES, middle_square
 
-MODES = {1: "L", 3: "RGB"}  # by number of channels
-LISTED = 10
-# What Pillow raises for a file that is damaged or no picture at all, in words that can be shown as they are.
-TOLD = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-# What Windows, macOS and network disks leave in folders, in small letters; their other files begin with a dot.
+LISTED = 10  # most things that a message names
+# What Pillow raises, with a message fit to be shown, for a file that is damaged or no picture.
+WITH_MESSAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# Files that Windows, macOS and network disks leave in folders, in lower case; others of theirs begin with a dot.
 LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
 class Opened(NamedTuple):
-    """A picture, and what Pillow found odd about its file."""
+    """A picture, and Pillow's warnings about its file."""
 
     picture: Image.Image
     warnings: list[str]
 
 
 class Loaded(NamedTuple):
-    """A picture as an image, and what happened on the way."""
+    """A picture as an image, and how it was changed."""
 
     image: UInt8[np.ndarray, "C S S"]
     cut: bool  # to a square
@@ -40,7 +40,7 @@ class Loaded(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """The data set, the file of each image by split and index, what is odd about some, and what was passed over."""
+    """The data set, the file of each image by split and index, warnings, and the files that were ignored."""
 
     arrays: Arrays
     files: dict[str, list[str]]
@@ -51,18 +51,18 @@ class Pictures(NamedTuple):
 def read(raw: Path, size: int, channels: int) -> Pictures:
     """Read a folder as square images of `size` pixels, grey (1 channel) or in colour (3).
 
-    The sorted names of the class folders are the order of the labels; both splits have the same classes. Images are
-    sorted by class and file name; hidden files, and what systems leave in folders, are passed over. A picture that is
-    not square is cut to its middle, never stretched; a transparent one is laid on black; cutting, enlarging and what
-    Pillow warns of are warned of. Raises ValueError that lists, up to ten, every damaged file, every one that is no
-    picture, every class without any, and every class whose name is not UTF-8.
+    Labels follow the sorted names of the class folders; both splits must have the same classes. Images are sorted by
+    class and file name. Hidden files, and files that operating systems leave in folders, are ignored. A picture that is
+    not square is cut to its middle square, never stretched; a transparent one gets a black background. There are
+    warnings for cut and enlarged pictures, and for whatever Pillow warns about. Raises ValueError that lists up to ten
+    problems: damaged files, files that are no pictures, classes without pictures, class names that are not UTF-8.
     """
     problems: list[str] = []
     passed: list[str] = []
     files = {split: _listed(raw, split, problems, passed) for split in SPLITS}
     class_names = sorted(set(files["train"]) | set(files["test"]))
-    cut, enlarged, odd = changes = "cut to their middle square", f"enlarged to {size} pixels", "read with a warning"
-    changed: dict[str, list[str]] = {change: [] for change in changes}
+    cut, enlarged, odd = "cut to their middle square", f"enlarged to {size} pixels", "read with a warning"
+    changed: dict[str, list[str]] = {cut: [], enlarged: [], odd: []}
     splits: dict[str, Split] = {}
     names: dict[str, list[str]] = {}
     for split in SPLITS:
@@ -78,40 +78,42 @@ def read(raw: Path, size: int, channels: int) -> Pictures:
                 problems.append(f"{name}: {error}")
                 continue
             images[index] = loaded.image
-            changed[cut] += [name] * loaded.cut
-            changed[enlarged] += [name] * loaded.enlarged
+            if loaded.cut:
+                changed[cut].append(name)
+            if loaded.enlarged:
+                changed[enlarged].append(name)
             changed[odd] += [f"{name}: {warning}" for warning in loaded.warnings]
         splits[split] = Split(images, np.array([label for label, _ in paths], np.int64))
     if problems:
         raise ValueError(f"{raw}: {listing(problems, 'problem')}")
     arrays = Arrays(splits["train"], splits["test"], "", tuple(class_names))
     check(arrays, str(raw))
-    told = [f"{raw}: {change}: {listing(pictures, 'picture')}" for change, pictures in changed.items() if pictures]
-    return Pictures(arrays, names, told, passed)
+    notices = [f"{raw}: {change}: {listing(pictures, 'picture')}" for change, pictures in changed.items() if pictures]
+    return Pictures(arrays, names, notices, passed)
 
 
 def listing(items: list[str], what: str) -> str:
-    """Count things and name the first ten of them."""
+    """Return the number of items and the first ten of them, in words."""
     more = f"; and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return f"{len(items)} {what}{'s' * (len(items) != 1)}: {'; '.join(items[:LISTED])}{more}"
 
 
 def passed_over(name: str) -> bool:
-    """Tell whether a file or folder of this name is hidden, or was left by a system: nobody means it as a picture."""
+    """Return whether a file or folder is hidden or was left by an operating system, and so is to be ignored."""
     return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
 def open_picture(path: Path) -> Opened:
-    """Read a picture whole, the way up that its camera noted; of a film, the first frame.
+    """Read a picture, rotated as its camera noted; of an animation, the first frame.
 
-    Raises ValueError for a file that is missing, damaged, no picture, or of more than 179 million pixels: whatever its
-    decoder raises.
+    Raises ValueError, whatever the decoder raises, for a file that is missing, damaged, no picture, or of more than 179
+    million pixels.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with Image.open(path) as opened:
-                # Cameras store a turned picture as it came and note the turn.
+                # Cameras do not rotate the pixels, but note how the camera was held.
                 picture = ImageOps.exif_transpose(opened)
         except Exception as error:
             raise ValueError(_why(error, path)) from error
@@ -121,40 +123,31 @@ def open_picture(path: Path) -> Opened:
 def load(path: Path, size: int, channels: int) -> Loaded:
     """Read one picture as an image.
 
-    Shrinking is antialiased bilinear interpolation. Raises ValueError for a file that cannot be read, and for one with
-    more than 8 bits a channel.
+    It is resized by bilinear interpolation, antialiased if it shrinks. Raises ValueError for a file that cannot be
+    read, and for one with more than 8 bits a channel.
     """
     picture, said = open_picture(path)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"got mode {picture.mode}, expected 8 bits a channel")
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
-    square = middle(picture.convert(MODES[channels]))
+    square = middle_square(picture.convert(MODES[channels]))
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
     image = pixels.reshape(size, size, channels).transpose(2, 0, 1)
     return Loaded(image, picture.size != square.size, square.width < size, said)
-
-
-def middle(picture: Image.Image) -> Image.Image:
-    """Return the middle square of a picture."""
-    side = min(picture.size)
-    left, top = ((length - side) // 2 for length in picture.size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `open_picture` told of it
-        return picture.crop((left, top, left + side, top + side))
 
 
 def _why(error: Exception, path: Path) -> str:
     """Return in one line, without the path, why a picture cannot be read."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     said = " ".join(said.removesuffix(f" {str(path)!r}").split())
-    if isinstance(error, TOLD) and said:
+    if isinstance(error, WITH_MESSAGE) and said:
         return said
     return f"cannot be read ({': '.join(filter(None, (type(error).__name__, said)))})"
 
 
 def _listed(raw: Path, split: str, problems: list[str], passed: list[str]) -> dict[str, list[Path]]:
-    """Return the files of each class folder; what is neither is added to `problems`, or to what is passed over."""
+    """Return the files of each class folder; add other things to `problems`, and ignored files to `passed`."""
     folder = raw / split
     if not folder.is_dir():
         raise ValueError(f"{raw}: no folder {split!r}; expected train/<class>/ and test/<class>/")
@@ -178,7 +171,7 @@ def _listed(raw: Path, split: str, problems: list[str], passed: list[str]) -> di
 
 
 def _visible(folder: Path, raw: Path, passed: list[str]) -> list[Path]:
-    """Return what is in a folder, sorted, but for what is passed over, which is added to `passed`."""
+    """Return the sorted content of a folder without ignored files, which are added to `passed`."""
     inside = sorted(folder.iterdir())
     passed += [path.relative_to(raw).as_posix() for path in inside if passed_over(path.name)]
     return [path for path in inside if not passed_over(path.name)]

@@ -21,7 +21,7 @@ CLASS_NAMES = tuple("0123456789")
 
 
 def servers() -> tuple[str, ...]:
-    """Where the official files are, in the order in which they are asked."""
+    """Return where the official files are, in the order in which the servers are tried."""
     return SERVERS
 
 

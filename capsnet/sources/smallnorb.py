@@ -1,8 +1,8 @@
 """SmallNORB (LeCun, Huang, Bottou 2004): 24,300 + 24,300 stereo pairs of toys. Terms: for research, not to be sold.
 
-Five kinds of toys, ten of each, photographed from 9 elevations and 18 azimuths in 6 lightings; the test toys are
-others than the training toys. The official 96x96 pixels are halved to 48x48, as in Sabour et al. 2017, section 7. The
-official files number the toys of each kind from 0 to 9; `instance` is a toy's number among all fifty, 10 kind + number.
+There are five kinds of toys with ten toys each, photographed from 9 elevations and 18 azimuths in 6 lightings. The test
+toys are not among the training toys. The official 96x96 pixels are halved to 48x48, as in Sabour et al. 2017, section
+7. The official files number the toys of each kind from 0 to 9; `instance` numbers all fifty toys: 10 kind + number.
 
 Axes: N stereo pairs, H W height and width, h w half of them.
 """
@@ -31,7 +31,7 @@ FILES = (
     File(f"{_TEST}-cat.mat.gz", "5aa791cd7e6016cf957ce9bdb93b8603", 347),
     File(f"{_TEST}-info.mat.gz", "a9454f3864d7fd4bb3ea7fc3eb84924e", 10_428),
 )
-# MD5 of what the files hold, unpacked: right for a file that somebody packed anew, too.
+# MD5 of the unpacked files, which does not change if somebody compresses a file again.
 UNPACKED = {
     f"{_TRAIN}-dat.mat.gz": "8138a0902307b32dfa0025a36dfa45ec",
     f"{_TRAIN}-cat.mat.gz": "fd5120d3f770ad57ebe620eb61a0b633",
@@ -42,7 +42,7 @@ UNPACKED = {
 }
 SERVERS = ("https://cs.nyu.edu/~ylclab/data/norb-v1.0-small",)
 CLASS_NAMES = ("animal", "human", "airplane", "truck", "car")
-# The columns of an info file and their highest values; azimuth counts in tens of degrees, and is even.
+# The columns of an info file and their highest values; the azimuth is an even number of tens of degrees.
 ATTRIBUTES = {"instance": 9, "elevation": 8, "azimuth": 34, "lighting": 5}
 BYTES, INTEGERS = 0x1E3D4C55, 0x1E3D4C54  # magic numbers of the binary matrix format
 TYPES: dict[int, np.dtype[Any]] = {BYTES: np.dtype("u1"), INTEGERS: np.dtype("<i4")}
@@ -50,12 +50,12 @@ BLOCK = 256  # rows in memory at a time: 4.7 MB of stereo pairs
 
 
 def servers() -> tuple[str, ...]:
-    """Where the official files are."""
+    """Return where the official files are."""
     return SERVERS
 
 
 def read(raw: Path) -> Arrays:
-    """Read the six official files as stereo pairs of 48x48 pixels: view 0 is the left camera's, view 1 the right's.
+    """Read the six official files as stereo pairs of 48x48 pixels: view 0 from the left camera, view 1 from the right.
 
     Raises ValueError naming the file, the field and what is wrong with it.
     """
@@ -66,7 +66,7 @@ def read(raw: Path) -> Arrays:
 
 
 def mono(arrays: Arrays) -> Arrays:
-    """Make two images of each pair, left before right: pair n becomes the images 2n and 2n + 1.
+    """Turn each stereo pair into two images, left before right: pair n becomes the images 2n and 2n + 1.
 
     The attribute `view` is 0 for left and 1 for right. Raises ValueError unless images have two views.
     """
@@ -83,10 +83,10 @@ def _mono(pairs: Split) -> Split:
 
 
 def halve(images: UInt8[np.ndarray, "N 2 H W"]) -> UInt8[np.ndarray, "N 2 h w"]:
-    """Halve height and width: antialiased bilinear interpolation in whole numbers, the same on every machine.
+    """Halve height and width by antialiased bilinear interpolation in whole numbers, the same on every machine.
 
-    At half size the triangle filter of that interpolation weighs four neighbours (1, 3, 3, 1) / 8 along each axis; at
-    the border the weights inside the image are made to sum to one. Halves are rounded up.
+    The triangle filter of that interpolation weighs four neighbours by (1, 3, 3, 1) / 8 along each axis; at the border
+    the weights of the neighbours inside the image are scaled to sum to one. Halves are rounded up.
     """
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.uint32)
     rows = padded[:, :, :-3:2] + 3 * (padded[:, :, 1:-2:2] + padded[:, :, 2:-1:2]) + padded[:, :, 3::2]
@@ -123,7 +123,7 @@ def _require_range(values: np.ndarray, highest: int, where: str) -> None:
 def read_matrix(
     path: Path, magic: int, row: tuple[int, ...], reduce: Callable[[np.ndarray], np.ndarray] = np.array
 ) -> np.ndarray:
-    """Read a gzipped binary matrix of any number of rows of shape `row`, a block at a time, each through `reduce`.
+    """Read a gzipped binary matrix of any number of rows of shape `row`; `reduce` is applied to a block at a time.
 
     The format: magic number, number of axes, at least three sizes (those beyond the axes are 1), all as little-endian
     int32, then the data, last axis fastest. Raises ValueError naming the field that is not as expected.

@@ -1,8 +1,8 @@
-"""Fetch official files: checksums, several sources in order, retries, resumption.
+"""Fetching official files: checksums, several sources in order, retries, resumption.
 
-A source is a folder or a URL that holds the files under their official names. A file appears under its final name only
-after its content was found right. What a source says is believed only as far as that: pages in the place of files,
-bodies without an end, and bytes that drip lead to the next source.
+A source is a folder or a URL that holds the files under their official names. A file gets its final name only after its
+content was checked. Sources are not trusted: a web page instead of a file, a body without an end or a very slow server
+makes the next source be tried.
 """
 
 import base64
@@ -29,19 +29,19 @@ from tqdm import tqdm
 from capsnet.files import md5, whole_file
 
 CHUNK = 1 << 18
-MOST = 1 << 30  # bytes of a file of unknown size; the largest copy, SmallNORB as it is published, has 0.9 GB
-LEAST_RATE = 5_000.0  # bytes a second, less than a modem's; at this rate the largest official file takes nine hours
-WINDOW = 30.0  # seconds over which the rate is taken
-ANSWER = 3  # times `timeout` until a server has answered, all its addresses and redirections together
-ABSENT = (403, 404, 410)  # HTTP: the server has no such file, or for nobody
-BUSY = (408, 425, 429)  # HTTP, and all from 500 on: ask again
-REFUSED = (OSError, HTTPException, ValueError)  # what urllib and http.client raise for servers and addresses
+MOST = 1 << 30  # largest file of unknown size, in bytes; the largest copy, of SmallNORB, has 0.9 GB
+LEAST_RATE = 5_000.0  # bytes a second; at this rate the largest official file takes nine hours
+WINDOW = 30.0  # seconds over which the rate is measured
+ANSWER = 3  # a server must answer within this many times `timeout`, including all its addresses and redirections
+ABSENT = (403, 404, 410)  # HTTP status: the server has no such file, or gives it to nobody
+BUSY = (408, 425, 429)  # HTTP status, like all from 500 on: try again
+REFUSED = (OSError, HTTPException, ValueError)  # what urllib and http.client raise for bad servers and addresses
 
 
 class File(NamedTuple):
-    """An official file: its name, the MD5 and the number of its bytes.
+    """An official file: its name, its MD5 and its size in bytes.
 
-    Without an MD5 whatever a source has is taken if it passes a check; without a size at most MOST bytes are.
+    Without an MD5, any content that passes the check is accepted; without a size, at most MOST bytes are.
     """
 
     name: str
@@ -50,19 +50,19 @@ class File(NamedTuple):
 
 
 class Unavailable(ValueError):
-    """No source had a file, or not the right one; the message names each source and what it said."""
+    """No source had the right file; the message names each source and its answer."""
 
 
 class _Broken(Exception):
-    """A transfer broke off; what came is kept, and the same source is asked again."""
+    """A transfer broke off; the bytes are kept, and the same source is tried again."""
 
 
 class _Refused(Exception):
-    """This source does not give the file now; what came is kept for another day."""
+    """This source does not give the file now; the bytes are kept for a later call."""
 
 
 class _Wrong(Exception):
-    """What came is not the file."""
+    """The bytes are not those of the file."""
 
 
 def fetch(
@@ -76,13 +76,22 @@ def fetch(
     timeout: float = 30.0,
     window: float = WINDOW,
 ) -> Path:
-    """Bring one file into `folder` and return its path; a right one that is already there is kept.
+    """Bring one file into `folder` and return its path; if the right file is already there, it is kept.
 
-    The sources are asked in order, each up to `attempts` times with growing pauses; a broken transfer leaves its bytes
-    in the folder `partial`, and the next attempt, now or another day, goes on from there where the server allows it.
-    `check` raises ValueError for a file that must not be taken. `timeout` is in seconds without a byte; a server that
-    sends fewer than LEAST_RATE bytes a second over `window` seconds is given up. Raises Unavailable if no source
-    delivers, and OSError as the file system does here.
+    A broken transfer leaves its bytes in the folder `partial`. The next attempt, in this call or a later one, continues
+    from there if the server allows it.
+
+    Args:
+        sources: Folders and URLs, tried in this order.
+        partial: Folder for unfinished files.
+        check: Raises ValueError for a file that must not be accepted.
+        attempts: How often each source is tried, with growing pauses.
+        timeout: Longest time without a byte, in seconds.
+        window: A server that sends fewer than LEAST_RATE bytes a second over this many seconds is given up.
+
+    Raises:
+        Unavailable: If no source delivers the file.
+        OSError: If the file cannot be written.
     """
     target = folder / file.name
     if target.is_file() and file.md5 is not None and md5(target) == file.md5:
@@ -108,7 +117,7 @@ def fetch(
             except _Wrong as error:
                 part.unlink(missing_ok=True)
                 said.append(f"{without_password(source)}: {file.name}: {error}")
-                if not resumed:  # a first half of another day may be to blame; a whole file is simply wrong
+                if not resumed:  # after a resumption the first part may be the wrong one, so try once more
                     break
             else:
                 with whole_file(target) as temporary:
@@ -117,12 +126,12 @@ def fetch(
                     abandoned.unlink()
                 return target
     answers = "; ".join(dict.fromkeys(said)) or "no source"
-    raise Unavailable(f"{file.name}: not to be had: {answers}")
+    raise Unavailable(f"{file.name}: not available: {answers}")
 
 
 @contextmanager
 def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """Open a gzipped file for reading. Raises ValueError naming it, and the way out, where it turns out damaged."""
+    """Open a gzipped file for reading. Raises ValueError that says what to do if the file is damaged."""
     try:
         with gzip.open(path, "rb") as file:
             yield file
@@ -131,12 +140,12 @@ def open_gzip(path: Path) -> Iterator[gzip.GzipFile]:
 
 
 def is_url(source: str) -> bool:
-    """Tell a URL from a folder."""
+    """Return whether a source is a URL; otherwise it is a folder."""
     return source.startswith(("http://", "https://"))
 
 
 def without_password(source: str) -> str:
-    """Return a source as it may be shown: without the user and the password of a URL."""
+    """Return a source without the user and the password of a URL, so that it may be shown."""
     return re.sub(r"(?<=://)[^/]*@", "", source) if is_url(source) else source
 
 
@@ -154,7 +163,7 @@ def _require_right(file: File, part: Path, check: Callable[[Path], object] | Non
 
 
 def _transfer(source: str, file: File, part: Path, timeout: float, window: float) -> None:
-    """Bring the file to `part`, after what is there already of a URL's."""
+    """Copy the file to `part`; from a URL, continue behind the bytes that are already there."""
     if not is_url(source):
         try:
             opened = (Path(source) / file.name).open("rb")
@@ -170,7 +179,7 @@ def _transfer(source: str, file: File, part: Path, timeout: float, window: float
         response = _answer(_request(source, file.name, have), timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and have:  # nothing left to send: the part is complete, or of another file
+        if error.code == 416 and have:  # nothing is left to send: the part is complete, or of another file
             return
         if error.code in ABSENT:
             raise _Refused(f"no {file.name}") from error
@@ -188,14 +197,14 @@ def _transfer(source: str, file: File, part: Path, timeout: float, window: float
         with part.open("ab" if have else "wb") as out:
             _copy(response.read1, out, have, file, total, _steady(window))
     size = part.stat().st_size
-    # Without a length the end of a connection is that of the file, unless more of it is known to come.
+    # If no length is announced, the connection ends where the file ends, unless the file is known to be larger.
     expected = file.size if total is None and "Transfer-Encoding" not in response.headers else total
     if expected is not None and size < expected:
         raise _Broken(f"{file.name}: connection closed after {size} of {expected} bytes")
 
 
 def _request(source: str, name: str, have: int) -> urllib.request.Request:
-    """Ask for a file from byte `have` on; user and password of the URL go into the header where they belong."""
+    """Return the request for a file from byte `have` on; user and password of the URL go into a header."""
     request = urllib.request.Request(f"{without_password(source).rstrip('/')}/{quote(name)}")
     if named := re.match(r"https?://([^/]*)@", source):
         token = base64.b64encode(unquote(named[1]).encode()).decode()
@@ -208,8 +217,8 @@ def _request(source: str, name: str, have: int) -> urllib.request.Request:
 def _answer(request: urllib.request.Request, timeout: float) -> HTTPResponse:
     """Return the response to a request, its body still to be read.
 
-    Raises like urlopen, and TimeoutError for a server whose headers take too long altogether: urlopen itself waits
-    `timeout` for every single byte of them.
+    Raises like urlopen, and TimeoutError if the headers take too long in total: urlopen itself would wait `timeout` for
+    each byte of them.
     """
     answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
     given_up = threading.Event()
@@ -237,26 +246,26 @@ def _answer(request: urllib.request.Request, timeout: float) -> HTTPResponse:
 
 
 def _length(response: HTTPResponse) -> int | None:
-    """Return the number of bytes that a server announces, and None where it makes no sense."""
+    """Return the number of bytes that a server announces; None if it announces none or nonsense."""
     said = response.headers.get("Content-Length", "")
     return int(said) if re.fullmatch("[0-9]{1,18}", said) else None
 
 
 def _steady(window: float) -> Callable[[int], None]:
-    """Return what is told the number of bytes that came, and raises _Refused if they are too few for their time."""
-    since, come = time.monotonic(), 0
+    """Return a function that counts received bytes, and raises _Refused if they come too slowly."""
+    since, received = time.monotonic(), 0
 
-    def told(count: int) -> None:
-        nonlocal since, come
-        come += count
+    def count_bytes(count: int) -> None:
+        nonlocal since, received
+        received += count
         took = time.monotonic() - since
         if took < window:
             return
-        if come < LEAST_RATE * took:
-            raise _Refused(f"got {come / took:.3g} bytes a second, expected at least {LEAST_RATE:g}")
-        since, come = time.monotonic(), 0
+        if received < LEAST_RATE * took:
+            raise _Refused(f"got {received / took:.3g} bytes a second, expected at least {LEAST_RATE:g}")
+        since, received = time.monotonic(), 0
 
-    return told
+    return count_bytes
 
 
 def _copy(
@@ -265,9 +274,9 @@ def _copy(
     have: int,
     file: File,
     total: int | None,
-    told: Callable[[int], None],
+    count_bytes: Callable[[int], None],
 ) -> None:
-    """Copy what comes to `out`, no more than the file can have; every byte that came is in it, whatever happens."""
+    """Copy what `read` returns to `out`, but no more bytes than the file can have; an error loses no byte."""
     most = MOST if file.size is None else file.size
     with tqdm(total=total, initial=have, desc=file.name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         while True:
@@ -283,9 +292,9 @@ def _copy(
             out.write(chunk)
             out.flush()
             bar.update(len(chunk))
-            told(len(chunk))
+            count_bytes(len(chunk))
 
 
 def _words(error: Exception) -> str:
-    """Return what an error says in one line."""
+    """Return the message of an error in one line."""
     return " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__

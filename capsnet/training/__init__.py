@@ -1,1 +1,1 @@
-"""Training: the loop, the step, the tasks, several processes, training states."""
+"""Training: settings, tasks, step, loop, training states, several processes."""

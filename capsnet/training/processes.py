@@ -1,4 +1,4 @@
-"""Several processes that train one network together, each on its share of every batch (data parallel).
+"""Data-parallel training: several processes train one network, each on its share of every batch.
 
 Axes: B batch, S a process's share of it.
 """
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 
 class Processes(NamedTuple):
-    """Which process this is of how many."""
+    """The number of this process, and how many there are."""
 
     rank: int = 0
     number: int = 1
 
     def shared(self, batch: Int64[Tensor, " B"]) -> Int64[Tensor, " S"]:
-        """Return this process's share of a batch: the whole of it where there is only one."""
+        """Return this process's share of a batch: all of it if there is only one process."""
         return batch[self.rank :: self.number]
 
     def share(self, model: nn.Module) -> Callable[..., Any]:
-        """Return the model's forward pass, which in the backward pass averages gradients over the processes.
+        """Return the model's forward pass; its backward pass averages the gradients over all processes.
 
-        Raises ValueError for batch normalisation on a CPU, where torch cannot normalise over several processes.
+        Raises ValueError for batch normalisation on a CPU, because torch cannot normalise over processes there.
         """
         if self.number == 1:
             return model
@@ -39,7 +39,7 @@ class Processes(NamedTuple):
         return DistributedDataParallel(model)
 
     def reduce(self, sums: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """Return sums added up, and the lowest of the counts that are not negative, over the processes."""
+        """Return the sums over all processes, and the lowest `first` that is not negative (-1 if there is none)."""
         if self.number == 1:
             return sums, first
         from torch import distributed
@@ -52,7 +52,7 @@ class Processes(NamedTuple):
 
 
 def joined() -> Processes:
-    """Return where this process stands in torch's default group, or alone if there is none."""
+    """Return this process's place in torch's default group, or that of a single process without a group."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):

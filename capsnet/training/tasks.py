@@ -1,119 +1,163 @@
 """What a network is trained to do: recognise the one class of an image, or separate two images that overlap.
 
-A task says how many images make an example, which, how they are put together, and how progress is measured. The rest
-of a training is the same for all: labels are (B) for one class an image and (B, P) for several, and losses, decoder
-and scores take either.
+A task says how many images make an example, which images those are, how they are put together, and how progress is
+measured. The rest of a training is the same for all tasks: labels are (B) for one class an image and (B, P) for
+several, and losses, decoder and scores accept either.
 
-Axes: N images, B batch, P images of an example, C channels, S side of what the network sees.
+Axes: N images or examples, B batch, P images of an example, Q all images of N or B examples, C channels, S side of what
+the network sees.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from functools import partial
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from capsnet.data.augmentation import Augmentation, Change, augmentation, draw_shifts
-from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place, require_classes
+from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place
 from capsnet.evaluation.recognition import Scores, evaluate
 from capsnet.evaluation.separation import evaluate_pairs, room
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.losses import ReconstructionLoss
+from capsnet.training.config import TrainingConfig
 
 
 class Batch(NamedTuple):
-    """What a step trains on: images, the classes in each, and what the decoder is to make of each class."""
+    """What a step trains on: images, the classes in each, and the images that the decoder is to reconstruct."""
 
     pixels: Float[Tensor, "B C S S"]
     labels: Int64[Tensor, " B *P"]
     targets: Float[Tensor, "B *P C S S"]
 
 
-class Examples(NamedTuple):
-    """How examples are made: `number` images each, which of them `choose` says, from the order of an epoch."""
+class Task(ABC):
+    """How examples are made from images of `size` pixels, for a network that sees `visible` pixels."""
 
-    number: int
+    images_per_example: ClassVar[int]
+    needs_two_classes: ClassVar[bool]  # among the images to train on, and among those held out
     augmentation: Augmentation  # of each image alone
-    choose: Callable[[Tensor, Tensor, Generator], Tensor]  # of places in order, all labels: N x number places
-    compose: Callable[[Tensor, Tensor], Batch]  # of B x number augmented images and their labels
+
+    @abstractmethod
+    def __init__(self, config: TrainingConfig, size: int, visible: int) -> None: ...
+
+    @abstractmethod
+    def choose(
+        self, order: Int64[Tensor, " N"], labels: Int64[Tensor, " M"], generator: Generator
+    ) -> Int64[Tensor, " Q"]:
+        """Return the places of the images of each example of an epoch, given the epoch's images in order."""
+
+    @abstractmethod
+    def compose(self, pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
+        """Make a batch of augmented images, which follow each other example by example, and their labels."""
+
+    @staticmethod
+    @abstractmethod
+    def validate(
+        model: CapsNet,
+        images: UInt8[Tensor, "N C H W"],
+        labels: Int64[Tensor, " N"],
+        generator: Generator,
+        rloss: ReconstructionLoss,
+    ) -> Scores:
+        """Score a network on images that were held out."""
 
 
-class Task(NamedTuple):
-    """How examples are made for training, and how a network is scored on images held out."""
+class Classification(Task):
+    """Recognise the one class of an image: each image is an example."""
 
-    require: Callable[[Tensor, str], None]  # labels, and a word for whose: raises ValueError for too few classes
-    examples: Callable[..., Examples]
-    validate: Callable[[CapsNet, Tensor, Tensor, Generator, ReconstructionLoss], Scores]
+    images_per_example = 1
+    needs_two_classes = False
+
+    def __init__(self, config: TrainingConfig, size: int, visible: int) -> None:
+        self.augmentation = _augmentation(config, size, visible, config.max_shift)
+
+    def choose(
+        self, order: Int64[Tensor, " N"], labels: Int64[Tensor, " M"], generator: Generator
+    ) -> Int64[Tensor, " Q"]:
+        """Return the images in order."""
+        return order
+
+    def compose(self, pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
+        """Return the images as they are; what the decoder is to reconstruct is clipped to values from 0 to 1."""
+        return Batch(pixels, labels, pixels.clamp(0, 1))
+
+    @staticmethod
+    def validate(
+        model: CapsNet,
+        images: UInt8[Tensor, "N C H W"],
+        labels: Int64[Tensor, " N"],
+        generator: Generator,
+        rloss: ReconstructionLoss,
+    ) -> Scores:
+        """Score a network on each image; nothing is drawn at random."""
+        return evaluate(model, images, labels, rloss=rloss)
 
 
-def single(labels: Int64[Tensor, " N"], size: int, crop: int, *, max_shift: int, **changes: Any) -> Examples:
-    """Make an example of each image of `size` pixels, of which the network sees `crop`."""
-    chosen = augmentation(size, crop, max_shift=max_shift, **changes)
-    return Examples(1, chosen, lambda order, labels, generator: order, alone)
+class Separation(Task):
+    """Separate two images of different classes that overlap: each image, with a partner, is an example."""
 
+    images_per_example = 2
+    needs_two_classes = True
 
-def anything(labels: Int64[Tensor, " N"], where: str) -> None:
-    """Take labels of any number of classes."""
-
-
-def alone(pixels: Float[Tensor, "B C S S"], labels: Int64[Tensor, " B"]) -> Batch:
-    """Return images that are to be recognised as they are, and reconstructed as far as they can be shown."""
-    return Batch(pixels, labels, pixels.clamp(0, 1))
-
-
-def in_pairs(labels: Int64[Tensor, " N"], size: int, field: int, *, max_shift: int, **changes: Any) -> Examples:
-    """Make an example of each image and a partner of another class, in a field that holds both wherever they go.
-
-    Raises ValueError for a field of another size.
-    """
-    if field != size + 2 * max_shift:
-        raise ValueError(
-            f"image_size: got {field}, expected {size + 2 * max_shift}: images of {size} pixels and max_shift "
-            f"{max_shift} on each side"
+    def __init__(self, config: TrainingConfig, size: int, visible: int) -> None:
+        """Raise ValueError unless the network sees a field that holds both images wherever they are shifted."""
+        if visible != size + 2 * config.max_shift:
+            raise ValueError(
+                f"image_size: got {visible}, expected {size + 2 * config.max_shift}: images of {size} pixels and "
+                f"max_shift {config.max_shift} on each side"
+            )
+        placing = Change(
+            "augmentation",
+            partial(draw_shifts, pixels=config.max_shift),
+            partial(place, border=config.max_shift),
         )
-    within = augmentation(field, field, max_shift=0, **changes)
-    placing = Change("augmentation", partial(draw_shifts, pixels=max_shift), partial(place, border=max_shift))
-    return Examples(2, within._replace(moves=(placing, *within.moves)), with_partners, overlaid)
+        within = _augmentation(config, visible, visible, max_shift=0)
+        self.augmentation = within._replace(moves=(placing, *within.moves))
+
+    def choose(
+        self, order: Int64[Tensor, " N"], labels: Int64[Tensor, " M"], generator: Generator
+    ) -> Int64[Tensor, " Q"]:
+        """Return each image of the epoch, followed by a partner of another class drawn from the same epoch."""
+        partners = order[draw_partners(labels[order], generator)]
+        return torch.stack([order, partners], 1).flatten()
+
+    def compose(self, pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
+        """Overlay every two images that follow each other; the decoder is to reconstruct each of them alone."""
+        digits = pixels.unflatten(0, (-1, 2))
+        return Batch(overlay(digits), labels.unflatten(0, (-1, 2)), digits.clamp(0, 1))
+
+    @staticmethod
+    def validate(
+        model: CapsNet,
+        images: UInt8[Tensor, "N C H W"],
+        labels: Int64[Tensor, " N"],
+        generator: Generator,
+        rloss: ReconstructionLoss,
+    ) -> Scores:
+        """Score a network on one pair for each image."""
+        pairs = draw_pairs(labels, 1, room(model, images), generator)
+        return evaluate_pairs(model, images, labels, pairs, rloss=rloss)
 
 
-def with_partners(order: Int64[Tensor, " N"], labels: Int64[Tensor, " M"], generator: Generator) -> Int64[Tensor, " Q"]:
-    """Return each image of an epoch with a partner behind it that is drawn from the same epoch's images."""
-    partners = order[draw_partners(labels[order], generator)]
-    return torch.stack([order, partners], 1).flatten()
+TASKS: dict[str, type[Task]] = {"classify": Classification, "separate": Separation}
 
 
-def overlaid(pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
-    """Overlay every two images that follow each other; each is to be reconstructed alone."""
-    digits = pixels.unflatten(0, (-1, 2))
-    return Batch(overlay(digits), labels.unflatten(0, (-1, 2)), digits.clamp(0, 1))
-
-
-def recognised_alone(
-    model: CapsNet,
-    images: UInt8[Tensor, "N C H W"],
-    labels: Int64[Tensor, " N"],
-    generator: Generator,
-    rloss: ReconstructionLoss,
-) -> Scores:
-    """Score a network on images; nothing is drawn."""
-    return evaluate(model, images, labels, rloss=rloss)
-
-
-def separated(
-    model: CapsNet,
-    images: UInt8[Tensor, "N C H W"],
-    labels: Int64[Tensor, " N"],
-    generator: Generator,
-    rloss: ReconstructionLoss,
-) -> Scores:
-    """Score a network on one pair of each image."""
-    pairs = draw_pairs(labels, 1, room(model, images), generator)
-    return evaluate_pairs(model, images, labels, pairs, rloss=rloss)
-
-
-TASKS: dict[str, Task] = {
-    "classify": Task(anything, single, recognised_alone),
-    "separate": Task(require_classes, in_pairs, separated),
-}
+def _augmentation(config: TrainingConfig, size: int, crop: int, max_shift: int) -> Augmentation:
+    return augmentation(
+        size,
+        crop,
+        max_shift=max_shift,
+        flip=config.flip,
+        rotation=config.rotation,
+        rotation_share=config.rotation_share,
+        squeeze=config.squeeze,
+        scale=config.scale,
+        erase=config.erase,
+        brightness=config.brightness,
+        brightness_change=config.brightness_change,
+        contrast=config.contrast,
+        clip_pixels=config.clip_pixels,
+    )

@@ -54,7 +54,7 @@ def predict(
     import numpy as np
     import torch
 
-    from capsnet.evaluation.recognition import seen
+    from capsnet.evaluation.recognition import recognise
     from capsnet.sources.folder import open_picture
 
     for start in range(0, len(paths), BATCH):
@@ -71,9 +71,7 @@ def predict(
         if not images:
             continue
         device = next(network.model.parameters()).device
-        with torch.no_grad():
-            pixels = seen(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
-            output = network.model(pixels)
+        pixels, output = recognise(network.model, torch.from_numpy(np.stack([*images.values()])).to(device))
         if not output.lengths.isfinite().all():
             raise ValueError(f"{network.path}: got lengths that are not finite, expected 0 to 1")
         decoded = output.reconstruction

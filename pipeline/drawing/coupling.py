@@ -56,14 +56,11 @@ def coupling(subject: Subject) -> Drawing:
 
 def look(model: "CapsNet", images: "Tensor") -> Mapped:
     """Return what a network sees of uint8 images, and the coupling to the class that won."""
-    import torch
-
-    from capsnet.evaluation.recognition import seen
+    from capsnet.evaluation.recognition import recognise
     from capsnet.explain.coupling import coupling_maps
 
-    pixels = seen(model, images)
-    with torch.no_grad():
-        output = model(pixels, with_coupling=True)
+    pixels, output = recognise(model, images, with_coupling=True, decoded=0)
+    assert output.coupling is not None
     winners = output.lengths.argmax(1)
     return Mapped(pixels, coupling_maps(output.coupling, winners, model.config.layout.types), winners)
 

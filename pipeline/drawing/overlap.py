@@ -16,7 +16,7 @@ from pipeline.settings.params import Pairing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from capsnet.explain.overlap import TakenApart
+    from capsnet.explain.overlap import ExplainedPairs
 
 LOOKED_AT = 1024  # test pairs among which those in the picture are the first
 BLOCK = 256
@@ -43,22 +43,22 @@ def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     return Drawing("pairs", "Two images taken apart", caption, draw_pairs(seen, chosen, names), numbers.loc[chosen])
 
 
-def first_pairs(subject: Subject, pairing: Pairing) -> "TakenApart":
+def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
     """Return what the first seed of a run makes of its first test pairs, on the CPU."""
     import torch
 
     from capsnet.data.pairs import Pairs
     from capsnet.evaluation.separation import fixed_pairs
-    from capsnet.explain.overlap import TakenApart, take_apart
+    from capsnet.explain.overlap import ExplainedPairs, explain_pairs
 
     model, images, labels = subject.model_with_decoder("pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
     blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
-    seen = [take_apart(model, images, labels, Pairs(*block)) for block in blocks]
-    return TakenApart(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))
+    seen = [explain_pairs(model, images, labels, Pairs(*block)) for block in blocks]
+    return ExplainedPairs(*(torch.cat(parts).cpu() for parts in zip(*seen, strict=True)))
 
 
-def table(seen: "TakenApart") -> pd.DataFrame:
+def table(seen: "ExplainedPairs") -> pd.DataFrame:
     """Return a row a pair: the true, predicted and absent classes, their mean length, and the light drawn for each."""
     columns = {
         **{f"true_{n}": seen.truth[:, n - 1] for n in (1, 2)},
@@ -74,7 +74,7 @@ def table(seen: "TakenApart") -> pd.DataFrame:
     return numbers.rename_axis("pair").reset_index()
 
 
-def draw_pairs(seen: "TakenApart", chosen: list[int], names: list[str]) -> "Figure":
+def draw_pairs(seen: "ExplainedPairs", chosen: list[int], names: list[str]) -> "Figure":
     """Draw a column a pair: overlaid, in two colours as it was and as it is reconstructed, and each class alone."""
     from matplotlib.figure import Figure
 

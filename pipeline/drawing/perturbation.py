@@ -80,7 +80,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     """
     import torch
 
-    from capsnet.evaluation.recognition import seen
+    from capsnet.evaluation.recognition import recognise, seen
     from capsnet.explain.perturbation import changes, perturb, spread
 
     model = subject.model_with_decoder(picture)
@@ -91,8 +91,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     moved = []
     for truth in classes:
         chosen = torch.from_numpy(np.flatnonzero(subject.labels == truth)[: TRIED + 1]).to(test.images.device)
-        with torch.no_grad():
-            capsules = model(seen(model, test.images[chosen])).capsules
+        capsules = recognise(model, test.images[chosen], decoded=0).output.capsules
         labels = test.labels[chosen]
         images = perturb(model, capsules[:1], labels[:1], torch.linspace(-REACH, REACH, STEPS).to(capsules))[0]
         changed = changes(model, capsules, labels, REACH)

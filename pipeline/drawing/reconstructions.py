@@ -53,13 +53,9 @@ def reconstructions(subjects: Sequence[Subject]) -> Drawing:
 
 def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndarray, Shown]:
     """Return what a network sees of uint8 images (N, C, H, W), and its reconstructions."""
-    import torch
+    from capsnet.evaluation.recognition import recognise
 
-    from capsnet.evaluation.recognition import seen
-
-    with torch.no_grad():
-        pixels = seen(model, images)
-        output = model(pixels)
+    pixels, output = recognise(model, images)
     if output.reconstruction is None:
         raise ValueError(f"reconstructions: {label}: got a network without a decoder, expected one with")
     shown = Shown(label, output.reconstruction.cpu().numpy(), output.lengths.argmax(1).tolist())

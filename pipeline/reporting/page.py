@@ -15,9 +15,9 @@ from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, 
 from pipeline.reporting.search_method import decided, method
 from pipeline.reporting.typeset import Cells, read_markdown, word
 from pipeline.runtime.paths import FIGURES, REPORTS, TABLES, TUNING
-from pipeline.settings.params import Params, read_yaml
+from pipeline.settings.params import Params
+from pipeline.settings.reading import read_yaml
 from pipeline.settings.searches import Tune
-from pipeline.settings.tables import Topologies
 
 # Where `make ui` serves the store that the stages make. There the experiment of params.yaml is the first: MLflow's own
 # is number 0, and its pages take a number only.
@@ -213,9 +213,7 @@ def shown_runs(study: str, sets: Sequence[Drawn], params: Params) -> list[str]:
     """Return the runs behind tables and pictures, in the order of params.yaml, tuned ones last."""
     shown = {name for each in sets for name in each.runs}
     for kind in params.studies[study].tables:
-        entry = params.tables[f"{study}-{kind}"]
-        shown |= {*entry.runs, *getattr(entry, "ensembles", ())}
-        shown |= {entry.base} if isinstance(entry, Topologies) else set()
+        shown |= {*params.tables[f"{study}-{kind}"].run_names()}
     return [name for name in params.studies_of_runs if name in shown]
 
 

@@ -17,6 +17,7 @@ from pipeline.reporting.scores import (
     protocol,
     provenance,
     read_costs,
+    read_metrics,
     read_rotations,
     rotated_by,
     rows_of,
@@ -92,8 +93,8 @@ def benchmarks(entry: Benchmarks, params: Params) -> Table:
 
     A run of which fewer than two seeds are scored makes no ensemble; it has a row for one if others report one.
     """
-    everything = rows_of(entry.study, [*entry.runs, *entry.ensembles], params)
-    rows = [_with_protocol(row, entry) for row in everything]
+    rows = rows_of(entry.study, [*entry.run_names(), *entry.ensembles], params)
+    rows = [_with_protocol(row, entry) for row in rows]
     ours = [{**row, **_published(row, params)} for row in rows[: len(entry.runs)]]
     together = [{**row, **_published(row, params, ensemble=True)} for row in map(_ensemble, rows[len(entry.runs) :])]
     ensembles = [row for row in together if row["seeds"] or "source" in row]
@@ -148,17 +149,16 @@ def robustness(entry: Robustness, params: Params) -> Table:
 
 
 def costs(entry: Costs, params: Params) -> Table:
-    """Say what training took, for the runs of which it is written down: of each seed the mean, of all the sum."""
+    """Say what training took, for the runs of the study whose cost is recorded."""
     known = read_costs(entry.study)
-    told = known[known["run"].isin(entry.runs)] if known is not None else pd.DataFrame(columns=["run"])
-    lines = [
-        {**row, **_taken(told[told["run"] == row["run"]])}
-        for row in rows_of(entry.study, entry.runs, params)
-        if row["run"] in set(told["run"])
-    ]
+    recorded = known if known is not None else pd.DataFrame(columns=["run"])
+    runs = [run for run, study in params.studies_of_runs.items() if study == entry.study]
+    names = [run for run in recorded["run"].unique() if run in runs]
+    lines = [{**row, **_taken(recorded[recorded["run"] == row["run"]])} for row in rows_of(entry.study, names, params)]
     data = _frame(lines, COSTS)
-    missing = [run for run in entry.runs if run not in set(told["run"])]
-    notes = [f"Not recorded yet: {', '.join(missing)}."] if missing else []
+    missing = [row["run"] for row in read_metrics(entry.study, runs) if row["run"] not in names]
+    notes = [] if lines else ["No cost is recorded yet."]
+    notes += [f"Scored, but without recorded costs: {', '.join(missing)}."] if missing else []
     cells = costs_readable(data)
     return Table(data, cells, [*notes, TAKEN], RECORDED.format(study=entry.study), [])
 
@@ -222,7 +222,8 @@ def build(name: str, params: Params) -> Table:
     """Return a table of params.yaml, with the gaps that there are. Raises ValueError for an unknown one."""
     entry = find(name, params.tables, "table")
     table = BUILDERS[entry.kind](entry, params)
-    return table._replace(notes=[*table.notes, *searched(entry.runs, params.tune)])
+    shown = table.data["run"].dropna().unique().tolist()
+    return table._replace(notes=[*table.notes, *searched(shown, params.tune)])
 
 
 def _frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
@@ -259,8 +260,8 @@ def _published(row: Row, params: Params, *, ensemble: bool = False) -> Row:
 
 def _with_protocol(row: Row, entry: Benchmarks) -> Row:
     """Say in a row whose training the run follows, if the table does."""
-    names = [name for name, followers in entry.protocols.items() if row["run"] in followers]
-    return {**row, "model": ", ".join([*names, row["model"]])}
+    followed = {listed.run: listed.protocol for listed in entry.runs}[row["run"]]
+    return {**row, "model": f"{followed}, {row['model']}" if followed else row["model"]}
 
 
 def _ensemble(row: Row) -> Row:

@@ -1,5 +1,6 @@
-"""What every model of params.yaml is made of: a strict base, and numbers and names with their bounds."""
+"""What the models of params.yaml have in common: a strict base class, and types of numbers and names with bounds."""
 
+from collections.abc import Collection
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -8,7 +9,7 @@ Values = TypeVar("Values", bound=tuple[object, ...])
 
 
 def distinct(values: Values) -> Values:
-    """Return the values. Raises ValueError if one is there twice."""
+    """Return the values. Raises ValueError if one of them occurs twice."""
     for place, value in enumerate(values):
         if value in values[:place]:
             raise ValueError(f"got {value!r} twice, expected each once")
@@ -22,13 +23,19 @@ def rising(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def require(value: object, known: Collection[object], where: str) -> None:
+    """Raise ValueError, which lists what is known, if the value is not among it."""
+    if value not in known:
+        raise ValueError(f"{where}: got {value!r}, expected one of {', '.join(map(str, known))}")
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as nesting
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-# YAML knows lists only.
+# YAML has lists, not tuples: these take a list.
 Widths = Annotated[tuple[Count, ...], Strict(False)]
 Range = Annotated[tuple[Positive, Positive], Strict(False), AfterValidator(rising)]
 Factors = Annotated[tuple[NotNegative, NotNegative], Strict(False)]
@@ -37,6 +44,13 @@ Names = Annotated[tuple[Name, ...], Strict(False)]
 
 
 class Checked(BaseModel):
-    """No unknown key, no silent conversion, no change after the check."""
+    """A model without unknown keys, silent conversions, or changes after the check."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class MadeOfRuns(Checked):
+    """Something that is made of one or more runs. They all have this study and this data set."""
+
+    study: Name
+    dataset: Name

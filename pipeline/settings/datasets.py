@@ -1,4 +1,4 @@
-"""The data sets of params.yaml: each format of images with the options that it has."""
+"""The data sets in params.yaml: each format of images, with its options."""
 
 from typing import Annotated, Literal, get_args
 
@@ -6,37 +6,37 @@ from pydantic import Field
 
 from pipeline.settings.checked import Checked, Seed
 
-SMALLEST, LARGEST = 20, 64  # pixels a side that a network can see
+SMALLEST, LARGEST = 20, 64  # sides of images that a network takes, in pixels
 
 
 class Source(Checked):
-    """Where a data set comes from: the folder or file that `pipeline.prepare` reads in the way of its `format`."""
+    """The folder or file that `pipeline.prepare` reads. Its `format` says how."""
 
     raw: str
 
 
 class Official(Source):
-    """Official files, or a copy in their place, and nothing to choose."""
+    """Official files, or a copy of them. They have no options."""
 
     format: Literal["digits", "mnist", "fashion", "cifar10"]
 
 
 class SmallNORB(Source):
-    """Stereo pairs as two channels of one image, or as two images of one channel, left before right."""
+    """Stereo pairs: as two channels of one image, or as two images of one channel. The left view comes first."""
 
     format: Literal["smallnorb"]
     views: Literal["stereo", "mono"]
 
 
 class AffNIST(Source):
-    """MNIST, from its own folder, moved about and warped at random."""
+    """MNIST digits, moved and warped at random. `raw` is MNIST's folder."""
 
     format: Literal["affnist"]
     seed: Seed
 
 
 class Own(Source):
-    """The user's own images; `duplicates` says what happens if a test image is a training image too."""
+    """The user's own images. `duplicates` says whether a test image may be a training image, too."""
 
     duplicates: Literal["refuse", "allow"] = "refuse"
 
@@ -48,7 +48,7 @@ class OwnArrays(Own):
 
 
 class Folder(Own):
-    """A folder of class folders of pictures, brought to `size` pixels, grey or in colour."""
+    """A folder with a folder of pictures for each class; they become `size` x `size` pixels, grey or in colour."""
 
     format: Literal["folder"]
     size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)]

@@ -1,11 +1,11 @@
-"""What may be drawn, in params.yaml."""
+"""The pictures in params.yaml: of one run, of four runs beside each other, and of runs that separate pairs."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, Strict
 
-from pipeline.settings.checked import Checked, Count, Name, Positive, Widths, distinct
+from pipeline.settings.checked import Checked, Count, MadeOfRuns, Name, Positive, Widths, distinct
 
 if TYPE_CHECKING:
     from capsnet.explain.primary import PrimaryTraining
@@ -27,18 +27,9 @@ Picture = Literal[  # the keys of pipeline.draw.PICTURES
 ]
 
 
-class Figures(Checked):
-    """The pictures of one run's view of a data set, whose name is the key, in the order of the page."""
-
-    study: Name
-    run: Name
-    pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
-
-
 class Primary(Checked):
-    """A decoder on the primary capsules of the network behind the pictures of a data set, whose name is the key."""
+    """The training of a decoder for primary capsules."""
 
-    run: Name
     hidden: Widths
     epochs: Count
     batch_size: Count
@@ -46,22 +37,28 @@ class Primary(Checked):
     subsets: bool
 
     def training(self) -> "PrimaryTraining":
-        """Return what decides the training."""
+        """Return the same settings as the library takes them."""
         from capsnet.explain.primary import PrimaryTraining
 
         return PrimaryTraining(**{field.name: getattr(self, field.name) for field in fields(PrimaryTraining)})
 
 
-class Compare(Checked):
-    """Runs on one data set whose pictures stand beside each other: the four decoders."""
+class Figures(MadeOfRuns):
+    """The pictures of one run, in the order of the page, and the decoder for its primary capsules.
 
-    study: Name
-    dataset: Name
+    The key is the name of the run's data set.
+    """
+
+    run: Name
+    pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
+    primary: Primary
+
+
+class Compare(MadeOfRuns):
+    """Four runs, one for each decoder, whose pictures stand beside each other."""
+
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 
 
-class TakenApart(Checked):
-    """A run, whose name is the key, that separates pairs: its pictures show how."""
-
-    study: Name
-    dataset: Name
+class Separation(MadeOfRuns):
+    """The pictures of a run that separates overlapping images. The key is the run's name."""

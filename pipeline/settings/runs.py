@@ -1,4 +1,4 @@
-"""What a run may be in params.yaml."""
+"""The runs in params.yaml: the settings of every run, and those of each network."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -9,73 +9,78 @@ from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative
 
 if TYPE_CHECKING:
     from capsnet.networks.capsnet import NetworkConfig
-    from capsnet.training.loop import TrainingConfig
+    from capsnet.training.config import TrainingConfig
 
 
 DECODER_WORDS = {"none": "no decoder", "fc": "FC", "deconv": "DeConv", "upsampling": "upsampling"}
 
 
 class Run(Checked):
-    """One run: architecture, training, where. The descriptions are the help of `python -m pipeline.train`.
+    """One run: its data, network and training. The descriptions are the help of `python -m pipeline.train`.
 
-    The settings here are those of every run; the model of each network adds its own.
+    These are the settings of every run. The subclass of each network adds its own.
     """
 
-    network: str  # a key of RUNS: which model a run is
-    study: Name = Field(description="study whose tables the run belongs to")
+    network: str  # a key of RUNS
+    study: Name = Field(description="study that the run belongs to")
     dataset: Name = Field(description="a key of `datasets`")
     seeds: Seeds = Field(description="seeds of this run; [] for those of the project")
     task: Literal["classify", "separate"] = Field(
-        description="classify one image, or separate two that overlap, in a field with max_shift pixels around them"
+        description="classify one image, or separate two overlapping images in a field that is larger by max_shift "
+        "pixels on each side"
     )
     crop: Annotated[int, Field(ge=0)] = Field(
-        description="pixels that the network sees: a random square of a training image, the centre of others; 0 for all"
+        description="side of the square that the network sees, in pixels: at random places of training images, in the "
+        "centre of others; 0 for whole images"
     )
-    standardise: bool = Field(description="the network gives each image mean 0 and standard deviation 1")
+    standardise: bool = Field(description="give each image mean 0 and standard deviation 1, in the network")
     class_dim: Count = Field(description="pose size of a class capsule")
     decoder: Literal["none", "fc", "deconv", "upsampling"] = Field(
-        description="decoder: none; fc; deconv; upsampling: doubled and convolved three times"
+        description="decoder: none; fc; deconv; upsampling: three times to twice the size and convolved"
     )
     decoder_hidden: Widths = Field(description="widths of the fc decoder's hidden layers")
     decoder_channels: Count = Field(
-        description="channels of the first layer of the deconv decoder (they double up to 4 times it) and of the "
-        "upsampling one (twice as many in the others)"
+        description="channels of the first layer of the deconv decoder (later layers have up to 4 times as many) and "
+        "of the upsampling decoder (later layers have twice as many)"
     )
-    epochs: Count = Field(description="epochs; the last one is the result")
-    batch_size: Count = Field(description="images a step")
-    lr: Positive = Field(description="Adam's learning rate; the highest of one cycle")
+    epochs: Count = Field(description="epochs; the result is the network after the last one")
+    batch_size: Count = Field(description="images in a training step")
+    lr: Positive = Field(description="Adam's learning rate; with lr_schedule one_cycle, the highest one")
     lr_schedule: Literal["decay", "epochs", "one_cycle"] = Field(
-        description="decay: continuously, per lr_decay_steps steps; epochs: after each epoch; one_cycle: rise in the "
-        "first 30 %, then fall to nothing"
+        description="decay: by lr_decay in lr_decay_steps steps, continuously; epochs: by lr_decay after each epoch; "
+        "one_cycle: rise in the first 30 % of the training, then fall to 0"
     )
-    lr_decay: Positive = Field(description="factor on lr per lr_decay_steps steps, or per epoch; 1 for none")
-    lr_decay_steps: Count = Field(description="see lr_schedule")
-    lr_floor: NotNegative = Field(description="lr never falls below this")
+    lr_decay: Positive = Field(description="factor on lr, see lr_schedule; 1 for a constant lr")
+    lr_decay_steps: Count = Field(description="steps in which lr is multiplied by lr_decay, with lr_schedule decay")
+    lr_floor: NotNegative = Field(description="smallest lr")
     margin_weight: Positive = Field(
-        description="weight of the margin loss, on the sum over classes; halved and averaged over 10 of them: 0.05"
+        description="weight of the margin loss, which is a sum over classes; half of a mean over 10 classes is 0.05"
     )
-    alpha: NotNegative = Field(description="weight of the reconstruction loss, on the sum over pixels")
+    alpha: NotNegative = Field(description="weight of the reconstruction loss, which is a sum over pixels")
     alpha_schedule: Literal["constant", "tanh_delayed", "tanh"] = Field(
-        description="constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: alpha tanh(epoch / 16)"
+        description="weight in each epoch: constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: "
+        "alpha tanh(epoch / 16)"
     )
     decoded_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="share of each batch that is reconstructed, and stands for the rest; 1 for all"
+        description="share of each batch that is reconstructed; their mean loss stands for that of the batch"
     )
     reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
-    max_shift: Annotated[int, Field(ge=0)] = Field(description="pixels by which a training image is shifted at most")
-    flip: bool = Field(description="exchange left and right in half of the training images")
+    max_shift: Annotated[int, Field(ge=0)] = Field(description="largest shift of a training image, in pixels")
+    flip: bool = Field(description="mirror half of the training images left to right")
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(
-        description="degrees by which a training image is rotated at most: normal, a third of that as deviation"
+        description="largest rotation of a training image, in degrees; the angle is normal, a third of this is its "
+        "standard deviation"
     )
     rotation_share: Annotated[float, Field(ge=0, le=1)] = Field(
         description="share of the training images that are rotated"
     )
     squeeze: Share = Field(
-        description="share of its width that a training image loses at most: normal, a third of that as deviation"
+        description="largest share of its width that a training image loses; the share is normal, a third of this is "
+        "its standard deviation"
     )
-    scale: Share = Field(description="share by which a training image becomes larger or smaller at most")
+    scale: Share = Field(description="largest share by which a training image becomes larger or smaller")
     erase: Annotated[int, Field(ge=0)] = Field(
-        description="side of a square erased from each training image, in pixels; 0 for none"
+        description="side of the square that is erased from each training image, in pixels; 0 for none"
     )
     brightness: Annotated[float, Field(ge=0, le=255)] = Field(
         description="largest change of a training image's brightness, in grey levels of 255; 0 for none"
@@ -87,14 +92,16 @@ class Run(Checked):
         description="lowest and highest factor on a training image's contrast; [1.0, 1.0] for none"
     )
     clip_pixels: bool = Field(
-        description="cut a training image off at 0 and 1 after brightness and contrast; a decoder's target always is"
+        description="clip a training image to 0 and 1 after brightness and contrast; the decoder's target always is"
     )
-    validation: Share = Field(description="share of the training images, or of their instances, held out; 0 for none")
+    validation: Share = Field(
+        description="share of the training images, or of the objects that they show, that is held out; 0 for none"
+    )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        description="of convolutions and decoder in training; capsules, losses and every evaluation are in float32"
+        description="of convolutions and decoder in training; capsules, losses and evaluations are in float32"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(description="auto takes a GPU where there is one")
-    threads: Count = Field(description="CPU threads; the same number gives the same bytes")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto: a GPU if there is one")
+    threads: Count = Field(description="CPU threads; another number may change the last digits of results")
     checkpoint_every: Count = Field(description="epochs between checkpoints")
 
     @model_validator(mode="after")
@@ -104,27 +111,28 @@ class Run(Checked):
         return self
 
     @model_validator(mode="after")
-    def _pairs_are_seen_whole(self) -> Self:
+    def _pairs_are_not_cropped(self) -> Self:
         if self.task == "separate" and self.crop:
             raise ValueError(f"crop: got {self.crop}, expected 0 with task separate")
         return self
 
     @property
     def label(self) -> str:
-        """The run's decoder in the words of the published tables, FC w/ BN, and what else is special about it."""
-        return ", ".join([*self.words, *(word for word, said in self._more.items() if said)])
+        """The run in the words of the tables, such as "FC w/ BN, bfloat16": network, precision if special, task."""
+        precision = [] if self.precision == "float32" else [self.precision]
+        task = ["pairs"] if self.task == "separate" else []
+        return ", ".join([*self.words, *precision, *task])
 
     @property
     def words(self) -> list[str]:
-        """What is special about the network, its decoder last."""
+        """The words for the network: its decoder last."""
         return [DECODER_WORDS[self.decoder]]
 
-    @property
-    def _more(self) -> dict[str, bool]:
-        return {self.precision: self.precision != "float32", "pairs": self.task == "separate"}
-
     def model(self, image_size: int, channels: int, classes: int) -> "NetworkConfig":
-        """Return the architecture for images of `image_size` pixels. Raises ValueError if it cannot be built."""
+        """Return the architecture for images of `image_size` x `image_size` pixels.
+
+        Raises ValueError if it cannot be built.
+        """
         from capsnet.networks.capsnet import NETWORKS
 
         if self.crop > image_size:
@@ -137,8 +145,8 @@ class Run(Checked):
         return network(**values)
 
     def training(self) -> "TrainingConfig":
-        """Return what decides the training."""
-        from capsnet.training.loop import TrainingConfig
+        """Return the training settings as the library takes them."""
+        from capsnet.training.config import TrainingConfig
 
         return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(TrainingConfig)})
 
@@ -148,18 +156,22 @@ class DynamicRun(Run):
 
     network: Literal["dynamic"] = Field(description="dynamic: the network with dynamic routing")
     padding: Literal["valid", "same"] = Field(
-        description="of both convolutions: valid for none; same: zeros for an output of ceil(size / stride) pixels"
+        description="of both convolutions: valid: none; same: zeros, for an output of ceil(size / stride) pixels"
     )
     conv_channels: Count = Field(description="channels of the first convolution")
     conv_kernel: Count = Field(description="kernel size of the first convolution, in pixels")
-    primary_types: Count = Field(description="types of primary capsules: channels of their convolution / primary_dim")
+    primary_types: Count = Field(
+        description="types of primary capsules; their convolution has primary_types x primary_dim channels"
+    )
     primary_dim: Count = Field(description="pose size of a primary capsule")
     primary_kernel: Count = Field(description="kernel size of the primary capsules' convolution, in pixels")
     primary_stride: Count = Field(description="stride of the primary capsules' convolution, in pixels")
-    primary_scale: Positive = Field(description="factor on the primary capsules' convolution, before its bias")
+    primary_scale: Positive = Field(
+        description="factor on the output of the primary capsules' convolution, before its bias"
+    )
     routing_iterations: Count = Field(description="iterations of dynamic routing")
     routing_bias: bool = Field(description="add a learned bias to each class capsule before squash")
-    leaky_routing: bool = Field(description="let primary capsules abstain: an extra zero logit in the softmax")
+    leaky_routing: bool = Field(description="let primary capsules abstain: one more logit in the softmax, which is 0")
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
     initialisation: Literal["torch", "reference", "sabour"] = Field(
         description="torch; reference: Glorot's normal x 0.02 (class capsules 0.002); sabour: truncated normal 0.1 "
@@ -174,7 +186,7 @@ class DynamicRun(Run):
 
     @property
     def words(self) -> list[str]:
-        """The decoder, and whether the network is normalised."""
+        """The words for the network: its decoder, and whether it has batch normalisation."""
         return [DECODER_WORDS[self.decoder] + (" w/ BN" if self.batch_norm else "")]
 
 
@@ -186,10 +198,12 @@ class AttentionRun(Run):
     encoder_kernels: Widths = Field(description="kernel size of each convolution, in pixels")
     encoder_strides: Widths = Field(description="stride of each convolution, in pixels")
     encoder_norm: Literal["batch", "instance"] = Field(
-        description="normalisation after each convolution: over a batch, or of each image alone"
+        description="normalisation after each convolution: over the batch, or over each image"
     )
-    encoder_leak: NotNegative = Field(description="slope of the rectifiers below zero; 0 for ReLU")
-    primary_dim: Count = Field(description="pose size of a primary capsule: the last channels / primary_dim are made")
+    encoder_leak: NotNegative = Field(description="slope of the activation below zero; 0 for ReLU")
+    primary_dim: Count = Field(
+        description="pose size of a primary capsule; the last convolution has a multiple of it as channels"
+    )
 
     @model_validator(mode="after")
     def _batches_need_two(self) -> Self:
@@ -199,11 +213,11 @@ class AttentionRun(Run):
 
     @property
     def words(self) -> list[str]:
-        """The routing, and the decoder."""
+        """The words for the network: its routing and its decoder."""
         return ["self-attention", *super().words]
 
 
-# What model files from before these settings leave out, and what was done then.
+# Settings that older model files lack, with the values that were in force then.
 EARLIER: dict[str, Any] = {
     "network": "dynamic",
     "lr_schedule": "decay",

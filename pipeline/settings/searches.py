@@ -1,16 +1,16 @@
-"""What a search may be in params.yaml: bounds, and what chooses and what gives up a trial."""
+"""The searches in params.yaml: bounds, the sampler that chooses trials, and the pruner that stops some."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.settings.checked import Checked, Count, Name, Range
+from pipeline.settings.checked import Checked, Count, MadeOfRuns, Name, Range
 
 
 class Tpe(Checked):
-    """Optuna's tree-structured Parzen estimator, both values together, after `startup_trials`.
+    """Optuna's tree-structured Parzen estimator, which chooses both values of each trial after `startup_trials`.
 
-    The first of those is the run as it is, the others are random.
+    The first startup trial has the run's own values; the others are random.
     """
 
     name: Literal["tpe"]
@@ -18,9 +18,9 @@ class Tpe(Checked):
 
 
 class Median(Checked):
-    """Give up a trial that is behind the median of those before it at the same epoch.
+    """Stop a trial that is behind the median of earlier trials at the same epoch.
 
-    Not while fewer than `startup_trials` of them are complete, nor before the end of epoch `warmup_epochs`.
+    No trial is stopped before `startup_trials` others are complete, nor before the end of its epoch `warmup_epochs`.
     """
 
     name: Literal["median"]
@@ -29,7 +29,7 @@ class Median(Checked):
 
 
 class Never(Checked):
-    """Let every trial come to its end."""
+    """Stop no trial."""
 
     name: Literal["none"]
 
@@ -37,14 +37,12 @@ class Never(Checked):
 PRUNERS: dict[str, type[Checked]] = {"median": Median, "none": Never}
 
 
-class Tune(Checked):
-    """A search for alpha and lr of one run; bounds are inclusive, both searched on a logarithmic scale.
+class Tune(MadeOfRuns):
+    """A search for alpha and lr of one run, both on a logarithmic scale between inclusive bounds.
 
-    The first trial has the run's own values; the sampler chooses those of the others.
+    The first trial has the run's own values. The sampler chooses those of the others.
     """
 
-    study: Name
-    dataset: Name
     run: Name
     trials: Count
     epochs: Count
@@ -55,7 +53,7 @@ class Tune(Checked):
     pruner: Annotated[Median | Never, Field(discriminator="name")]
 
     @model_validator(mode="after")
-    def _tpe_gets_to_choose(self) -> Self:
+    def _sampler_chooses_a_trial(self) -> Self:
         if self.sampler.startup_trials >= self.trials:
             raise ValueError(
                 f"sampler.startup_trials: got {self.sampler.startup_trials}, expected fewer than the {self.trials} "
@@ -64,7 +62,7 @@ class Tune(Checked):
         return self
 
     @model_validator(mode="after")
-    def _pruner_gets_to_prune(self) -> Self:
+    def _pruner_can_stop_a_trial(self) -> Self:
         if isinstance(self.pruner, Median):
             for key, limit in (("startup_trials", self.trials), ("warmup_epochs", self.epochs)):
                 if (value := getattr(self.pruner, key)) >= limit:

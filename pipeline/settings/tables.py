@@ -1,4 +1,4 @@
-"""The tables of params.yaml: which runs are their rows, and what stands beside them."""
+"""The tables in params.yaml: the runs that are their rows, and published values."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -8,15 +8,15 @@ from pydantic import Field, Strict
 from pipeline.settings.checked import Checked, Name, Names
 
 Degrees = Annotated[int, Field(ge=0, lt=360)]
-# They decide where and how fast a run is trained, and which table it is in: no factor of a result.
+# Settings of a run that no result depends on: where and how fast it is trained, and which study it belongs to.
 NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
 class Published(Checked):
-    """Published values beside a run of ours, those that there are; accuracies in percent.
+    """What others report for a run. Accuracies are in percent.
 
-    That of an `ensemble` stands beside all seeds of the run as one, not beside single networks; `ensemble_accuracy` is
-    for runs about which both are published.
+    With `ensemble` the accuracy is that of an ensemble, and is compared with all seeds of the run together.
+    `ensemble_accuracy` is for runs of which both accuracies are published: a single network's and an ensemble's.
     """
 
     rloss: float | None = None
@@ -28,7 +28,7 @@ class Published(Checked):
 
 
 class PublishedRow(Checked):
-    """A published accuracy, in percent, without a run of ours."""
+    """A published accuracy in percent, without a run of this project."""
 
     model: str
     dataset: Name
@@ -37,50 +37,80 @@ class PublishedRow(Checked):
 
 
 class TableEntry(Checked):
-    """A table: reports/<study>/tables/<kind>.csv, .md and .tex.
-
-    Rows are in the order of `runs`; a tuned run is called <name of the search>-tuned.
-    """
+    """A table: reports/<study>/tables/<kind>.csv, .md and .tex."""
 
     study: Name
     title: str
+
+    def run_names(self) -> tuple[str, ...]:
+        """Return the names of the runs that the entry lists. A tuned run is called <search>-tuned."""
+        return ()
+
+
+class Listed(TableEntry):
+    """A table with one row for each run, in the order of `runs`."""
+
     runs: Names
 
+    def run_names(self) -> tuple[str, ...]:
+        """Return the names of the runs that the entry lists."""
+        return self.runs
 
-class Decoders(TableEntry):
+
+class Decoders(Listed):
     """Losses and accuracies of runs beside the published ones."""
 
     kind: Literal["decoders"]
 
 
-class Benchmarks(TableEntry):
-    """Accuracies of runs, of all seeds of some as one ensemble, and of others.
+class BenchmarkRow(Checked):
+    """A run among the benchmarks.
 
-    `protocols` say whose training runs follow, ahead of their decoders, where a table compares several.
+    `protocol` says whose training it follows. `ensemble` adds a row for all its seeds together.
     """
 
+    run: Name
+    protocol: str = ""
+    ensemble: bool = False
+
+
+class Benchmarks(TableEntry):
+    """Accuracies of single networks, then of ensembles, then of others' networks; each part in the order given."""
+
     kind: Literal["benchmarks"]
-    protocols: dict[str, Names]
-    ensembles: Names
+    runs: Annotated[tuple[BenchmarkRow, ...], Strict(False)]
     published: Annotated[tuple[PublishedRow, ...], Strict(False)]
 
+    def run_names(self) -> tuple[str, ...]:
+        """Return the names of the runs that the entry lists."""
+        return tuple(row.run for row in self.runs)
 
-class Topologies(TableEntry):
-    """Runs that differ from the run `base` in one setting each, grouped by it."""
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The runs that have a row for all their seeds together."""
+        return tuple(row.run for row in self.runs if row.ensemble)
+
+
+class Topologies(Listed):
+    """Runs that differ from the run `base` in one setting each, grouped by that setting."""
 
     kind: Literal["topologies"]
     base: Name
 
+    def run_names(self) -> tuple[str, ...]:
+        """Return the names of the runs that the entry lists, the base first."""
+        return (self.base, *self.runs)
 
-class Robustness(TableEntry):
-    """Accuracies on rotated test images; people see those at `degrees`, the csv file has every angle."""
+
+class Robustness(Listed):
+    """Accuracies on rotated test images. The csv file has every angle, the other files those of `degrees`."""
 
     kind: Literal["robustness"]
     degrees: Annotated[tuple[Degrees, ...], Strict(False), Field(min_length=1)]
 
 
 class Costs(TableEntry):
-    """What training the runs took, as far as it is written down in metrics/costs.csv."""
+    """What trainings took, for every run of the study that metrics/costs.csv knows."""
 
     kind: Literal["costs"]
 
@@ -96,10 +126,10 @@ KINDS: dict[str, type[TableEntry]] = {
 
 
 def factor(settings: Mapping[str, Any], base: Mapping[str, Any], where: str) -> str:
-    """Return the one setting in which a run differs from another. Raises ValueError if it is not one."""
+    """Return the one setting in which a run differs from another. Raises ValueError if there are none or several."""
     both = [name for name in base if name in settings and name not in NO_FACTORS]
     names = [name for name in both if settings[name] != base[name]]
-    # Scores of an older version know fewer settings; those of another network know others.
+    # Scores of an older version lack some settings, which are not compared. Another network has other settings.
     if settings.get("network") != base.get("network"):
         names += sorted(settings.keys() ^ base.keys())
     if len(names) != 1:

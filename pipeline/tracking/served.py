@@ -20,11 +20,11 @@ class Served:
         """Return the lengths (N, J) of the class capsules of uint8 images (N, C, H, W), of which it sees the centre."""
         import torch
 
-        from capsnet.evaluation.recognition import seen
+        from capsnet.evaluation.recognition import recognise
 
-        with torch.no_grad():
-            batches = [self.model(seen(self.model, batch)).lengths for batch in torch.tensor(images).split(BATCH)]
-        return torch.cat(batches).numpy()
+        batches = torch.tensor(images).split(BATCH)
+        lengths = [recognise(self.model, batch, decoded=0).output.lengths for batch in batches]
+        return torch.cat(lengths).numpy()
 
 
 def _load_pyfunc(path: str) -> Served:

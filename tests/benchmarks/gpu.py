@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from capsnet.kernels.fourier import conv2d
+from capsnet.kernels.convolution import conv2d
 from capsnet.training.loop import Course, train_side_by_side
 from pipeline.runtime.device import configure_torch
 from tests.benchmarks.cases import model_config, run_settings

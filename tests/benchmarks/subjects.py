@@ -15,9 +15,10 @@ from torch import Tensor
 
 from capsnet.networks.capsnet import NetworkConfig, mask
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.networks.routing import dynamic_routing, squash
-from capsnet.training.loop import trainer_of
+from capsnet.networks.routing import dynamic_routing
+from capsnet.networks.squash import squash
 from capsnet.training.processes import Processes
+from capsnet.training.step import Trainer
 from tests.benchmarks.cases import PARTS, PLAIN, SIZES, Job, model_config, run_settings
 from tests.benchmarks.plain import LAYERS, PlainNetwork
 
@@ -80,7 +81,7 @@ def _our_step(job: Job, device: torch.device) -> Subject:
     images, labels = random_images(batch * steps, config, device)
     members = torch.arange(len(images), device=device)
     settings = replace(run.training(), precision=job["implementation"])
-    trainer = trainer_of(config, settings, images, labels, members, 0, Processes())
+    trainer = Trainer(config, settings, images, labels, members, 0, Processes())
     epochs = itertools.count(1)
 
     def train() -> None:

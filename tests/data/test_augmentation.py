@@ -16,13 +16,11 @@ from capsnet.data.augmentation import (
     blacken,
     change_contrast,
     cut,
-    draw_angles,
     draw_between,
     draw_corners,
     draw_flips,
     draw_patches,
     draw_shifts,
-    draw_squeezes,
     enlarge,
     flip_left_right,
     narrow,
@@ -31,7 +29,6 @@ from capsnet.data.augmentation import (
     shift,
     turn,
 )
-from capsnet.data.geometry import rotate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -178,73 +175,6 @@ def test_bytes_are_moved_then_mapped_then_erased_and_toned_and_a_cut_at_0_and_1_
     assert augmented.shape == (20, 2, 8, 8)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_angles_are_normal_up_to_a_bound_and_of_a_share_of_the_images(share: float) -> None:
-    number = 30_000
-    angles = draw_angles(number, 30.0, share, generator())
-    assert angles.abs().max() <= 30
-    rotated = angles[angles != 0]
-    assert abs(len(rotated) - share * number) <= 5 * number**0.5
-    if share:
-        assert rotated.std().item() == pytest.approx(10, rel=0.03)  # of 30 / 3, of which little is beyond 30
-        assert rotated.mean().item() == pytest.approx(0, abs=0.5)
-
-
-def test_squeezes_are_half_normal_up_to_a_bound() -> None:
-    shares = draw_squeezes(30_000, 0.25, generator())
-    assert shares.min() >= 0
-    assert shares.max() <= 0.25
-    assert shares.mean().item() == pytest.approx(0.25 / 3 * (2 / torch.pi) ** 0.5, rel=0.03)
-
-
-def identities(number: int) -> Tensor:
-    return torch.eye(2, dtype=torch.float64).expand(number, 2, 2)
-
-
-@pytest.mark.parametrize("size", [8, 9])
-def test_quarters_and_halves_of_a_turn_are_those_of_the_pixels(size: int) -> None:
-    images = pixels(4, 2, size, size)
-    degrees = torch.tensor([0.0, 90.0, 180.0, -90.0], dtype=torch.float64)
-    turned = sample(images, turn(identities(4), degrees))
-    for quarters, image, got in zip([0, 1, 2, -1], images, turned, strict=True):
-        torch.testing.assert_close(got, torch.rot90(image, quarters, (1, 2)), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("degrees", [10.0, -25.0, 75.0])
-def test_a_rotation_is_that_of_the_robustness_stage(degrees: float) -> None:
-    images = noise(3, 2, 12, 12)
-    ours = sample(images / 255, turn(identities(3).float(), torch.full((3,), degrees)))
-    assert (255 * ours - rotate(images, degrees)).abs().max() <= 0.51  # which rounds to bytes
-
-
-def test_a_squeezed_image_is_narrower_and_as_high_and_a_scaled_one_larger_in_both_directions() -> None:
-    image = torch.zeros(1, 1, 21, 21, dtype=torch.float64)
-    image[:, :, 5:16, 5:16] = 1  # 10 pixels from edge to edge, around the middle
-
-    def extents(sources: Tensor) -> tuple[float, float]:
-        mapped = sample(image, sources)[0, 0]
-        return mapped.sum(0).max().item(), mapped.sum(1).max().item()
-
-    height, width = extents(narrow(identities(1), torch.tensor([0.2], dtype=torch.float64)))
-    assert (height, width) == (11, pytest.approx(11 * 0.8, abs=0.6))
-    height, width = extents(enlarge(identities(1), torch.tensor([1.25], dtype=torch.float64)))
-    assert height == width == pytest.approx(11 * 1.25, abs=0.6)
-
-
-def test_a_shape_is_turned_as_it_is_and_only_then_squeezed() -> None:
-    """Or a squeeze would follow the shape around."""
-    image = torch.zeros(1, 1, 21, 21, dtype=torch.float64)
-    image[:, :, 4:17, 10] = 1  # upright, turned to lie: 13 long, which the squeeze then makes 10
-    made = augmentation(21, 21, **NOTHING | {"rotation": 90.0, "squeeze": 0.25})
-    drawn = [torch.tensor([90.0], dtype=torch.float64), torch.tensor([0.25], dtype=torch.float64)]
-    sources = identities(1)
-    for change, values in zip(made.maps, drawn, strict=True):
-        sources = change.apply(sources, values)
-    lying = sample(image, sources)[0, 0]
-    assert lying[10].sum().item() == pytest.approx(13 * 0.75, abs=0.6)
-    assert lying.sum(1).argmax() == 10
-
-
 @pytest.mark.parametrize(("size", "side"), [(28, 4), (20, 3), (8, 2)])
 def test_a_patch_is_erased_inside_the_image(size: int, side: int) -> None:
     corners = draw_patches(4000, size, side, generator())
@@ -267,23 +197,23 @@ def test_what_happens_to_an_image_does_not_depend_on_batch_mates() -> None:
         torch.testing.assert_close(alone[0], together[chosen])
 
 
-def test_every_change_draws_from_a_stream_of_its_own_and_an_entry_an_image() -> None:
+def test_every_change_draws_from_a_generator_of_its_own_and_an_entry_an_image() -> None:
     changes = augmentation(10, 8, **EVERYTHING).changes
-    assert len({change.stream for change in changes}) == len(changes) == 9
+    assert len({change.use for change in changes}) == len(changes) == 9
     for change in changes:
         drawn = change.draw(7, generator=generator())
         assert drawn.shape[-1] == 7
         assert torch.equal(drawn, change.draw(7, generator=generator()))
 
 
-def test_shifts_keep_the_stream_and_the_numbers_that_they_had() -> None:
+def test_shifts_keep_the_generator_and_the_numbers_that_they_had() -> None:
     (change,) = augmentation(8, 8, **NOTHING | {"max_shift": 2}).changes
-    assert change.stream == "augmentation"
+    assert change.use == "augmentation"
     assert torch.equal(change.draw(50, generator=generator()), draw_shifts(50, 2, generator()))
 
 
 @pytest.mark.parametrize(
-    ("crop", "changes", "streams"),
+    ("crop", "changes", "uses"),
     [
         (8, {}, []),
         (6, {}, ["crop"]),
@@ -297,5 +227,5 @@ def test_shifts_keep_the_stream_and_the_numbers_that_they_had() -> None:
         (8, {"erase": 2}, ["erase"]),
     ],
 )
-def test_only_what_changes_an_image_is_drawn(crop: int, changes: dict[str, Any], streams: list[str]) -> None:
-    assert [change.stream for change in augmentation(8, crop, **NOTHING | changes).changes] == streams
+def test_only_what_changes_an_image_is_drawn(crop: int, changes: dict[str, Any], uses: list[str]) -> None:
+    assert [change.use for change in augmentation(8, crop, **NOTHING | changes).changes] == uses

@@ -4,12 +4,13 @@ Axes: N images, C channels, H W height and width, J classes.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from capsnet.evaluation.recognition import Scores, evaluate
+from capsnet.evaluation.recognition import Scores, evaluate, recognise, seen
 from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
@@ -20,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Told(CapsNet):
     """Predicts the class that the first pixel says, with a length of 0.9 against 0.1."""
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+    def forward(self, images: Tensor, labels: Tensor | None = None, **options: Any) -> Output:
         told = (images[:, 0, 0, 0] * 255).round().long()
         lengths = 0.1 + 0.8 * torch.nn.functional.one_hot(told, self.config.classes)
         capsules = lengths.unsqueeze(2)
-        return Output(capsules, lengths, lengths.unsqueeze(1), None)
+        return Output(capsules, lengths, lengths.unsqueeze(1), None, capsules)
 
 
 def network(config: ModelConfig) -> CapsNet:
@@ -147,3 +148,34 @@ def test_evaluation_sees_every_image_once_unshifted_with_values_from_0_to_1(
     evaluate(model, images, labels, batch_size=10)
     torch.testing.assert_close(torch.cat([given[0] for given in seen]), images.float() / 255)
     assert [len(given) for given in seen] == [1] * 4
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_recognises_images_in_evaluation_mode_without_gradients_and_is_left_as_it_was(
+    training: bool, tiny_model: ModelConfig, tiny_data: tuple[Tensor, Tensor]
+) -> None:
+    model = network(replace(tiny_model, batch_norm=True))
+    expected = model.eval()(seen(model, tiny_data[0]), with_coupling=True)
+    model.train(training)
+    pixels, output = recognise(model, tiny_data[0], with_coupling=True)
+    assert model.training == training
+    assert torch.equal(pixels, tiny_data[0] / 255)
+    for got, wanted in zip(output, expected, strict=True):
+        assert not got.requires_grad
+        assert torch.equal(got, wanted)
+    assert torch.equal(output.primary, model.eval().encoder(pixels))
+
+
+@pytest.mark.parametrize("decoded", [0, 2, None])
+def test_as_many_images_are_reconstructed_as_asked_for(
+    decoded: int | None, tiny_model: ModelConfig, tiny_data: tuple[Tensor, Tensor]
+) -> None:
+    model = network(tiny_model)
+    reconstruction = recognise(model, tiny_data[0][:5], decoded=decoded).output.reconstruction
+    whole = recognise(model, tiny_data[0][:5]).output.reconstruction
+    assert whole is not None
+    if decoded == 0:
+        assert reconstruction is None
+    else:
+        assert reconstruction is not None
+        torch.testing.assert_close(reconstruction, whole[:decoded])

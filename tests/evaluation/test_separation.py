@@ -4,6 +4,7 @@ Axes: N images or pairs, P the two images of a pair, C channels, H side of an im
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 from trainings import Data
 
 from capsnet.data.pairs import Pairs, overlay, put_together
-from capsnet.evaluation.recognition import Scores, ensemble_accuracy, longest, recognised
+from capsnet.evaluation.recognition import Scores, correct, ensemble_accuracy, longest
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs, in_order_of, separate
-from capsnet.explain.overlap import take_apart
+from capsnet.explain.overlap import explain_pairs
 from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import margin_loss, presence
@@ -63,9 +64,9 @@ def test_several_labels_give_a_reconstruction_each_as_if_asked_one_by_one(field:
 class Told(CapsNet):
     """Finds capsules as long as the first pixels of an image say, one a class."""
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output:
+    def forward(self, images: Tensor, labels: Tensor | None = None, **options: Any) -> Output:
         lengths = images[:, 0, 0, : self.config.classes]
-        return Output(lengths.unsqueeze(2), lengths, None, None)
+        return Output(lengths.unsqueeze(2), lengths, None, None, lengths.unsqueeze(2))
 
 
 def test_scores_of_pairs_are_those_worked_by_hand(tiny_model: ModelConfig) -> None:
@@ -93,8 +94,8 @@ def test_scores_of_pairs_are_those_worked_by_hand(tiny_model: ModelConfig) -> No
 def test_both_classes_must_be_the_longest_in_either_order() -> None:
     lengths = torch.tensor([[0.9, 0.1, 0.8], [0.9, 0.1, 0.8], [0.1, 0.5, 0.4]])
     labels = torch.tensor([[0, 2], [2, 1], [2, 1]])
-    assert recognised(lengths, labels).tolist() == [True, False, True]
-    assert recognised(lengths, labels.flip(1)).tolist() == [True, False, True]
+    assert correct(lengths, labels).tolist() == [True, False, True]
+    assert correct(lengths, labels.flip(1)).tolist() == [True, False, True]
     assert longest(lengths, 2).tolist() == [[0, 2], [0, 2], [1, 2]]
 
 
@@ -181,7 +182,7 @@ def test_a_pair_taken_apart_has_a_reconstruction_of_each_predicted_class_and_of_
 ) -> None:
     model = network(replace(field, classes=5))
     pairs = fixed_pairs(model, *tiny_data, seed=0, per_image=1)
-    seen = take_apart(model, *tiny_data, pairs)
+    seen = explain_pairs(model, *tiny_data, pairs)
     shown = separate(model, *tiny_data, pairs)
     for name in ("pixels", "digits", "truth", "predicted", "lengths"):
         assert torch.equal(getattr(seen, name), getattr(shown, name)), name
@@ -198,7 +199,7 @@ def test_networks_without_an_absent_class_or_a_decoder_are_refused(field: ModelC
     images, labels = tiny_data
     two = network(replace(field, classes=2))
     with pytest.raises(ValueError, match="classes: got 2, expected at least 3"):
-        take_apart(two, images, labels % 2, fixed_pairs(two, images, labels % 2, seed=0, per_image=1))
+        explain_pairs(two, images, labels % 2, fixed_pairs(two, images, labels % 2, seed=0, per_image=1))
     blind = network(replace(field, decoder="none"))
     with pytest.raises(ValueError, match="got a network without a decoder"):
-        take_apart(blind, images, labels, fixed_pairs(blind, images, labels, seed=0, per_image=1))
+        explain_pairs(blind, images, labels, fixed_pairs(blind, images, labels, seed=0, per_image=1))

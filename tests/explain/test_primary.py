@@ -21,7 +21,7 @@ from capsnet.explain.primary import (
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from capsnet.networks.saved import save_model
-from capsnet.training.step import initialise
+from capsnet.training.seeds import initialise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = PrimaryTraining(hidden=(16,), epochs=6, batch_size=8, lr=0.01, subsets=False)

@@ -27,8 +27,9 @@ from torch import Tensor
 from capsnet.evaluation.recognition import evaluate
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.routing import dynamic_routing
-from capsnet.networks.saved import read_history
-from capsnet.training.loop import Course, TrainingConfig, train_side_by_side, trainer_of
+from capsnet.training.checkpoint import read_history
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Course, train_side_by_side
 from capsnet.training.processes import Processes
 from capsnet.training.step import PRECISIONS, Trainer
 from pipeline.runtime.device import configure_torch
@@ -90,7 +91,7 @@ def checks(settings: Settings, device: torch.device) -> None:
     for precision in PRECISIONS:
         for name, model, config in networks(settings):
             replayed, eager = (small_trainer(model, replace(config, precision=precision), device) for _ in range(2))
-            eager.stream = None
+            eager.recorder = None
             for trainer in (replayed, eager):
                 for epoch in (1, 2):
                     for _ in trainer.epoch(epoch, [32, 32, 16], [0.001] * 3, config.alpha):
@@ -161,7 +162,7 @@ def step_speed(
     before = _reserved(device)
     images, labels = random_images(batch * number, model, device)
     members = torch.arange(len(images), device=device)
-    trainer = trainer_of(model, config, images, labels, members, 0, Processes())
+    trainer = Trainer(model, config, images, labels, members, 0, Processes())
 
     def epoch(which: int) -> None:
         for _ in trainer.epoch(which, [batch] * number, [0.001] * number, config.alpha):
@@ -275,7 +276,7 @@ def networks(settings: Settings) -> Iterator[tuple[str, NetworkConfig, TrainingC
 def small_trainer(model: NetworkConfig, config: TrainingConfig, device: torch.device) -> Trainer:
     """Return a trainer of 80 random images."""
     images, labels = random_images(80, model, device)
-    return trainer_of(model, config, images, labels, torch.arange(80, device=device), 0, Processes())
+    return Trainer(model, config, images, labels, torch.arange(80, device=device), 0, Processes())
 
 
 def mnist(split: str, settings: Settings, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,12 @@ from torch.nn import functional
 from trainings import Data, assert_equal_states, assert_same_training, trainer_on
 
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
-from capsnet.kernels.fourier import conv2d
+from capsnet.kernels.convolution import conv2d
 from capsnet.networks.capsnet import ModelConfig
-from capsnet.training.loop import Course, Trained, TrainingConfig, train, train_side_by_side
-from capsnet.training.step import PRECISIONS, Trainer, initialise, stream
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Course, Trained, train, train_side_by_side
+from capsnet.training.seeds import generator_for, initialise
+from capsnet.training.step import PRECISIONS, Trainer
 from pipeline.runtime.device import configure_torch
 
 LEAKY = pytest.mark.parametrize("leaky", [False, True], ids=["all", "leaky"])
@@ -94,12 +96,12 @@ def test_replayed_steps_are_the_steps_themselves(
     """Batch normalisation, decoder and optimiser included; what was recorded is not left in the first step's state."""
     config = replace(normalised, leaky_routing=leaky)
     replayed, eager = (trainer_on(there, config, replace(shifted, precision=precision)) for _ in range(2))
-    eager.stream = None
+    eager.recorder = None
     for seed in (replayed, eager):
         epochs(seed, 1, 2)
         assert seed.means().bad_step == -1
-    assert set(replayed.recorded) == set(SIZES)
-    assert not eager.recorded
+    assert set(replayed.recorder.graphs) == set(SIZES)
+    assert eager.recorder is None
     assert_equal_states(replayed, eager, 1e-6)
 
 
@@ -108,7 +110,7 @@ def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits
 ) -> None:
     field = replace(normalised, image_size=normalised.image_size + 2 * shifted.max_shift)
     replayed, eager = (trainer_on(there, field, replace(shifted, task="separate")) for _ in range(2))
-    eager.stream = None
+    eager.recorder = None
     for seed in (replayed, eager):
         epochs(seed, 1)
         steps = seed.epoch(2, SIZES, RATES, ALPHA)
@@ -116,7 +118,7 @@ def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits
         with waiting_forbidden():
             assert list(steps) == SIZES[1:]
         assert seed.means().bad_step == -1
-    assert set(replayed.recorded) == set(SIZES)
+    assert set(replayed.recorder.graphs) == set(SIZES)
     assert_equal_states(replayed, eager, 1e-6)
 
 
@@ -134,13 +136,13 @@ def test_a_step_is_recorded_once_for_each_size_and_anew_when_the_number_of_steps
     tiny_model: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
     replayed, eager = (trainer_on(there, tiny_model, shifted) for _ in range(2))
-    eager.stream = None
+    eager.recorder = None
     epochs(replayed, 1)
-    first = dict(replayed.recorded)
+    first = dict(replayed.recorder.graphs)
     epochs(replayed, 2)
-    assert replayed.recorded == first
+    assert replayed.recorder.graphs == first
     assert list(replayed.epoch(3, [12, 20], [0.003, 0.001], ALPHA)) == [12, 20]
-    assert replayed.recorded[12] is not first[12]
+    assert replayed.recorder.graphs[12] is not first[12]
     epochs(eager, 1, 2)
     list(eager.epoch(3, [12, 20], [0.003, 0.001], ALPHA))
     assert_equal_states(replayed, eager, 1e-6)
@@ -177,7 +179,7 @@ def test_a_step_that_is_not_recorded_does_not_wait_either(
 ) -> None:
     """Whatever a step waits for could not be recorded, or would be read once and for all."""
     seed = trainer_on(there, normalised, replace(shifted, precision=precision))
-    seed.stream = None
+    seed.recorder = None
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)
     next(steps)
@@ -251,8 +253,10 @@ def test_a_loss_that_is_not_finite_is_found_at_its_step_in_recorded_steps(
         train(tiny_model, growing, *there, 0)
 
 
-def test_streams_of_random_numbers_on_the_gpu_repeat_themselves(device: torch.device) -> None:
-    first, second = (torch.rand(9, generator=stream(0, "order", 1, device=device), device=device) for _ in range(2))
+def test_random_generators_on_the_gpu_repeat_themselves(device: torch.device) -> None:
+    first, second = (
+        torch.rand(9, generator=generator_for(0, "order", 1, device=device), device=device) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 

@@ -1,12 +1,7 @@
-"""The network with self-attention routing: its formulas against loops and numbers by hand, its published sizes, edges.
+"""The network with self-attention routing: published sizes, layers, initial weights, edge cases, training."""
 
-Axes: B batch, I lower capsules, J upper capsules, K and D their pose sizes.
-"""
-
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +11,13 @@ from tiny_project import SHAPES
 from torch import Tensor, nn
 from torch.nn import functional
 
-from capsnet.evaluation.recognition import evaluate
-from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
-from capsnet.explain.coupling import place, receptive_field
-from capsnet.explain.primary import PrimaryTraining, train_decoder
-from capsnet.networks.attention import NORMS, AttentionCapsules, DepthwiseCapsules
+from capsnet.networks.attention import NORMS, DepthwiseCapsules
 from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelConfig, NetworkConfig
-from capsnet.networks.decoders import DECODERS, Doubling
-from capsnet.networks.export import Plain
-from capsnet.networks.routing import exponential_squash, self_attention_routing
-from capsnet.networks.saved import HEADER, load, read_tensors, save_model, write_tensors
-from capsnet.training.loop import TrainingConfig, train
-from capsnet.training.step import PRECISIONS, initialise
+from capsnet.networks.routing import self_attention_routing
+from capsnet.networks.squash import exponential_squash
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import train
+from capsnet.training.step import PRECISIONS
 from pipeline.settings.params import override
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,140 +38,6 @@ def network(config: NetworkConfig) -> CapsNet:
     """Build a float64 network with the same weights each time, in evaluation mode."""
     torch.manual_seed(0)
     return CapsNet(config).double().eval()
-
-
-# Squash.
-
-
-@pytest.mark.parametrize("length", [1e-12, 1e-3, 0.5, 1.0, 3.0, 40.0])
-def test_squash_keeps_the_direction_and_makes_the_length_one_minus_its_exponential(length: float) -> None:
-    direction = functional.normalize(random(5, 8), dim=1)
-    squashed = exponential_squash(length * direction)
-    expected = direction * -math.expm1(-length)
-    torch.testing.assert_close(squashed, expected, rtol=1e-12, atol=0)
-
-
-def test_squash_worked_by_hand() -> None:
-    """|(3, 4)| is 5, and 1 - exp(-5) = 0.993262; along another axis it is the same."""
-    vector = torch.tensor([[3.0], [4.0]], dtype=torch.float64)
-    expected = torch.tensor([[0.595957], [0.794610]], dtype=torch.float64)
-    torch.testing.assert_close(exponential_squash(vector, dim=0), expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_squash_of_zero_is_zero_and_its_derivative_the_identity(dtype: torch.dtype) -> None:
-    zero = torch.zeros(4, dtype=dtype)
-    assert exponential_squash(zero).eq(0).all()
-    torch.testing.assert_close(torch.autograd.functional.jacobian(exponential_squash, zero), torch.eye(4, dtype=dtype))
-
-
-@pytest.mark.parametrize("length", [1e-30, 1e-15, 1e-6, 1e-3])
-def test_squash_of_short_vectors_has_the_right_gradient_in_float32(length: float) -> None:
-    vector = length * torch.tensor([0.6, 0.0, 0.8])
-    torch.testing.assert_close(
-        torch.autograd.functional.jacobian(exponential_squash, vector), torch.eye(3), rtol=0, atol=2 * length + 1e-6
-    )
-
-
-def test_squash_has_the_gradient_of_finite_differences() -> None:
-    assert torch.autograd.gradcheck(exponential_squash, (random(3, 4).requires_grad_(),))
-
-
-# Routing.
-
-
-def in_loops(inputs: Tensor, weight: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Route as the paper writes it: an image, a class, a capsule at a time."""
-    batch, lower, _ = inputs.shape
-    _, upper, _, dim = weight.shape
-    capsules, coupling = inputs.new_zeros(batch, upper, dim), inputs.new_zeros(batch, lower, upper)
-    for b in range(batch):
-        attention = inputs.new_zeros(upper, lower)
-        votes = [[inputs[b, i] @ weight[i, j] for i in range(lower)] for j in range(upper)]
-        for j in range(upper):
-            for i in range(lower):
-                attention[j, i] = sum(torch.dot(votes[j][i], votes[j][k]) for k in range(lower)) / math.sqrt(dim)
-        for i in range(lower):
-            exponentials = [math.exp(attention[j, i]) for j in range(upper)]
-            for j in range(upper):
-                coupling[b, i, j] = exponentials[j] / sum(exponentials)
-        for j in range(upper):
-            total = sum((coupling[b, i, j] + prior[i, j]) * votes[j][i] for i in range(lower))
-            length = total.norm()
-            capsules[b, j] = (1 - torch.exp(-length)) * total / length
-    return capsules, coupling
-
-
-@pytest.mark.parametrize(
-    ("batch", "lower", "upper", "dims"), [(3, 4, 5, (2, 6)), (1, 16, 10, (8, 16)), (2, 1, 2, (1, 1))]
-)
-def test_routing_is_the_loop_of_the_paper(batch: int, lower: int, upper: int, dims: tuple[int, int]) -> None:
-    inputs, weight = random(batch, lower, dims[0]), random(lower, upper, *dims, seed=1)
-    prior = random(lower, upper, seed=2)
-    routed = self_attention_routing(inputs, weight, prior, with_coupling=True)
-    capsules, coupling = in_loops(inputs, weight, prior)
-    torch.testing.assert_close(routed.capsules, capsules, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(routed.coupling, coupling, rtol=1e-10, atol=1e-12)
-
-
-def test_routing_worked_by_hand() -> None:
-    """Two capsules of one number vote for two classes of one: 1 and 2 for the first, 1 and -1 for the second.
-
-    Attention is 1 x 3 and 2 x 3 for the first class, 1 x 0 and -1 x 0 for the second, so that coupling is
-    (0.952574, 0.047426) and (0.997527, 0.002473), and totals are 2.947628 and 0.044953.
-    """
-    inputs = torch.ones(1, 2, 1, dtype=torch.float64)
-    weight = torch.tensor([[[[1.0]], [[1.0]]], [[[2.0]], [[-1.0]]]], dtype=torch.float64)
-    routed = self_attention_routing(inputs, weight, with_coupling=True)
-    assert routed.coupling is not None
-    coupling = torch.tensor([[[0.952574, 0.047426], [0.997527, 0.002473]]], dtype=torch.float64)
-    torch.testing.assert_close(routed.coupling, coupling, rtol=0, atol=1e-6)
-    expected = torch.tensor([[[1 - math.exp(-2.947628)], [1 - math.exp(-0.044953)]]], dtype=torch.float64)
-    torch.testing.assert_close(routed.capsules, expected, rtol=0, atol=1e-6)
-
-
-def test_coupling_sums_to_one_over_the_upper_capsules_and_is_returned_only_if_asked_for() -> None:
-    inputs, weight, prior = random(3, 5, 4), random(5, 6, 4, 7), random(5, 6)
-    routed = self_attention_routing(inputs, weight, prior, with_coupling=True)
-    assert routed.coupling is not None
-    torch.testing.assert_close(routed.coupling.sum(2), torch.ones(3, 5, dtype=torch.float64))
-    assert not routed.coupling.requires_grad
-    assert self_attention_routing(inputs, weight, prior).coupling is None
-
-
-def test_classes_and_images_are_routed_alike_in_any_order() -> None:
-    inputs, weight, prior = random(4, 5, 3), random(5, 6, 3, 2), random(5, 6)
-    order, images = torch.randperm(6), torch.tensor([2, 0, 3, 1])
-    usual = self_attention_routing(inputs, weight, prior).capsules
-    other = self_attention_routing(inputs[images], weight[:, order], prior[:, order]).capsules
-    torch.testing.assert_close(other, usual[images][:, order])
-
-
-def test_routing_has_the_gradient_of_finite_differences() -> None:
-    tensors = (random(2, 3, 2), random(3, 2, 2, 3), random(3, 2))
-    leaves = tuple(tensor.requires_grad_() for tensor in tensors)
-    assert torch.autograd.gradcheck(lambda *given: self_attention_routing(*given).capsules, leaves)
-
-
-def test_zero_capsules_stay_zero_with_finite_gradients() -> None:
-    leaves = [torch.zeros(1, 3, 4).requires_grad_(), random(3, 2, 4, 5).float().requires_grad_()]
-    capsules = self_attention_routing(*leaves).capsules
-    assert capsules.eq(0).all()
-    capsules.sum().backward()
-    assert all(leaf.grad.isfinite().all() for leaf in leaves)
-
-
-def test_capsules_are_routed_in_float32_under_autocast_and_in_half_precision() -> None:
-    inputs, weight = random(2, 3, 4).float(), random(3, 2, 4, 5).float()
-    usual = self_attention_routing(inputs, weight).capsules
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(self_attention_routing(inputs, weight).capsules, usual)
-    half = self_attention_routing(inputs.bfloat16(), weight.bfloat16()).capsules
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, usual, rtol=0.05, atol=0.05)
-
-
-# The network.
 
 
 @pytest.mark.parametrize(
@@ -317,80 +173,9 @@ def test_a_network_that_cannot_be_built_is_refused_by_name(
         replace(tiny_attention, **changes)
 
 
-# Its decoder.
-
-
-@pytest.mark.parametrize("size", [1, 2, 8, 14, 26])
-def test_doubling_is_bilinear_interpolation_with_its_gradient(size: int) -> None:
-    images = random(2, 3, size, size).float().requires_grad_()
-    grad = random(2, 3, 2 * size, 2 * size, seed=1).float()
-    expected = functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
-    got = Doubling(size)(images)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        torch.autograd.grad(got, images, grad)[0], torch.autograd.grad(expected, images, grad)[0], rtol=0, atol=2e-6
-    )
-
-
-def test_the_upsampling_decoder_has_the_layers_of_the_authors_code() -> None:
-    decoder = DECODERS["upsampling"](5, 16, 2, 48, hidden=(), base=64, batch_norm=False)
-    convolved = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
-    assert [(layer.in_channels, layer.out_channels) for layer in convolved] == [
-        (1, 64),
-        (64, 128),
-        (128, 128),
-        (128, 2),
-    ]
-    sizes = []
-    image = torch.zeros(1, 80)
-    for layer in decoder:
-        image = layer(image)
-        sizes.append(image.shape[-1])
-    assert sizes == [64, 8, 16, 14, 14, 28, 26, 26, 52, 50, 50, 48, 48, 48]
-    assert [name for name, _ in decoder.named_buffers()] == ["2.matrix", "5.matrix", "8.matrix"]
-    assert not [name for name in decoder.state_dict() if "matrix" in name]
-
-
-# What takes either network.
-
-
 @pytest.fixture(params=NETWORKS)
 def either(request: pytest.FixtureRequest, tiny_model: ModelConfig, tiny_attention: AttentionConfig) -> NetworkConfig:
     return {"dynamic": replace(tiny_model, batch_norm=True), "attention": tiny_attention}[request.param]
-
-
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_model_file_gives_the_network_back(either: NetworkConfig, decoder: str, tmp_path: Path) -> None:
-    saved = network(replace(either, decoder=decoder)).float()
-    save_model(tmp_path / "model.safetensors", saved, {})
-    loaded = load(tmp_path / "model.safetensors")
-    assert loaded.config == saved.config
-    images = pictures(either, 4, torch.float32)
-    assert torch.equal(loaded(images).lengths, saved(images).lengths)
-
-
-def test_a_model_file_that_names_no_network_is_one_with_dynamic_routing(
-    tiny_model: ModelConfig, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.safetensors"
-    saved = network(tiny_model).float()
-    save_model(path, saved, {"seed": 3})
-    header, tensors = read_tensors(path, "model")
-    assert header["config"].pop("network") == "dynamic"
-    write_tensors(path, tensors, header)
-    assert "network" not in json.loads(json.dumps(header["config"]))
-    assert load(path).config == tiny_model
-
-
-def test_a_model_file_of_an_unknown_network_is_refused(tiny_model: ModelConfig, tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    save_model(path, network(tiny_model), {})
-    header, tensors = read_tensors(path, "model")
-    header["config"]["network"] = "em"
-    write_tensors(path, tensors, header)
-    with pytest.raises(ValueError, match="network: got 'em', expected one of dynamic, attention"):
-        load(path)
-    assert HEADER == "capsnet"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -418,32 +203,6 @@ def test_training_lowers_the_loss_and_repeats_itself_with_every_augmentation(
     assert losses[-1] < 0.8 * losses[0]
     for name, tensor in trained.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
-
-
-def test_a_network_is_scored_exported_and_looked_into(either: NetworkConfig, tiny_data: Data) -> None:
-    images, labels = tiny_data
-    model = initialise(either, 0).eval()
-    assert evaluate(model, images, labels).lengths.shape == (32, 3)
-    wider = initialise(replace(either, image_size=24), 0).eval()
-    pairs = fixed_pairs(wider, images, labels, seed=0, per_image=1)
-    assert len(evaluate_pairs(wider, images, labels, pairs).lengths) == 32
-    with torch.no_grad():
-        pixels = images / 255
-        output, (lengths, reconstruction) = model(pixels, with_coupling=True), Plain(model)(pixels)
-    torch.testing.assert_close(lengths, output.lengths)
-    torch.testing.assert_close(reconstruction, output.reconstruction)
-    assert output.coupling.shape == (32, either.num_primary, 3)
-    assert output.coupling.sum(2).max() <= 1 + 1e-6
-    training = PrimaryTraining(hidden=(8,), epochs=1, batch_size=8, lr=0.01, subsets=True)
-    decoder, _ = train_decoder(model, training, images, labels, 0)
-    assert (decoder.shape.capsules, decoder.shape.dim) == (either.num_primary, either.layout.dim)
-
-
-def test_primary_capsules_of_the_attention_network_see_the_whole_image(tiny_attention: AttentionConfig) -> None:
-    field = receptive_field(tiny_attention)
-    assert (field.start, field.size, field.centre(0)) == (0, 20, 9.5)
-    assert [place(tiny_attention, capsule) for capsule in (0, 3)] == [(0, 0, 0), (3, 0, 0)]
-    assert isinstance(CapsNet(tiny_attention).class_capsules, AttentionCapsules)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The network: layout of the primary capsules, published sizes, mask, edges.
+"""The network: layout of the primary capsules, published sizes, outputs, edge cases.
 
 Axes: B batch, C channels, H W height and width, I primary capsules, J classes, D pose size of a class capsule.
 """
@@ -9,14 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import capsnet
-from capsnet.networks.capsnet import CapsNet, ModelConfig, mask
+from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.layers import PrimaryCapsules
-from capsnet.networks.routing import squash
+from capsnet.networks.squash import squash
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
 WITH_DECODER = [name for name, build in DECODERS.items() if build is not None]
 
 
@@ -59,23 +57,10 @@ def pictures(config: ModelConfig, number: int) -> Tensor:
     return torch.rand(number, config.channels, side, side, generator=generator, dtype=torch.float64)
 
 
-def what_the_decoder_sees(model: CapsNet, images: Tensor, labels: Tensor | None) -> Tensor:
-    seen: list[Tensor] = []
-    handle = model.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    model(images, labels)
-    handle.remove()
-    return seen[0]
-
-
 def coupling_of(model: CapsNet, images: Tensor) -> Tensor:
     coupling = model(images, with_coupling=True).coupling
     assert coupling is not None
     return coupling
-
-
-def not_the_longest(lengths: Tensor) -> Tensor:
-    """Choose for each image a class that is not the longest capsule."""
-    return (lengths.argmax(1) + 1) % lengths.shape[1]
 
 
 def test_primary_capsule_is_type_then_row_then_column_and_its_pose_the_channels_of_that_type() -> None:
@@ -197,44 +182,6 @@ def test_under_autocast_convolutions_are_in_half_precision_and_capsules_are_not(
     assert (output.capsules - usual.capsules).norm() < 0.02 * usual.capsules.norm()
 
 
-@pytest.mark.parametrize("decoder", WITH_DECODER)
-def test_decoder_sees_only_the_capsule_of_the_label(tiny_model: ModelConfig, decoder: str) -> None:
-    model, images = network(replace(tiny_model, decoder=decoder)), pictures(tiny_model, 6)
-    output = model(images)
-    labels = not_the_longest(output.lengths)
-    seen = what_the_decoder_sees(model, images, labels).unflatten(1, (3, 4))
-    expected = torch.zeros_like(output.capsules)
-    for image, label in enumerate(labels.tolist()):
-        expected[image, label] = output.capsules[image, label]
-    torch.testing.assert_close(seen, expected, rtol=0, atol=0)
-    assert expected.ne(0).any(2).sum(1).eq(1).all()
-
-
-@pytest.mark.parametrize("decoder", WITH_DECODER)
-def test_decoder_sees_the_longest_capsule_without_labels(tiny_model: ModelConfig, decoder: str) -> None:
-    model, images = network(replace(tiny_model, decoder=decoder)), pictures(tiny_model, 6)
-    lengths = model(images).lengths
-    with_prediction = what_the_decoder_sees(model, images, lengths.argmax(1))
-    assert torch.equal(what_the_decoder_sees(model, images, None), with_prediction)
-    assert not torch.equal(what_the_decoder_sees(model, images, not_the_longest(lengths)), with_prediction)
-
-
-def test_mask_of_training_is_the_label_even_in_evaluation_mode_and_the_other_way_round(tiny_model: ModelConfig) -> None:
-    model, images = network(tiny_model), pictures(tiny_model, 4)
-    labels = not_the_longest(model(images).lengths)
-    for training in (True, False):
-        model.train(training)
-        seen = what_the_decoder_sees(model, images, labels).unflatten(1, (3, 4))
-        assert torch.equal(seen.ne(0).any(2).int().argmax(1), labels)
-
-
-def test_reconstruction_error_teaches_the_chosen_capsule_and_no_other() -> None:
-    capsules = torch.ones(2, 3, 4, requires_grad=True)
-    mask(capsules, torch.tensor([2, 0])).sum().backward()
-    assert capsules.grad is not None
-    assert capsules.grad[:, :, 0].tolist() == [[0, 0, 1], [1, 0, 0]]
-
-
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
 def test_prediction_of_an_image_does_not_depend_on_batch_mates(
@@ -297,13 +244,3 @@ def test_a_network_that_cannot_be_built_is_refused_by_name(
 def test_images_of_another_shape_are_refused_with_both_shapes(tiny_model: ModelConfig, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"images: got .*, expected \(1, 20, 20\)"):
         CapsNet(tiny_model)(torch.zeros(shape))
-
-
-@pytest.mark.parametrize("name", capsnet.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    assert getattr(capsnet, name).__name__ == name
-
-
-def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Capsule'"):
-        capsnet.Capsule  # noqa: B018

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from capsnet.networks.decoders import DECODERS, DeConvGeometry, deconv_geometry
+from capsnet.networks.decoders import DECODERS, DeConvGeometry, Doubling, deconv_geometry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -81,3 +82,38 @@ def test_deconv_geometry_gives_the_numbers_worked_by_hand(image_size: int, geome
 def test_an_image_too_small_for_the_deconv_decoder_is_refused(image_size: int) -> None:
     with pytest.raises(ValueError, match=f"image_size: got {image_size}, expected at least 13"):
         deconv_geometry(image_size)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 14, 26])
+def test_doubling_is_bilinear_interpolation_with_its_gradient(size: int) -> None:
+    images = random(2, 3, size, size).requires_grad_()
+    grad = random(2, 3, 2 * size, 2 * size, seed=1)
+    expected = functional.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
+    got = Doubling(size)(images)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, images, grad)[0], torch.autograd.grad(expected, images, grad)[0], rtol=0, atol=2e-6
+    )
+
+
+def test_the_upsampling_decoder_has_the_layers_of_the_authors_code() -> None:
+    decoder = DECODERS["upsampling"](5, 16, 2, 48, hidden=(), base=64, batch_norm=False)
+    convolved = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in convolved] == [
+        (1, 64),
+        (64, 128),
+        (128, 128),
+        (128, 2),
+    ]
+    sizes = []
+    image = torch.zeros(1, 80)
+    for layer in decoder:
+        image = layer(image)
+        sizes.append(image.shape[-1])
+    assert sizes == [64, 8, 16, 14, 14, 28, 26, 26, 52, 50, 50, 48, 48, 48]
+    assert [name for name, _ in decoder.named_buffers()] == ["2.matrix", "5.matrix", "8.matrix"]
+    assert not [name for name in decoder.state_dict() if "matrix" in name]

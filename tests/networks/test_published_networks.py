@@ -15,7 +15,7 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig, standardise
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.dynamic import INITIALISATIONS
 from capsnet.networks.layers import PADDINGS, PrimaryCapsules, convolved_size, same_padding
-from capsnet.networks.routing import squash
+from capsnet.networks.squash import squash
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

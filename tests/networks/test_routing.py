@@ -15,7 +15,8 @@ from routings import implementations, precision
 from torch import Tensor
 
 from capsnet.kernels import tiles
-from capsnet.networks.routing import Routing, dynamic_routing, squash
+from capsnet.networks.routing import Routing, dynamic_routing
+from capsnet.networks.squash import squash
 
 pytestmark = pytest.mark.usefixtures("one_thread", "few_capsules_a_tile")
 

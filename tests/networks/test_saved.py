@@ -1,6 +1,5 @@
-"""Files of models and training states: whole or not there, the same bytes for the same content, no pickle."""
+"""Model files: whole or absent, the same bytes for the same content, no pickle, nothing in them trusted."""
 
-import errno
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,33 +8,19 @@ from typing import Any
 import pytest
 import torch
 from damaged import FILES, header_of
+from disks import fill_disk
 from safetensors.torch import save_file
 from tiny_project import TINY
 
 from capsnet.networks import saved
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.decoders import DECODERS
-from capsnet.networks.saved import (
-    HEADER,
-    MODEL,
-    STATE,
-    described,
-    load,
-    load_state,
-    read_facts,
-    read_history,
-    read_settings,
-    save_model,
-    save_state,
-    write_tensors,
-)
+from capsnet.networks.saved import MODEL, described, load, read_facts, read_settings, save_model
+from capsnet.tensors import HEADER, write_tensors
+from capsnet.training.checkpoint import load_state, read_history, save_state
 from pipeline.settings.runs import DynamicRun
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-TENSORS = {"model.weight": torch.arange(6.0).view(2, 3), "optimizer.weight.step": torch.tensor(3.0)}
-BELONGS_TO = {"lr": 0.001, "decoder_hidden": (16, 24), "epochs": 4, "seed": 0}
-HISTORY: list[dict[str, Any]] = [{"train_rloss": None, "epoch": 1, "train_loss": 0.1 + 0.2}]
 
 
 @pytest.fixture
@@ -49,16 +34,6 @@ def network(config: ModelConfig) -> CapsNet:
     network = CapsNet(config)
     network.encoder[0].to(memory_format=torch.channels_last)
     return network
-
-
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes = Path.write_bytes
-
-    def half_way(path: Path, content: bytes) -> int:
-        write_bytes(path, content[: len(content) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(Path, "write_bytes", half_way)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -101,51 +76,16 @@ def test_facts_are_read_back_with_the_architecture(model: CapsNet, tmp_path: Pat
     assert facts["config"]["image_size"] == 20
 
 
-def test_a_training_state_is_read_back_to_the_bit(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    save_state(path, TENSORS, BELONGS_TO, HISTORY)
-    tensors, history = load_state(path, BELONGS_TO)
-    assert tensors.keys() == TENSORS.keys()
-    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
-    assert history == read_history(path) == HISTORY
-    assert list(history[0]) == list(HISTORY[0]), "the order is that of the columns of history.csv"
-
-
-def test_a_training_state_of_fewer_epochs_is_accepted_and_one_of_more_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    save_state(path, TENSORS, BELONGS_TO, HISTORY)
-    assert load_state(path, {**BELONGS_TO, "epochs": 9})[1] == HISTORY
-    with pytest.raises(ValueError, match=r"state\.safetensors: .* epochs: got 4, expected 3"):
-        load_state(path, {**BELONGS_TO, "epochs": 3})
-
-
-@pytest.mark.parametrize(
-    ("ours", "message"),
-    [
-        ({**BELONGS_TO, "lr": 0.1}, "lr: got 0.001, expected 0.1"),
-        ({**BELONGS_TO, "decoder_hidden": (16, 25)}, r"decoder_hidden: got \[16, 24\], expected \[16, 25\]"),
-        ({**BELONGS_TO, "alpha": 1.0}, "alpha: got None, expected 1.0"),
-        ({key: value for key, value in BELONGS_TO.items() if key != "seed"}, "seed: got 0, expected None"),
-    ],
-)
-def test_a_training_state_that_belongs_to_something_else_is_refused_by_name(
-    ours: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    save_state(tmp_path / "state.safetensors", TENSORS, BELONGS_TO, HISTORY)
-    with pytest.raises(ValueError, match=f"checkpoint of another configuration: {message}"):
-        load_state(tmp_path / "state.safetensors", ours)
-
-
 def write_foreign(kind: str, path: Path, model: CapsNet) -> None:
     """Write a file that is no model file, in one of many ways."""
     if kind == "pickle":
         torch.save(model.state_dict(), path)
     elif kind == "foreign safetensors":
-        save_file(dict(TENSORS), path)
+        save_file({"weight": torch.ones(2)}, path)
     elif kind == "foreign header":
-        save_file(dict(TENSORS), path, {HEADER: json.dumps({"kind": "something"})})
+        save_file({"weight": torch.ones(2)}, path, {HEADER: json.dumps({"kind": "something"})})
     elif kind == "training state":
-        save_state(path, TENSORS, BELONGS_TO, HISTORY)
+        save_state(path, {}, {}, [])
     elif kind == "text":
         path.write_text("not a model")
     elif kind == "empty":
@@ -175,14 +115,7 @@ def test_what_is_no_model_file_is_refused(kind: str, message: str, read: Any, mo
         read(path)
 
 
-@pytest.mark.parametrize("read", [read_history, lambda path: load_state(path, BELONGS_TO)])
-def test_a_model_file_is_no_training_state(read: Any, model: CapsNet, tmp_path: Path) -> None:
-    save_model(tmp_path / "file.safetensors", model, {})
-    with pytest.raises(ValueError, match="got 'model', expected a capsnet training state"):
-        read(tmp_path / "file.safetensors")
-
-
-@pytest.mark.parametrize("read", [load, read_facts, read_history, lambda path: load_state(path, BELONGS_TO)])
+@pytest.mark.parametrize("read", [load, read_facts, read_history, lambda path: load_state(path, {})])
 def test_a_file_that_is_not_there_is_named(read: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors: no such file"):
         read(tmp_path / "absent.safetensors")
@@ -261,32 +194,6 @@ def test_weights_in_half_precision_are_widened(model: CapsNet, tmp_path: Path) -
         assert torch.equal(tensor, half[name].float()), name
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"belongs_to": [1]}, r"belongs_to: got \[1\], expected a configuration"),
-        ({"history": {}}, "history: got {}, expected a row an epoch"),
-        ({"history": [1]}, r"history: got \[1\], expected a row an epoch"),
-    ],
-)
-def test_a_damaged_training_state_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    header = {"kind": STATE, "belongs_to": BELONGS_TO, "history": HISTORY} | change
-    write_tensors(path, TENSORS, header)
-    with pytest.raises(ValueError, match=rf"state\.safetensors: {said}"):
-        load_state(path, BELONGS_TO)
-
-
-def test_a_flipped_bit_of_a_training_state_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    save_state(path, TENSORS, BELONGS_TO, HISTORY)
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"state\.safetensors: damaged"):
-        load_state(path, BELONGS_TO)
-
-
 @pytest.mark.parametrize("settings", [None, ["toy"], "toy"])
 def test_settings_that_are_none_are_named(settings: Any, model: CapsNet, tmp_path: Path) -> None:
     save_model(tmp_path / "file.safetensors", model, {"settings": settings})
@@ -294,19 +201,8 @@ def test_settings_that_are_none_are_named(settings: Any, model: CapsNet, tmp_pat
         read_settings(tmp_path / "file.safetensors")
 
 
-def test_a_full_disk_leaves_the_previous_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "state.safetensors"
-    save_state(path, TENSORS, BELONGS_TO, HISTORY)
-    before = path.read_bytes()
-    full_disk(monkeypatch)
-    with pytest.raises(OSError, match="No space left on device"):
-        save_state(path, TENSORS, BELONGS_TO, [*HISTORY, *HISTORY])
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_full_disk_leaves_no_half_model(model: CapsNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full_disk(monkeypatch)
+    fill_disk(monkeypatch)
     with pytest.raises(OSError, match="No space left on device"):
         save_model(tmp_path / "model.safetensors", model, {})
     assert list(tmp_path.iterdir()) == []

@@ -111,7 +111,7 @@ def test_a_page_in_the_place_of_a_file_is_not_believed(
     assert fetched(tmp_path, bad.url, good, file=file).read_bytes() == (good / file.name).read_bytes()
     assert leftovers(tmp_path) == []
     (tmp_path / "raw" / file.name).unlink()
-    with pytest.raises(Unavailable, match=rf"{file.name}: not to be had: {bad.url}: ") as caught:
+    with pytest.raises(Unavailable, match=rf"{file.name}: not available: {bad.url}: ") as caught:
         fetched(tmp_path, bad.url, file=file)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "raw" / file.name).exists()
@@ -231,7 +231,7 @@ def test_an_answer_that_makes_no_sense_is_told_in_one_line_and_the_next_source_a
     bad: Server, good: Path, tmp_path: Path, sent: bytes, said: str
 ) -> None:
     bad.behaviour = says(sent)
-    with pytest.raises(Unavailable, match=rf"images.gz: not to be had: {bad.url}: .*{said}") as caught:
+    with pytest.raises(Unavailable, match=rf"images.gz: not available: {bad.url}: .*{said}") as caught:
         fetched(tmp_path, bad.url)
     assert "\n" not in str(caught.value)
     assert fetched(tmp_path, bad.url, good).read_bytes() == CONTENT
@@ -242,7 +242,7 @@ def test_an_answer_that_makes_no_sense_is_told_in_one_line_and_the_next_source_a
 def test_an_address_that_makes_no_sense_is_told_in_one_line_and_the_next_source_asked(
     good: Path, tmp_path: Path, address: str
 ) -> None:
-    with pytest.raises(Unavailable, match=r"images.gz: not to be had: http://.*: .") as caught:
+    with pytest.raises(Unavailable, match=r"images.gz: not available: http://.*: .") as caught:
         fetched(tmp_path, address)
     assert "\n" not in str(caught.value)
     assert fetched(tmp_path, address, good).read_bytes() == CONTENT
@@ -263,7 +263,7 @@ def test_what_this_machine_does_not_manage_is_no_fault_of_a_source(
 def test_a_user_and_a_password_reach_the_server_alone(bad: Server, tmp_path: Path) -> None:
     bad.behaviour = says(answer(b"", status="404 Not Found"))
     source = bad.url.replace("//", "//anna:se%2Fcret@")
-    with pytest.raises(Unavailable, match=f"images.gz: not to be had: {bad.url}: no images.gz$"):
+    with pytest.raises(Unavailable, match=f"images.gz: not available: {bad.url}: no images.gz$"):
         fetched(tmp_path, source)
     token = base64.b64encode(b"anna:se/cret").decode()
     assert f"Authorization: Basic {token}" in bad.requests[0]

@@ -10,7 +10,7 @@ from official_files import gzipped, matrix, take_as_official, write_smallnorb
 
 from capsnet.data.arrays import Arrays
 from capsnet.sources import smallnorb
-from capsnet.training.loop import _split
+from capsnet.training.held_out import hold_out
 
 DAT, CAT, INFO = (file.name for file in smallnorb.FILES[:3])
 
@@ -55,7 +55,7 @@ def test_a_tenth_of_the_toys_is_a_tenth_of_the_images_held_out_for_validation(
     take_as_official(smallnorb, tmp_path, monkeypatch)
     split = smallnorb.read(tmp_path).train
     groups = torch.from_numpy(split.attributes["instance"])
-    training, validation = _split(torch.from_numpy(split.labels), 0.1, 0, groups)
+    training, validation = hold_out(torch.from_numpy(split.labels), 0.1, 0, groups)
     assert validation is not None
     assert (len(training), len(validation)) == (23 * 6, 2 * 6)
     held_out, trained_on = ({tuple(toys[place]) for place in places.tolist()} for places in (validation, training))

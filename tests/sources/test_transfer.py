@@ -1,83 +1,15 @@
-"""Fetching official files from a server of our own on 127.0.0.1."""
+"""Fetching official files from a test server on 127.0.0.1."""
 
 import hashlib
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from file_server import CONTENT, FILE, WRONG, Server, running
 
 from capsnet.sources.transfer import File, Unavailable, fetch, is_url
-
-CONTENT = bytes(range(256)) * 40
-WRONG = CONTENT[::-1]
-FILE = File("images.gz", hashlib.md5(CONTENT).hexdigest())
-
-
-class Server(ThreadingHTTPServer):
-    """Serves one content under any name; `answers` says what is done to each request before it serves it whole."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = CONTENT
-        self.ranges = True
-        self.chunked = False
-        self.answers: list[int | str] = []
-        self.requests: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/files"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.server.requests.append((self.path, asked))
-        answer = self.server.answers.pop(0) if self.server.answers else "whole"
-        self.close_connection = True
-        if isinstance(answer, int):
-            self.send_response(answer)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.ranges else 0
-        if start and start >= len(self.server.content):
-            self.send_response(416)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        body = self.server.content[start:]
-        self.send_response(206 if start else 200)
-        sent = body[: len(body) // 3] if answer == "broken" else body
-        if self.server.chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(sent), sent) + (b"" if answer == "broken" else b"0\r\n\r\n"))
-        else:
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def running() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -147,7 +79,7 @@ def test_a_file_wrong_everywhere_is_unavailable_and_leaves_nothing(
     server: Server, mirror: Server, tmp_path: Path
 ) -> None:
     server.content = mirror.content = WRONG
-    with pytest.raises(Unavailable, match=r"images\.gz: not to be had") as caught:
+    with pytest.raises(Unavailable, match=r"images\.gz: not available") as caught:
         fetched(tmp_path, mirror.url, server.url)
     wrong = hashlib.md5(WRONG).hexdigest()
     for source in (mirror.url, server.url):
@@ -226,7 +158,7 @@ def test_a_server_without_the_file_is_asked_once(
 
 def test_a_file_that_no_server_has_is_unavailable_by_name(server: Server, tmp_path: Path) -> None:
     server.answers = [404]
-    with pytest.raises(Unavailable, match=f"images.gz: not to be had: {server.url}: no images.gz$"):
+    with pytest.raises(Unavailable, match=f"images.gz: not available: {server.url}: no images.gz$"):
         fetched(tmp_path, server.url)
 
 
@@ -239,7 +171,7 @@ def test_a_busy_server_is_asked_again_after_growing_pauses(server: Server, tmp_p
 def test_a_server_that_is_not_there_is_named_and_the_next_one_asked(server: Server, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(Unavailable, match=f"images.gz: not to be had: {nobody}: .*refused"):
+    with pytest.raises(Unavailable, match=f"images.gz: not available: {nobody}: .*refused"):
         fetched(tmp_path, nobody)
     assert fetched(tmp_path, nobody, server.url).read_bytes() == CONTENT
 
@@ -265,7 +197,7 @@ def test_a_folder_without_the_right_file_passes_on_to_the_next_source(
 
 
 def test_without_a_source_nothing_is_to_be_had(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"images\.gz: not to be had: no source"):
+    with pytest.raises(Unavailable, match=r"images\.gz: not available: no source"):
         fetched(tmp_path)
 
 

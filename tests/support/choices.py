@@ -9,7 +9,7 @@ from capsnet.networks.decoders import DECODERS
 from capsnet.networks.dynamic import INITIALISATIONS
 from capsnet.networks.layers import PADDINGS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES
-from capsnet.training.loop import ALPHA_SCHEDULES, LR_SCHEDULES
+from capsnet.training.schedules import ALPHA_SCHEDULES, LR_SCHEDULES
 from capsnet.training.step import PRECISIONS
 from capsnet.training.tasks import TASKS
 

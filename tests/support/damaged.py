@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save, save_file
 
 from capsnet.networks.capsnet import CapsNet
-from capsnet.networks.saved import HEADER, MODEL, save_model
+from capsnet.networks.saved import MODEL, save_model
+from capsnet.tensors import HEADER
 
 SETTINGS = {"dataset": "squares", "crop": 0}
 Damage = Callable[[dict[str, Any]], object]

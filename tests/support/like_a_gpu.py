@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from capsnet.training.recording import StepRecorder
 from capsnet.training.step import Trainer
 
 # What brings a number, or a shape that depends on numbers, from the device to Python, as far as a CPU sees it: there
@@ -122,17 +123,20 @@ class Recording(TorchDispatchMode):
 class Stream:
     """Stands in for a CUDA stream."""
 
+    def __init__(self, device: torch.device) -> None: ...
+
     def wait_stream(self, other: Any) -> None:
         """Wait for nothing: operations run one after the other."""
 
 
 @contextmanager
-def recorded(trainer: Trainer) -> Iterator[None]:
-    """Let a trainer on the CPU record its steps and replay them."""
+def recorded(trainer: Trainer) -> Iterator[StepRecorder]:
+    """Let a trainer on the CPU record its steps and replay them in the block; yield the recorder."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "Stream", Stream)
         patch.setattr(torch.cuda, "CUDAGraph", Graph)
         patch.setattr(torch.cuda, "graph", Recording)
         patch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-        patch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-        patch.setattr(trainer, "stream", Stream())
-        yield
+        patch.setattr(torch.cuda, "current_stream", Stream)
+        patch.setattr(trainer, "recorder", trainer.build_recorder())
+        yield trainer.recorder

@@ -1,6 +1,7 @@
 """A project in small: synthetic images, two tiny runs, one search, in a folder of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -8,9 +9,8 @@ from ruamel.yaml import YAML
 from pipeline.draw import PICTURES
 
 ROOT = Path(__file__).parents[2]
-COMMON = {
-    "study": "toy",
-    "dataset": "squares",
+PLACE = {"study": "toy", "dataset": "squares"}
+COMMON = PLACE | {
     "seeds": [],
     "task": "classify",
     "crop": 0,
@@ -105,10 +105,10 @@ def tiny_params() -> dict:
         "presets": {"reference": TINY},
         "runs": {name: TINY | changes for name, changes in VARIANTS.items()}
         | {"toy-pairs": TINY | PAIRS, "toy-attention": dict(ATTENTION)},
+        "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},
         "tune": {
-            "toy": {
-                "study": "toy",
-                "dataset": "squares",
+            "toy": PLACE
+            | {
                 "run": "toy-fc",
                 "trials": 4,
                 "epochs": 2,
@@ -119,20 +119,17 @@ def tiny_params() -> dict:
                 "pruner": {"name": "median", "startup_trials": 2, "warmup_epochs": 1},
             }
         },
-        "figures": {"squares": {"study": "toy", "run": "toy-deconv_bn", "pictures": list(PICTURES)}},
-        "primary": {
-            "squares": {
+        "figures": {
+            "squares": PLACE
+            | {
                 "run": "toy-deconv_bn",
-                "hidden": [8],
-                "epochs": 2,
-                "batch_size": 16,
-                "lr": 0.01,
-                "subsets": True,
+                "pictures": list(PICTURES),
+                "primary": {"hidden": [8], "epochs": 2, "batch_size": 16, "lr": 0.01, "subsets": True},
             }
         },
-        "compare": {"toy-decoders": {"study": "toy", "dataset": "squares", "runs": list(VARIANTS)}},
-        "pairs": {"toy-pairs": {"study": "toy", "dataset": "squares"}},
-        "robustness": {"toy-fc": {"study": "toy", "dataset": "squares", "step": 90}},
+        "compare": {"toy-decoders": PLACE | {"runs": list(VARIANTS)}},
+        "pairs": {"toy-pairs": dict(PLACE)},
+        "robustness": {"toy-fc": PLACE | {"step": 90}},
         "studies": {
             "toy": {
                 "title": "Toy",
@@ -151,9 +148,7 @@ def tiny_params() -> dict:
                 "study": "toy",
                 "kind": "benchmarks",
                 "title": "Benchmarks",
-                "runs": ["toy-fc"],
-                "protocols": {},
-                "ensembles": [],
+                "runs": [{"run": "toy-fc"}],
                 "published": [{"model": "Others", "dataset": "squares", "accuracy": 99.0, "source": "Somebody 2000"}],
             },
             "toy-topologies": {
@@ -171,12 +166,25 @@ def tiny_params() -> dict:
                 "degrees": [90, 180],
             },
         },
-        "published": {"toy-fc": {"rloss": 1.0, "mloss": 0.1, "accuracy": 98.0, "source": "Somebody 2001"}},
         "published_weights": {
-            "toy-deconv_bn": {"run": "toy-deconv_bn", "dataset": "squares", "seed": 0, "dtype": "bfloat16"},
-            "toy-fc-seed-1": {"run": "toy-fc", "dataset": "squares", "seed": 1, "dtype": "float32"},
+            "toy-deconv_bn": PLACE | {"run": "toy-deconv_bn", "seed": 0, "dtype": "bfloat16"},
+            "toy-fc-seed-1": PLACE | {"run": "toy-fc", "seed": 1, "dtype": "float32"},
         },
     }
+
+
+def changed_params(path: str, value: Any) -> dict:
+    """Return the tiny project's parameters with another value at `path`, such as runs/toy-fc/lr; None removes it."""
+    params = tiny_params()
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("/"))
+    owner: Any = params
+    for key in parents:
+        owner = owner[key]
+    if value is None:
+        del owner[last]
+    else:
+        owner[last] = value
+    return params
 
 
 def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

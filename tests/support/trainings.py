@@ -9,7 +9,8 @@ from torch import Tensor
 
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.networks.saved import save_model
-from capsnet.training.loop import Trained, TrainingConfig, trainer_of
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Trained
 from capsnet.training.processes import Processes
 from capsnet.training.step import Trainer
 
@@ -20,7 +21,7 @@ def trainer_on(data: Data, model_config: ModelConfig, config: TrainingConfig, se
     """Return a trainer of all images, on their device."""
     images, labels = data
     members = torch.arange(len(labels), device=labels.device)
-    return trainer_of(model_config, config, images, labels, members, seed, Processes())
+    return Trainer(model_config, config, images, labels, members, seed, Processes())
 
 
 def killed_after(last: int) -> Callable[[int, Mapping[str, float]], None]:
@@ -47,4 +48,4 @@ def assert_equal_states(one: Trainer, other: Trainer, tolerance: float) -> None:
     assert one.tensors().keys() == other.tensors().keys()
     for name, tensor in one.tensors().items():
         torch.testing.assert_close(tensor, other.tensors()[name], rtol=tolerance, atol=tolerance, msg=name)
-    torch.testing.assert_close(one.sums, other.sums, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(one.counters.sums, other.counters.sums, rtol=tolerance, atol=tolerance)

@@ -1,4 +1,4 @@
-"""The protocols in params.yaml: what they say, and that each trains, repeats itself, resumes and is scored.
+"""The protocols in params.yaml: what their settings do, and that each trains, repeats itself and resumes.
 
 Axes: B batch, C channels, H W height and width, J classes.
 """
@@ -17,7 +17,6 @@ from trainings import killed_after
 
 from capsnet.data.augmentation import (
     add_brightness,
-    augmentation,
     change_contrast,
     cut,
     draw_between,
@@ -28,17 +27,13 @@ from capsnet.data.augmentation import (
     shift,
 )
 from capsnet.evaluation.recognition import evaluate, seen
-from capsnet.files import write_whole
-from capsnet.networks.capsnet import CapsNet, ModelConfig, standardise
+from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.losses import margin_loss, reconstruction_loss
-from capsnet.training.loop import Trained, TrainingConfig, train
-from capsnet.training.step import initialise, stream
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import Trained, train
+from capsnet.training.seeds import generator_for, initialise
 from pipeline.drawing.reconstructions import reconstruct
-from pipeline.reporting.tables import build
-from pipeline.reporting.typeset import markdown
 from pipeline.settings.params import override
-from pipeline.settings.runs import Run
-from pipeline.settings.tables import Benchmarks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,140 +62,6 @@ def assert_equal_to_the_bit(one: Trained, other: Trained) -> None:
     assert json.dumps(one.history) == json.dumps(other.history)
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
-
-
-# What the protocols say.
-
-
-@pytest.mark.parametrize(
-    ("name", "primary", "parameters"),
-    [
-        ("mnist-baseline", 1152, 8_215_568),
-        ("mnist-sabour", 1152, 8_215_568 + 160),
-        ("smallnorb-baseline", 2048, None),
-        ("smallnorb-sabour", 2048, None),
-        ("cifar10-baseline", 2048, None),
-        ("cifar10-sabour", 9216, None),
-    ],
-)
-def test_networks_have_the_published_sizes(name: str, primary: int, parameters: int | None) -> None:
-    run = PARAMS.runs[name]
-    config = run.model(*SHAPES[run.dataset])
-    assert config.num_primary == primary
-    with torch.device("meta"):
-        number = sum(parameter.numel() for parameter in CapsNet(config).parameters())
-    assert parameters in (number, None)
-
-
-@PROTOCOL
-def test_a_network_sees_the_pixels_of_its_protocol(name: str) -> None:
-    run = PARAMS.runs[name]
-    sides = {"mnist": 28, "smallnorb": 32, "smallnorb-mono": 32, "cifar10": 24 if name == "cifar10-sabour" else 32}
-    assert run.model(*SHAPES[run.dataset]).image_size == sides[run.dataset]
-
-
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name.endswith("-sabour")])
-def test_sabour_s_margin_loss_is_halved_and_averaged_over_the_classes_and_its_primary_sum_over_the_types(
-    name: str,
-) -> None:
-    run = PARAMS.runs[name]
-    _, _, classes = SHAPES[run.dataset]
-    assert run.margin_weight == pytest.approx(0.5 / classes)
-    assert run.primary_scale == pytest.approx(1 / (run.primary_types + run.leaky_routing))
-    assert (run.initialisation, run.routing_bias) == ("sabour", True)
-
-
-def jittered(run: Run, images: Tensor) -> Tensor:
-    """Return the first crop of images under the brightness and contrast of a run, at random."""
-    side = run.crop or images.shape[2]
-    made = augmentation(
-        side,
-        side,
-        max_shift=0,
-        flip=False,
-        rotation=0.0,
-        rotation_share=1.0,
-        squeeze=0.0,
-        scale=0.0,
-        erase=0,
-        brightness=run.brightness,
-        brightness_change=run.brightness_change,
-        contrast=run.contrast,
-        clip_pixels=run.clip_pixels,
-    )
-    drawn = [change.draw(len(images), generator=stream(0, change.stream)) for change in made.changes]
-    return made(images[:, :, :side, :side], drawn)
-
-
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if not name.startswith("mnist")])
-def test_the_reference_study_s_jitter_is_cut_off_at_0_and_1_and_sabour_s_is_not(name: str) -> None:
-    run = PARAMS.runs[name]
-    images, _ = tensors(SHAPES[run.dataset], 40)
-    pixels = jittered(run, images)
-    assert torch.equal(pixels, pixels.clamp(0, 1)) == name.endswith("-baseline")
-    unclipped = jittered(run.model_copy(update={"clip_pixels": False}), images)
-    assert torch.equal(pixels.clamp(0, 1), unclipped.clamp(0, 1))
-
-
-@pytest.mark.parametrize("name", ["smallnorb-sabour", "cifar10-sabour"])
-def test_a_network_of_sabour_s_undoes_the_brightness_of_its_jitter(name: str) -> None:
-    run = PARAMS.runs[name]
-    images, _ = tensors(SHAPES[run.dataset], 40)
-    brightened = jittered(run.model_copy(update={"contrast": (1.0, 1.0)}), images)
-    plain = jittered(run.model_copy(update={"contrast": (1.0, 1.0), "brightness": 0.0}), images)
-    assert run.standardise
-    assert not torch.equal(brightened, plain)
-    torch.testing.assert_close(standardise(brightened), standardise(plain), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "images", "steps"),
-    [("mnist-sabour", 60_000, 300_000), ("smallnorb-sabour", 24_300, 300_000), ("cifar10-sabour", 50_000, 600_000)],
-)
-def test_sabour_s_epochs_are_as_many_steps_as_in_the_authors_code(name: str, images: int, steps: int) -> None:
-    run = PARAMS.runs[name]
-    assert run.epochs * -(-images // run.batch_size) == pytest.approx(steps, rel=0.001)
-
-
-def test_every_run_with_a_published_accuracy_stands_in_a_table() -> None:
-    shown = {run for table in PARAMS.tables.values() if table.study == "paper" for run in table.runs}
-    assert {name for name in PARAMS.published if PARAMS.runs[name].study == "paper"} <= shown
-    assert set(PROTOCOLS) <= PARAMS.published.keys()
-    assert [name for name, entry in PARAMS.published.items() if entry.ensemble] == ["cifar10-sabour"]
-
-
-def test_every_run_among_the_benchmarks_is_called_after_the_protocol_that_its_settings_follow() -> None:
-    table = PARAMS.tables["paper-benchmarks"]
-    assert isinstance(table, Benchmarks)
-    followed = {run: name.removesuffix(" protocol") for name, followers in table.protocols.items() for run in followers}
-    settings = {run: PARAMS.base_of(run).model_dump() for run in table.runs}
-    words = {"sabour": "Sabour et al.", "attention": "our"}
-    kinds = {run: values.get("initialisation", values["network"]) for run, values in settings.items()}
-    assert followed == {run: words.get(kind, "reference") for run, kind in kinds.items()}
-
-
-def test_what_is_not_published_about_a_run_is_left_out_of_its_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    names = ("mnist-fc", "mnist-sabour")
-    for name in names:
-        metrics = {"run": name, "model": "FC", "dataset": "mnist", "note": "", "seeds": {"0": {}}, "test_images": 1}
-        metrics |= {"accuracy_mean": 99.0, "epochs": 1, "parameters": 1, "decoder_parameters": 1}
-        metrics |= {"hardware": "CPU", "torch": "2", "python": "3"}
-        write_whole(Path(f"reports/paper/metrics/{name}.json"), json.dumps(metrics))
-    entries = {f"paper-{kind}": PARAMS.tables[f"paper-{kind}"] for kind in ("decoders", "benchmarks")}
-    changed = {
-        name: entry.model_copy(update={"runs": names, "ensembles": (), "published": ()})
-        for name, entry in entries.items()
-    }
-    decoders, benchmarks = (build(name, PARAMS.model_copy(update={"tables": changed})) for name in changed)
-    published = [table.data["published_accuracy"].tolist() for table in (decoders, benchmarks)]
-    assert published == [[99.51, 99.75]] * 2
-    assert decoders.data["published_rloss"].isna().tolist() == [False, True]
-    assert benchmarks.data["model"].tolist() == ["FC", "Sabour et al. protocol, FC"]
-    assert decoders.data["model"].tolist() == ["FC", "FC"]
-    assert not {"nan", "None"} & set(markdown(decoders.cells).split())
 
 
 # What the settings do.
@@ -239,12 +100,12 @@ def test_a_step_takes_the_augmented_crop_for_image_and_target_and_weighs_the_mar
     model = initialise(tiny_model, 3)
     optimizer = torch.optim.Adam(model.parameters(), 0.003)
     for epoch, row in enumerate(trained.history, 1):
-        order = torch.randperm(12, generator=stream(3, "order", epoch))
-        moved = shift(images[order], draw_shifts(12, 2, stream(3, "augmentation", epoch)))
-        moved = cut(moved, draw_corners(12, 6, stream(3, "crop", epoch)), 20)
-        pixels = flip_left_right(moved, draw_flips(12, stream(3, "flip", epoch))) / 255
-        pixels = add_brightness(pixels, draw_between(12, -63 / 255, 63 / 255, stream(3, "brightness", epoch)))
-        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, stream(3, "contrast", epoch)))
+        order = torch.randperm(12, generator=generator_for(3, "order", epoch))
+        moved = shift(images[order], draw_shifts(12, 2, generator_for(3, "augmentation", epoch)))
+        moved = cut(moved, draw_corners(12, 6, generator_for(3, "crop", epoch)), 20)
+        pixels = flip_left_right(moved, draw_flips(12, generator_for(3, "flip", epoch))) / 255
+        pixels = add_brightness(pixels, draw_between(12, -63 / 255, 63 / 255, generator_for(3, "brightness", epoch)))
+        pixels = change_contrast(pixels, draw_between(12, 0.2, 1.8, generator_for(3, "contrast", epoch)))
         target = pixels.clamp(0, 1)
         assert not torch.equal(pixels, target)
         output = model(target if clip_pixels else pixels, labels[order])

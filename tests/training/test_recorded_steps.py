@@ -12,7 +12,7 @@ from trainings import Data, assert_equal_states, trainer_on
 from capsnet.networks.attention import NORMS
 from capsnet.networks.capsnet import AttentionConfig, ModelConfig
 from capsnet.networks.decoders import DECODERS
-from capsnet.training.loop import TrainingConfig
+from capsnet.training.config import TrainingConfig
 from capsnet.training.step import PRECISIONS, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,10 +35,10 @@ def test_replayed_steps_give_the_same_bytes(
     model = replace(normalised, image_size=normalised.image_size + border, leaky_routing=True)
     config = replace(shifted, task=task, precision=precision, brightness=32.0, contrast=(0.5, 1.5))
     replayed, eager = (trainer_on(tiny_data, model, config) for _ in range(2))
-    with recorded(replayed):
+    with recorded(replayed) as recorder:
         epochs(replayed, 1, 2)
     epochs(eager, 1, 2)
-    assert set(replayed.recorded) == set(SIZES)
+    assert set(recorder.graphs) == set(SIZES)
     assert_equal_states(replayed, eager, 0)
     assert replayed.means().bad_step == -1
 
@@ -61,13 +61,13 @@ def test_a_step_is_recorded_once_and_anew_when_the_number_of_steps_changes(
     tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     replayed, eager = (trainer_on(tiny_data, tiny_model, shifted) for _ in range(2))
-    with recorded(replayed):
+    with recorded(replayed) as recorder:
         epochs(replayed, 1, 2)
-        first = dict(replayed.recorded)
+        first = dict(recorder.graphs)
         epochs(replayed, 3)
-        assert replayed.recorded == first
+        assert recorder.graphs == first
         epochs(replayed, 4, rates=RATES[:2])
-        assert replayed.recorded[8] is not first[8]
+        assert recorder.graphs[8] is not first[8]
     epochs(eager, 1, 2, 3)
     epochs(eager, 4, rates=RATES[:2])
     assert_equal_states(replayed, eager, 0)

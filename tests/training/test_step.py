@@ -20,8 +20,10 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import margin_loss, reconstruction_loss
 from capsnet.training import step
-from capsnet.training.loop import TrainingConfig, batch_sizes, train
-from capsnet.training.step import PRECISIONS, initialise, stream
+from capsnet.training.config import TrainingConfig
+from capsnet.training.loop import batch_sizes, train
+from capsnet.training.seeds import generator_for, initialise
+from capsnet.training.step import PRECISIONS
 
 PRECISION = pytest.mark.parametrize("precision", PRECISIONS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])
@@ -48,7 +50,7 @@ def test_a_left_over_image_joins_the_last_batch_so_that_batch_norm_can_train(
     assert trained.history[0]["train_loss"] > 0
 
 
-def test_shifting_draws_from_a_stream_of_its_own(
+def test_shifting_draws_from_a_generator_of_its_own(
     tiny_model: ModelConfig,
     tiny_training: TrainingConfig,
     tiny_data: Data,
@@ -68,7 +70,7 @@ def test_shifting_draws_from_a_stream_of_its_own(
     assert_same_training(tmp_path, train(tiny_model, shifting, *tiny_data, seed=0), still)
 
 
-def test_shifts_of_each_epoch_come_from_another_stream_than_the_order(
+def test_shifts_of_each_epoch_come_from_another_generator_than_the_order(
     tiny_model: ModelConfig, tiny_training: TrainingConfig, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
@@ -82,20 +84,20 @@ def test_shifts_of_each_epoch_come_from_another_stream_than_the_order(
     _, *of_epochs = seeds  # the first draw makes room for the others
     assert len(of_epochs) == tiny_training.epochs
     assert len(set(seeds)) == len(seeds)
-    assert not set(seeds) & {stream(0, "order", epoch).initial_seed() for epoch in (1, 2)}
+    assert not set(seeds) & {generator_for(0, "order", epoch).initial_seed() for epoch in (1, 2)}
 
 
-def test_streams_differ_by_seed_name_and_epoch_and_repeat_themselves() -> None:
-    names: list[tuple[Any, ...]] = [
+def test_generators_differ_by_seed_use_and_epoch_and_repeat_themselves() -> None:
+    uses: list[tuple[Any, ...]] = [
         (0, "order", 1),
         (0, "order", 2),
         (0, "augmentation", 1),
         (1, "order", 1),
         (0, "order"),
     ]
-    draws = [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
-    assert len(set(draws)) == len(names)
-    assert draws == [torch.randint(2**60, (1,), generator=stream(*name)).item() for name in names]
+    draws = [torch.randint(2**60, (1,), generator=generator_for(*use)).item() for use in uses]
+    assert len(set(draws)) == len(uses)
+    assert draws == [torch.randint(2**60, (1,), generator=generator_for(*use)).item() for use in uses]
 
 
 def test_training_leaves_the_global_generator_alone(
@@ -124,7 +126,7 @@ def test_order_and_shifts_of_an_epoch_do_not_depend_on_the_size_of_the_batches(
         seed = trainer_on(tiny_data, tiny_model, shifted)
         for epoch in (1, 2):
             assert list(seed.epoch(epoch, sizes, [0.001] * len(sizes), 0.0005)) == sizes
-        drawn.append((seed.order, *seed.drawn))
+        drawn.append((seed.plan.order, *seed.plan.drawn))
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[0][1], drawn[1][1])
 
@@ -155,10 +157,10 @@ def test_a_step_takes_its_own_learning_rate_and_images(
     steps = seed.epoch(1, [20, 12], [0.0, 0.01], 0.0005)
     next(steps)
     assert all(torch.equal(tensor, before[name]) for name, tensor in seed.model.state_dict().items())
-    chosen = seed.order[:20]
+    chosen = seed.plan.order[:20]
     with torch.no_grad():
         lengths = seed.model(tiny_data[0][chosen] / 255, tiny_data[1][chosen]).lengths
-    torch.testing.assert_close(seed.sums[0], step.margin_loss(lengths, tiny_data[1][chosen]).sum().double())
+    torch.testing.assert_close(seed.counters.sums[0], step.margin_loss(lengths, tiny_data[1][chosen]).sum().double())
     next(steps)
     assert not all(torch.equal(tensor, before[name]) for name, tensor in seed.model.state_dict().items())
 
@@ -203,7 +205,7 @@ def test_weights_capsules_and_losses_are_in_float32_in_every_precision(
     assert {parameter.grad.dtype for parameter in seed.model.parameters() if parameter.grad is not None} == {
         torch.float32
     }
-    assert seed.sums.dtype == torch.float64
+    assert seed.counters.sums.dtype == torch.float64
 
 
 def test_bfloat16_repeats_itself_to_the_bit_and_is_not_float32(
@@ -247,7 +249,7 @@ def test_a_share_of_a_batch_that_is_reconstructed_stands_for_the_rest(
     assert list(seed.epoch(1, [12], [0.003], 0.02)) == [12]
     assert sizes == [3]
     images, labels = tiny_data
-    order = torch.randperm(32, generator=stream(0, "order", 1))[:12]
+    order = torch.randperm(32, generator=generator_for(0, "order", 1))[:12]
     pixels = images[order] / 255
     output = model(pixels, labels[order])
     mloss = margin_loss(output.lengths, labels[order])
@@ -255,7 +257,9 @@ def test_a_share_of_a_batch_that_is_reconstructed_stands_for_the_rest(
     (mloss.mean() + 0.02 * rloss.mean()).backward()
     for (name, ours), plain in zip(seed.model.named_parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-4, atol=1e-7, msg=name)
-    torch.testing.assert_close(seed.sums[:2], torch.stack([mloss.sum(), 4 * rloss.sum()]).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        seed.counters.sums[:2], torch.stack([mloss.sum(), 4 * rloss.sum()]).double(), rtol=1e-5, atol=0
+    )
 
 
 @pytest.mark.parametrize(("size", "decoded"), [(64, 4), (40, 2), (2, 1)])

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from capsnet.data.geometry import rotate
-from capsnet.evaluation.recognition import seen
+from capsnet.evaluation.recognition import recognise
 from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
 from capsnet.networks.capsnet import CapsNet
@@ -39,11 +39,10 @@ class View(NamedTuple):
     reconstruction: Float[Tensor, "C H H"] | None
 
 
-@torch.no_grad()
 def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> View:
     """Look at an image, turned counter-clockwise."""
-    pixels = seen(model, rotate(torch.from_numpy(image)[None], float(degrees)))
-    output = model(pixels, with_coupling=True)
+    pixels, output = recognise(model, rotate(torch.from_numpy(image)[None], float(degrees)), with_coupling=True)
+    assert output.coupling is not None
     winner = output.lengths.argmax(1)
     maps = coupling_maps(output.coupling, winner, model.config.layout.types)
     decoded = None if output.reconstruction is None else output.reconstruction[0]

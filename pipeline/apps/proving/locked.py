@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import md5, write_whole
-from pipeline.settings.params import read_yaml
+from pipeline.settings.reading import read_yaml
 
 if TYPE_CHECKING:
     from dvc.stage import PipelineStage

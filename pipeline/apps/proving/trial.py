@@ -19,7 +19,8 @@ from ruamel.yaml import YAML
 
 from pipeline.runtime.paths import MODELS, model_name, models_in, state_name
 from pipeline.runtime.prepared import DATA
-from pipeline.settings.params import PARAMS, read_yaml
+from pipeline.settings.params import PARAMS
+from pipeline.settings.reading import read_yaml
 
 CODE = ("capsnet", "pipeline")
 # What would lead a process to another place than its folder.

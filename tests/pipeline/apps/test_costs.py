@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from latex import parse_latex
+from made_study import write_metrics
 from tiny_project import make_project, tiny_params, write_params
 
 from pipeline.apps import costs
@@ -25,7 +26,7 @@ RUNS = ["toy-fc", "toy-deconv", "toy-pairs"]
 
 def params_with_costs() -> dict:
     values = tiny_params()
-    values["tables"]["toy-costs"] = {"study": "toy", "kind": "costs", "title": "What it took", "runs": RUNS}
+    values["tables"]["toy-costs"] = {"study": "toy", "kind": "costs", "title": "What it took"}
     values["studies"]["toy"]["tables"].append("costs")
     return values
 
@@ -114,7 +115,9 @@ def test_seconds_are_images_by_speed_and_hours_those_of_all_epochs(
         costs.cost("toy-fc", 0, path, found, load_params(), "")
 
 
-def test_the_table_has_a_row_a_run_that_is_written_down_and_names_the_others(costly: Path) -> None:
+def test_the_table_has_a_row_for_each_recorded_run_and_names_those_that_are_scored_only(costly: Path) -> None:
+    for run in ("toy-fc", "toy-pairs"):
+        write_metrics(run, [97.0, 99.0])
     write_costs(("toy-fc", 0, 10.0, 1.0), ("toy-fc", 1, 30.0, 3.0), ("toy-deconv", 0, 1234.5, 2.25))
     write("toy-costs", load_params())
     cells = read_markdown(Path("reports/toy/tables/costs.md").read_text())
@@ -125,7 +128,7 @@ def test_the_table_has_a_row_a_run_that_is_written_down_and_names_the_others(cos
     ]
     caption, in_latex = parse_latex(Path("reports/toy/tables/costs.tex").read_text())
     assert in_latex == cells
-    assert "Not recorded yet: toy-pairs." in caption
+    assert "Scored, but without recorded costs: toy-pairs." in caption
     csv = pd.read_csv("reports/toy/tables/costs.csv")
     assert FINDINGS["costs"](csv, load_params().tables["toy-costs"]) == [
         "In all: 6.2 hours for 3 networks of 2 runs.",
@@ -136,10 +139,10 @@ def test_the_table_has_a_row_a_run_that_is_written_down_and_names_the_others(cos
 def test_without_anything_written_down_the_table_says_so_and_the_page_is_made(costly: Path) -> None:
     table = build("toy-costs", load_params())
     assert len(table.cells) == 1
-    assert table.notes[0] == "Not recorded yet: toy-fc, toy-deconv, toy-pairs."
+    assert table.notes[0] == "No cost is recorded yet."
     importlib.import_module("pipeline.apps.results").main(["toy"])
     page = Path("reports/toy/README.md").read_text()
-    assert "Not recorded yet: toy-fc, toy-deconv, toy-pairs." in page
+    assert "No cost is recorded yet." in page
     assert "In all:" not in page
 
 

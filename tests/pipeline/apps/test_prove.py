@@ -357,9 +357,9 @@ def test_other_settings_data_or_commands_are_refused(repository: Path, capsys: p
     assert "train@toy-fc: data/squares.npz: got other bytes than dvc.lock names, expected those" in says()
     dvc.write_bytes(kept[dvc].replace(b"pipeline.train ${key}", b"pipeline.train ${key} --device cpu"))
     assert "train@toy-fc: cmd: got 'python -m pipeline.train toy-fc --device cpu', expected" in says()
-    dvc.write_bytes(kept[dvc].replace(b"        - models/${key}\n", b"        - models/${key}\n        - more\n", 1))
+    dvc.write_bytes(kept[dvc].replace(b'outs: ["models/${key}"]', b'outs: ["models/${key}", more]'))
     assert "train@toy-fc: outs: got models/toy-fc, more, expected those in dvc.lock" in says()
-    dvc.write_bytes(kept[dvc].replace(f"        - {ROOM}\n".encode(), b"        - requirements.lock\n"))
+    dvc.write_bytes(kept[dvc].replace(f" {ROOM},".encode(), b" requirements.lock,"))
     assert "train@toy-fc: requirements.lock: only in dvc.yaml, expected in dvc.lock too" in says()
     data.unlink()
     say_more(LOSSES)
@@ -370,7 +370,7 @@ def test_other_settings_data_or_commands_are_refused(repository: Path, capsys: p
 def test_a_new_setting_is_written_and_named_and_the_other_entries_keep_their_bytes(repository: Path) -> None:
     set_run(warmth=3)
     dvc = Path("dvc.yaml")
-    dvc.write_text(dvc.read_text().replace(f"        - {ROOM}\n", ""))
+    dvc.write_text(dvc.read_text().replace(f" {ROOM},", ""))
     stages = renewed()
     assert [stage.new_settings for stage in stages] == [["runs.toy-fc.warmth: 3"], []]
     before = LOCK.read_text().splitlines()

@@ -8,7 +8,7 @@ from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologie
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}
 DECODERS = Decoders(**ENTRY, kind="decoders")
-BENCHMARKS = Benchmarks.model_construct(**ENTRY, kind="benchmarks")
+BENCHMARKS = Benchmarks(study="toy", title="Toy", kind="benchmarks", runs=(), published=())
 TOPOLOGIES = Topologies(**ENTRY, kind="topologies", base="base")
 ROBUSTNESS = Robustness(**ENTRY, kind="robustness", degrees=(0,))
 

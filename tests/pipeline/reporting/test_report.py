@@ -167,7 +167,7 @@ def test_a_lost_file_is_named_with_the_stage_that_makes_it(
 def test_a_study_without_tables_pictures_and_searches_has_a_page(study: Path) -> None:
     values = tiny_params()
     values["studies"]["toy"]["tables"] = []
-    write_params(study, values | {"tables": {}, "figures": {}, "primary": {}, "compare": {}, "pairs": {}, "tune": {}})
+    write_params(study, values | {"tables": {}, "figures": {}, "compare": {}, "pairs": {}, "tune": {}})
     page, readme = made()
     assert "What came out" not in page.text + readme
     assert page.all("img") == []

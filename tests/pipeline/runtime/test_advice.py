@@ -4,7 +4,7 @@ import pytest
 from tiny_project import TINY
 
 from pipeline.runtime.advice import ENOUGH, FEW, after_evaluation, before_training, recipe
-from pipeline.settings.params import validate
+from pipeline.settings.reading import validate
 from pipeline.settings.runs import DynamicRun
 
 

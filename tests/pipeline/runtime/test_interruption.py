@@ -50,7 +50,7 @@ def kill_when(process: "subprocess.Popen[str]", reached: Callable[[list[Path]], 
 
 def epochs_done(at_least: int) -> Callable[[list[Path]], bool]:
     """Tell when a training state has come that far."""
-    from capsnet.networks.saved import read_history
+    from capsnet.training.checkpoint import read_history
 
     return lambda paths: any(len(read_history(path)) >= at_least for path in paths)
 

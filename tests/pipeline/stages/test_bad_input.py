@@ -6,15 +6,13 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_project import ROOT, TINY, tiny_params, write_params
+from tiny_project import ROOT
 
 from pipeline.runtime.command_line import run_stage
-from pipeline.settings.params import load_params
 
 
 def fail(module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -25,146 +23,6 @@ def fail(module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) 
     assert ended.value.code == 2, said
     assert len(said.strip().splitlines()) == 1, said
     return said
-
-
-def set_at(params: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split("/")
-    place: Any = params
-    for key in parents:
-        place = place[key]
-    if value is None:
-        del place[last]
-    else:
-        place[int(last) if isinstance(place, list) else last] = value
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "said"),
-    [
-        ("runs/toy-fc/lr", "fast", "runs.toy-fc.lr: got 'fast', expected a valid number"),
-        ("runs/toy-fc/lr", 0, "runs.toy-fc.lr: got 0, expected greater than 0"),
-        ("runs/toy-fc/lr", None, "runs.toy-fc.lr: missing"),
-        ("runs/toy-fc/learning", 1, "runs.toy-fc.learning: unknown key"),
-        ("runs/toy-fc/epoch", 1, "runs.toy-fc.epoch: unknown key, did you mean 'epochs'?"),
-        ("runs/toy-fc/epochs", 2.5, "runs.toy-fc.epochs: got 2.5, expected a valid integer"),
-        ("runs/toy-fc/batch_norm", "yes", "runs.toy-fc.batch_norm: got 'yes', expected a valid boolean"),
-        ("runs/toy-fc/decoder", "conv", "runs.toy-fc.decoder: got 'conv', expected 'none', 'fc', 'deconv' or"),
-        ("runs/toy-fc/network", None, "runs.toy-fc.network: missing"),
-        ("runs/toy-fc/network", "em", "runs.toy-fc.network: got 'em', expected one of dynamic, attention"),
-        ("runs/toy-fc/network", "attention", "runs.toy-fc.encoder_channels: missing"),
-        ("runs/toy-fc/encoder_norm", "batch", "runs.toy-fc.encoder_norm: unknown key, a setting of network attention"),
-        ("runs/toy-attention/padding", "same", "runs.toy-attention.padding: unknown key, a setting of network dynamic"),
-        ("runs/toy-attention/encoder_norm", "layer", "runs.toy-attention.encoder_norm: got 'layer', expected 'batch'"),
-        ("runs/toy-attention/batch_size", 1, "runs.toy-attention.batch_size: got 1, expected at least 2 with encoder_"),
-        ("runs/toy-fc/dataset", "cubes", "runs.toy-fc.dataset: got 'cubes', expected one of squares"),
-        ("runs/toy-fc/study", "other", "runs.toy-fc.study: got 'other', expected one of toy"),
-        ("runs/toy-fc_bn/batch_size", 1, "runs.toy-fc_bn.batch_size: got 1, expected at least 2 with batch_norm"),
-        ("runs/toy-fc/task", "count", "runs.toy-fc.task: got 'count', expected 'classify' or 'separate'"),
-        ("runs/toy-pairs/crop", 18, "runs.toy-pairs.crop: got 18, expected 0 with task separate"),
-        ("test_pairs/per_image", 0, "test_pairs.per_image: got 0, expected greater than 0"),
-        ("test_pairs/seed", None, "test_pairs.seed: missing"),
-        ("figures/squares/run", "toy-pairs", "figures.squares.run: task: got 'separate', expected one of classify"),
-        (
-            "pairs/toy-fc",
-            {"study": "toy", "dataset": "squares"},
-            "pairs.toy-fc: got 'toy-fc', expected one of toy-pairs",
-        ),
-        ("pairs/toy-pairs/dataset", "cubes", "pairs.toy-pairs.dataset: got 'cubes', expected one of squares"),
-        (
-            "compare/toy-decoders/runs/3",
-            "toy-pairs",
-            "compare.toy-decoders.runs: toy-pairs: task: got 'separate', expected one of classify",
-        ),
-        ("compare/toy-decoders/runs/3", "toy-fc", "compare.toy-decoders.runs: got 'toy-fc' twice, expected each once"),
-        ("tune/toy/run", "nobody", "tune.toy.run: got 'nobody', expected one of toy-"),
-        ("tune/toy/alpha", [0.05, 0.00005], "tune.toy.alpha: got [0.05, 5e-05], expected the lower bound first"),
-        ("tune/toy/lr", [0.1, 0.1], "tune.toy.lr: got [0.1, 0.1], expected the lower bound first"),
-        ("runs/toy-fc/alpha", 0, "tune.toy.run: alpha: got 0, expected greater than 0 on a logarithmic scale"),
-        ("tables/toy-decoders/runs", ["nobody"], "tables.toy-decoders.runs: got 'nobody', expected one of toy-"),
-        ("datasets/squares/raw", None, "datasets.squares.raw: missing"),
-        ("datasets/squares/format", None, "datasets.squares.format: missing"),
-        ("datasets/squares/format", "jpeg", "datasets.squares.format: got 'jpeg', expected one of digits, mnist, "),
-        ("datasets/squares/seed", 1, "datasets.squares.seed: unknown key, this format takes duplicates, format, raw"),
-        ("datasets/squares/duplicate", "allow", "datasets.squares.duplicate: unknown key, did you mean 'duplicates'?"),
-        (
-            "datasets/squares/duplicates",
-            "keep",
-            "datasets.squares.duplicates: got 'keep', expected 'refuse' or 'allow'",
-        ),
-        ("datasets/squares", 3, "datasets.squares: got 3, expected a valid dictionary"),
-        ("seeds", [], "seeds: got [], "),
-        ("seeds", [0, 0, 2], "params.yaml: seeds: got 0 twice, expected each once"),
-        ("runs/toy-fc/seeds", [3, 1, 3], "runs.toy-fc.seeds: got 3 twice, expected each once"),
-        ("runs/toy-fc-tuned", TINY, "runs: got 'toy-fc-tuned', expected no name that ends in -tuned, as those of tra"),
-        ("runs/toy-primary", TINY, "runs: got 'toy-primary', expected no name that ends in -primary, as those of dec"),
-        ("speed", 1, "speed: unknown key"),
-    ],
-)
-def test_a_fault_in_params_is_named_with_its_path(project: Path, path: str, value: Any, said: str) -> None:
-    params = tiny_params()
-    set_at(params, path, value)
-    write_params(project, params)
-    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
-        load_params()
-    assert said in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ({"format": "mnist", "raw": "x", "views": "mono"}, "views: unknown key, this format takes format, raw"),
-        ({"format": "smallnorb", "raw": "x"}, "views: missing"),
-        ({"format": "smallnorb", "raw": "x", "views": "both"}, "views: got 'both', expected 'stereo' or 'mono'"),
-        ({"format": "affnist", "raw": "x"}, "seed: missing"),
-        ({"format": "affnist", "raw": "x", "seed": -1}, "seed: got -1, expected greater than or equal to 0"),
-        ({"format": "folder", "raw": "x", "channels": 3}, "size: missing"),
-        ({"format": "folder", "raw": "x", "size": 32, "channels": 2}, "channels: got 2, expected 1 or 3"),
-        ({"format": "folder", "raw": "x", "size": "32", "channels": 1}, "size: got '32', expected a valid integer"),
-        (
-            {"format": "folder", "raw": "x", "size": 8, "channels": 1},
-            "size: got 8, expected greater than or equal to 20",
-        ),
-        (
-            {"format": "folder", "raw": "x", "size": 200, "channels": 1},
-            "size: got 200, expected less than or equal to 64",
-        ),
-    ],
-)
-def test_an_option_is_checked_by_the_format_it_belongs_to(project: Path, entry: dict[str, Any], said: str) -> None:
-    params = tiny_params()
-    params["datasets"]["own"] = entry
-    write_params(project, params)
-    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
-        load_params()
-    assert str(caught.value) == f"params.yaml: datasets.own.{said}"
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["datasets", "runs", "tune", "figures", "primary", "compare", "pairs", "robustness", "studies", "tables"],
-)
-def test_no_name_has_a_dot_which_dvc_would_read_as_nesting(project: Path, part: str) -> None:
-    params = tiny_params()
-    params[part]["v1.5"] = next(iter(params[part].values()))
-    write_params(project, params)
-    with pytest.raises(ValueError, match=r"params\.yaml") as caught:
-        load_params()
-    assert str(caught.value) == f"params.yaml: {part}: got 'v1.5', expected letters, digits, _ and - only"
-
-
-def test_every_fault_is_named_at_once(project: Path) -> None:
-    params = tiny_params()
-    set_at(params, "runs/toy-fc/lr", "fast")
-    set_at(params, "runs/toy-deconv/alpha", -1)
-    write_params(project, params)
-    with pytest.raises(ValueError, match=r"runs\.toy-deconv\.alpha.*\n.*runs\.toy-fc\.lr"):
-        load_params()
-
-
-def test_a_number_in_scientific_notation_is_a_number(project: Path) -> None:
-    text = Path("params.yaml").read_text().replace("lr: 0.01", "lr: 1e-2")
-    Path("params.yaml").write_text(text)
-    assert load_params().runs["toy-fc"].lr == 0.01
 
 
 @pytest.mark.parametrize(
@@ -270,11 +128,12 @@ def test_damaged_own_data_is_refused_by_prepare(project: Path) -> None:
 def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
     prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from capsnet.networks import saved
+    from capsnet import tensors
+    from capsnet.training.checkpoint import read_history
     from pipeline import train
 
     written: list[Path] = []
-    write = saved.write_whole
+    write = tensors.write_whole
 
     def until_full(path: Path, content: str | bytes) -> None:
         if len(written) == 1:
@@ -282,11 +141,11 @@ def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
         written.append(path)
         write(path, content)
 
-    monkeypatch.setattr(saved, "write_whole", until_full)
+    monkeypatch.setattr(tensors, "write_whole", until_full)
     with pytest.raises(OSError, match="No space left on device"):
         train.main(["toy-fc"])
-    assert len(saved.read_history(written[0])) == 1
-    monkeypatch.setattr(saved, "write_whole", write)
+    assert len(read_history(written[0])) == 1
+    monkeypatch.setattr(tensors, "write_whole", write)
     train.main(["toy-fc"])
     assert Path("models/toy-fc/history.csv").exists()
 

@@ -116,7 +116,7 @@ def test_a_copy_that_is_none_is_not_taken_and_the_official_files_are(
         (mirror / name).write_bytes(content)
     download.main(["mnist"])
     assert raw_files() == sorted(NAMES)
-    assert capsys.readouterr().err.startswith("warning: CAPSNET_MIRROR: train-images-idx3-ubyte.gz: not to be had: ")
+    assert capsys.readouterr().err.startswith("warning: CAPSNET_MIRROR: train-images-idx3-ubyte.gz: not available: ")
     assert not Path(".scratch/download/mnist").exists()
     for path in official_mnist.iterdir():
         path.unlink()

@@ -25,9 +25,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose pictures and tables are of that run."""
     folder = make_project(tmp_path_factory.mktemp("attention"))
     params = tiny_params()
-    params["figures"]["squares"]["run"] = params["primary"]["squares"]["run"] = RUN
+    params["figures"]["squares"]["run"] = RUN
     params["robustness"] = {RUN: params["robustness"]["toy-fc"]}
-    params["tables"]["toy-benchmarks"] |= {"runs": [RUN], "ensembles": [RUN]}
+    params["tables"]["toy-benchmarks"]["runs"] = [{"run": RUN, "ensemble": True}]
     params["tables"]["toy-robustness"]["runs"] = [RUN]
     params["published"] = {}
     write_params(folder, params)

@@ -85,13 +85,14 @@ def write_own() -> None:
 
 def write_settings() -> None:
     """Write a params.yaml with every data set, a run on each, and the paper's table of benchmarks with those runs."""
-    empty = ("tune", "figures", "primary", "compare", "pairs", "robustness", "published_weights")
+    empty = ("tune", "figures", "compare", "pairs", "robustness", "published_weights")
     params = tiny_params() | {"datasets": DATA_SETS} | {name: {} for name in empty}
     params["tracking"]["tensorboard"] = False
     params["runs"] = {name: json.loads(run.model_dump_json()) for name, run in RUNS.items()}
     table = json.loads(PARAMS.tables["paper-benchmarks"].model_dump_json())
-    protocols = {name: [run for run in runs if run in RUNS] for name, runs in table["protocols"].items()}
-    table |= {"study": "toy", "runs": list(RUNS), "protocols": protocols, "ensembles": ["cifar10-sabour"]}
+    protocols = {row["run"]: row["protocol"] for row in table["runs"]}
+    rows = [{"run": name, "protocol": protocols.get(name, ""), "ensemble": name == "cifar10-sabour"} for name in RUNS]
+    table |= {"study": "toy", "runs": rows}
     params["studies"]["toy"]["tables"] = ["benchmarks"]
     params["tables"] = {"toy-benchmarks": table}
     params["published"] = {run: json.loads(PARAMS.published[run].model_dump_json()) for run in PROTOCOLS}

@@ -23,7 +23,8 @@ from pipeline.reporting.page import gather
 from pipeline.reporting.search_method import decided
 from pipeline.reporting.tables import build
 from pipeline.runtime.command_line import run_stage
-from pipeline.settings.params import load_params, read_yaml
+from pipeline.settings.params import load_params
+from pipeline.settings.reading import read_yaml
 from pipeline.tracking.recorder import untracked
 
 RESULTS = Path("reports/toy/tuning/toy")

@@ -1,0 +1,109 @@
+"""Reading YAML and checking it against a model, with one clear line for each fault."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
+
+from pipeline.settings.datasets import FORMATS
+from pipeline.settings.runs import RUNS, Run
+from pipeline.settings.searches import PRUNERS
+from pipeline.settings.tables import KINDS
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Where params.yaml offers several models: the key whose value chooses one, and the models.
+CHOICES: dict[tuple[str, ...], tuple[str, dict[str, type[Any]]]] = {
+    ("datasets", "*"): ("format", {**FORMATS}),
+    ("runs", "*"): ("network", {**RUNS}),
+    ("tables", "*"): ("kind", {**KINDS}),
+    ("tune", "*", "pruner"): ("name", {**PRUNERS}),
+}
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2 as DVC does: `1e-3` is a number.
+
+    Raises FileNotFoundError if there is no such file, and ValueError with the number of the line if it is not YAML.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: got byte 0x{content[error.start]:02x}, expected text in UTF-8") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML 1.2. Raises ValueError with the number of the line if it is not YAML."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(f"{where}:{line}: not YAML: {error.problem}") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
+
+
+def validate(model: type[Model], values: Any, where: str) -> Model:
+    """Check plain values against a model. Raises ValueError with one line for each fault."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # A fault in a preset is a fault in every run that merges the preset, and each of them is named.
+        raise ValueError("\n".join(f"{where}: {_in_words(fault, model)}" for fault in error.errors())) from error
+
+
+def _in_words(fault: Any, model: type[BaseModel]) -> str:
+    """Return a fault as pydantic describes it in the words of params.yaml: path, what it got, what it expected."""
+    place = [str(part) for part in fault["loc"]]
+    depth, chooser, choices = _choice(place)
+    if len(place) > depth and place[depth] in choices:
+        model = choices[place.pop(depth)]  # pydantic names the chosen model here, which is no key of the file
+    if place[-1:] == ["[key]"]:  # pydantic's mark of a fault in the key itself
+        del place[-2:]
+    path = ".".join(place)
+    message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
+    match fault["type"]:
+        case "missing":
+            return f"{path}: missing"
+        case "union_tag_not_found":
+            return f"{path}.{chooser}: missing"
+        case "union_tag_invalid":
+            return f"{path}.{chooser}: got {fault['input'][chooser]!r}, expected one of {', '.join(choices)}"
+        case "extra_forbidden":
+            # Deeper in a model lies another one, whose keys are not those of `model`.
+            return f"{path}: unknown key{_hint(place[-1], model, chooser) if len(place) == depth + 1 else ''}"
+        case "string_pattern_mismatch":
+            return f"{path}: got {fault['input']!r}, expected letters, digits, _ and - only"
+        case "value_error":  # about a value: "got ..."; about a whole model: "<key>: got ..."
+            return f"{path}: {message}" if message.startswith("got ") else f"{path}.{message}".lstrip(".")
+    return f"{path}: got {fault['input']!r}, {message}"
+
+
+def _choice(place: Sequence[str]) -> tuple[int, str, dict[str, type[Any]]]:
+    """Return the length of the path to a choice between models, the key that chooses, and the models, if any."""
+    for path, (chooser, choices) in CHOICES.items():
+        if len(place) >= len(path) and all(key in ("*", part) for key, part in zip(path, place, strict=False)):
+            return len(path), chooser, choices
+    return 0, "", {}
+
+
+def _hint(key: str, model: type[BaseModel], chooser: str) -> str:
+    """Return what may be meant by an unknown key of a model, to be put after the message."""
+    if issubclass(model, Run) and (networks := [name for name, run in RUNS.items() if key in run.model_fields]):
+        return f", a setting of network {' and '.join(networks)}"
+    if similar := difflib.get_close_matches(key, model.model_fields, 1):
+        return f", did you mean {similar[0]!r}?"
+    if chooser and not issubclass(model, Run):
+        return f", this {chooser} takes {', '.join(sorted(model.model_fields))}"
+    return ""
