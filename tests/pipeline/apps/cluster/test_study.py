@@ -19,7 +19,7 @@ OUTPUTS = ("data/*", "models/**/*", "reports/**/*", "dvc.lock", ".dvc/cache/**/*
 def few_params() -> dict:
     params = tiny_params()
     params["runs"] = {"toy-fc": params["runs"]["toy-fc"] | {"epochs": EPOCHS}}
-    params |= {"figures": {}, "primary": {}, "compare": {}, "pairs": {}, "published_weights": {}}
+    params |= {"figures": {}, "compare": {}, "pairs": {}, "published_weights": {}}
     params["studies"]["toy"]["tables"] = ["decoders", "robustness"]
     params["tables"] = {name: params["tables"][name] for name in ("toy-decoders", "toy-robustness")}
     params["tables"]["toy-decoders"]["runs"] = ["toy-fc", "toy-tuned"]
