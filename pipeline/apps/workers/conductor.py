@@ -144,7 +144,7 @@ class Conductor:
         if workers and not there[CORE]:
             raise ValueError(
                 f"workers: got none with the resource `{CORE}`; start them with --resources {CORE}=1, "
-                f"or with --nthreads 2 --resources '{CORE}=1 {GPU}=1' if they have a GPU"
+                f"or with --nthreads 2 --resources {CORE}=1,{GPU}=1 if they have a GPU"
             )
         self._say_if_alone(bool(workers))
         return there

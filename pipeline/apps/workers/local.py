@@ -51,7 +51,7 @@ class LocalWorkers:
         command += ["--death-timeout", str(PATIENCE)]
         # With a GPU: a training, and a stage that needs a core beside it.
         command += ["--nthreads", "2" if has_gpu else "1"]
-        command += ["--resources", f"{CORE}=1 {GPU}=1" if has_gpu else f"{CORE}=1"]
+        command += ["--resources", f"{CORE}=1,{GPU}=1" if has_gpu else f"{CORE}=1"]
         environment = {**os.environ}
         if self.gpus:
             environment[GPUS] = self.gpus[place % len(self.gpus)]

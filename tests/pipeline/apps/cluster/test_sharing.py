@@ -16,7 +16,7 @@ def test_a_clone_pulls_what_a_target_needs_and_runs_nothing(
     errands.call(*errands.command, "--workers", "2")
     errands.call("git", "add", "--all")
     errands.call("git", *who, "commit", "--quiet", "-m", "Make all")
-    errands.call("dvc", "push", "--with-deps", "report")
+    errands.call("dvc", "push", "--run-cache", "--with-deps", "report")
     clone = Errands(tmp_path / "clone")
     errands.call("git", "clone", "--quiet", str(errands.folder), str(clone.folder))
     clone.call("dvc", "pull", "--with-deps", "report")
@@ -26,3 +26,8 @@ def test_a_clone_pulls_what_a_target_needs_and_runs_nothing(
     assert "didn't change, skipping" in clone.call("dvc", "repro", "report")
     assert "0 run, 0 restored, 8 unchanged" in clone.call(*errands.command, "report", "--workers", "1")
     assert not [*(clone.folder / "tries").iterdir()]
+    clone.call("dvc", "pull", "--run-cache", "--with-deps", "report")
+    (clone.folder / "dvc.lock").unlink()
+    # The run cache leaves out stages with an output that is in git.
+    assert "1 run, 7 restored" in clone.call(*errands.command, "report", "--workers", "1")
+    assert {path.name for path in (clone.folder / "tries").iterdir()} == {"report", "stamp"}
