@@ -10,8 +10,6 @@ import pytest
 from errands import Errands, ended, wait_until
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
-from capsnet.networks.saved import read_history
-
 EPOCHS = 40  # of the training that loses its worker
 OUTPUTS = ("data/*", "models/**/*", "reports/**/*", "dvc.lock", ".dvc/cache/**/*")
 
@@ -19,7 +17,8 @@ OUTPUTS = ("data/*", "models/**/*", "reports/**/*", "dvc.lock", ".dvc/cache/**/*
 def few_params() -> dict:
     params = tiny_params()
     params["runs"] = {"toy-fc": params["runs"]["toy-fc"] | {"epochs": EPOCHS}}
-    params |= {"figures": {}, "compare": {}, "pairs": {}, "published_weights": {}}
+    params["figures"]["squares"] |= {"run": "toy-fc", "pictures": ["curves"]}
+    params |= {"compare": {}, "pairs": {}, "published_weights": {}}
     params["studies"]["toy"]["tables"] = ["decoders", "robustness"]
     params["tables"] = {name: params["tables"][name] for name in ("toy-decoders", "toy-robustness")}
     params["tables"]["toy-decoders"]["runs"] = ["toy-fc", "toy-tuned"]
@@ -48,13 +47,16 @@ def made(study: Errands) -> dict[str, bytes]:
 
 
 def worker_in_training(study: Errands, running: "subprocess.Popen[str]") -> psutil.Process:
-    """Wait until a training has come to its second epoch, and return the worker that runs it."""
+    """Wait until a training has written its second checkpoint, and return the worker that runs it."""
 
-    def two_epochs_done() -> bool:
+    written: set[int] = set()
+
+    def twice_written() -> bool:
         states = study.folder.glob(".scratch/train/toy-fc/*/seed-0.state.safetensors")
-        return any(len(read_history(path)) >= 2 for path in states)
+        written.update(path.stat().st_mtime_ns for path in states)
+        return len(written) >= 2
 
-    wait_until(two_epochs_done)
+    wait_until(twice_written)
     for worker in psutil.Process(running.pid).children():
         for below in worker.children(recursive=True):
             if below.cmdline()[1:] == ["-m", "pipeline.train", "toy-fc"]:
