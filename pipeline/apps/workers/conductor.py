@@ -88,8 +88,7 @@ class Conductor:
             while True:
                 for message in tend():
                     self.progress.say(message)
-                with self.plan.locked():
-                    self._advance()
+                self._advance()
                 if not (self.submitted or self.waiting):
                     return self.outcome
                 self._wait()
@@ -114,13 +113,17 @@ class Conductor:
         it. And only here are old outputs removed, so that an interrupted run leaves those of later stages alone.
         """
         while (ready := self.sorter.get_ready()) or self._begin_next():
-            for stage in ready:
-                with self._noting_failure(stage):
-                    if self.plan.is_up_to_date(stage):
-                        self.outcome.unchanged += 1
-                        self._settle(stage)
-                    else:
-                        self.waiting.append(stage)
+            with self.plan.locked():
+                for stage in ready:
+                    self._look_at(stage)
+
+    def _look_at(self, stage: "Stage") -> None:
+        with self._noting_failure(stage):
+            if self.plan.is_up_to_date(stage):
+                self.outcome.unchanged += 1
+                self._settle(stage)
+            else:
+                self.waiting.append(stage)
 
     def _begin_next(self) -> bool:
         """Begin the most urgent stage that there is room for; tell whether there was one."""

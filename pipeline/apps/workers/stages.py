@@ -1,7 +1,8 @@
 """What DVC does before and after a stage's command, without the command: workers run that.
 
-DVC itself runs one command at a time: `Stage.run` decides, runs and records in one go. Here the steps of `Stage.run`
-are taken apart, in its order and with its own functions. One process takes them all, so that `dvc.lock` has one writer.
+DVC itself runs one command at a time: `Stage.reproduce` decides, runs and records. This module does the same steps in
+the same order with DVC's own functions, but lets others run the command. One process does them all, so that `dvc.lock`
+has one writer.
 """
 
 import logging
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
-# A GPU is taken by one of these at a time.
+# These train: each takes a GPU for itself.
 TRAINING = ("train", "train-tuned", "tune", "decode")
 
 
@@ -123,11 +124,12 @@ class Plan:
             stage.dump(update_pipeline=False)
 
     def recorded(self) -> dict[str, list[str]]:
-        """Return the names of the stages in each dvc.lock, in their order."""
+        """Return the names of the stages in each dvc.lock, in their order. Paths are relative to the project."""
         from dvc.utils.serialize import load_yaml
 
-        locks = [Path(path) for path in dict.fromkeys(_lock_of(stage) for stage in self.order)]
-        return {str(path): [*load_yaml(path).get("stages", {})] if path.exists() else [] for path in locks}
+        locks = dict.fromkeys(self._lock_of(stage) for stage in self.order)
+        paths = {lock: self.root / lock for lock in locks}
+        return {lock: [*load_yaml(path).get("stages", {})] if path.exists() else [] for lock, path in paths.items()}
 
     def sort(self, earlier: dict[str, list[str]]) -> None:
         """Bring the new entries of dvc.lock into the order in which `dvc repro` would have written them.
@@ -138,17 +140,17 @@ class Plan:
 
         with self.locked():
             for lock, now in self.recorded().items():
-                names = [stage.name for stage in self.order if _lock_of(stage) == lock]
+                names = [stage.name for stage in self.order if self._lock_of(stage) == lock]
                 new = [name for name in names if name in now and name not in earlier.get(lock, [])]
                 if [name for name in now if name in new] != new:
-                    with modify_yaml(lock) as content:
+                    with modify_yaml(self.root / lock) as content:
                         for name in new:
                             content["stages"].move_to_end(name)
 
+    def _lock_of(self, stage: "Stage") -> str:
+        """Return the lock file that names a stage; a .dvc file is its own."""
+        from dvc.dvcfile import ProjectFile
 
-def _lock_of(stage: "Stage") -> str:
-    """Return the lock file that names a stage; a .dvc file is its own."""
-    from dvc.dvcfile import ProjectFile
-
-    file = stage.dvcfile
-    return str(Path(file.path).with_suffix(".lock") if isinstance(file, ProjectFile) else file.path)
+        path = Path(stage.dvcfile.path)
+        lock = path.with_suffix(".lock") if isinstance(stage.dvcfile, ProjectFile) else path
+        return str(lock.relative_to(self.root))
