@@ -51,7 +51,7 @@ format: $(VENV)/.built  ## put the code into the one format
 	ruff format .
 	ruff check --fix .
 
-readme: $(VENV)/.built  ## put the tables of reports/ into README.md
+readme: $(VENV)/.built  ## put the tables of reports/ into README.md and docs/*.md
 	python -m pipeline.apps.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT

@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [run for run in entry.runs if run not in there]
     if len(there) < 2:
         models_of(missing[0])  # which says what trains it
-    seen = subjects(there, params)
-    left_out = [f"{run}, which is not trained here (`dvc repro evaluate@{run}`)" for run in missing]
-    print(publish([curves(seen), reconstructions(seen)], name, entry.study, seen, params, left_out))
+    drawn = subjects(there, params)
+    left_out = [f"{run}: it is not trained here (`dvc repro evaluate@{run}` trains it)" for run in missing]
+    print(publish([curves(drawn), reconstructions(drawn)], name, entry.study, drawn, params, left_out))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m pipeline.decode digits
 
-It takes minutes at most, so an interrupted training starts anew.
+Training takes minutes at most, so an interrupted one starts again from the beginning.
 """
 
 from collections.abc import Sequence
@@ -16,39 +16,37 @@ from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint
 from pipeline.settings.figures import Figures
 from pipeline.settings.params import Params, find, load_params
-from pipeline.tracking.recorder import tracked
+from pipeline.tracking.mlflow_run import record_run
 
 
 def train_primary(name: str, entry: Figures, params: Params) -> Path:
-    """Train the decoder on the training images, and return the folder with the model and history.csv."""
-    run = params.runs[entry.run]
-    seed, network = next(iter(model_files(MODELS / entry.run).items()))
-    hardware = configure_torch(run.device, run.threads)
-    data = read_prepared(run.dataset, "train", hardware.device)
-
+    """Train the decoder on the training images; return the folder with its file and history.csv."""
     from capsnet.explain.primary import save_decoder, train_decoder
     from capsnet.networks.saved import load
 
+    run = params.runs[entry.run]
+    seed, path = next(iter(model_files(MODELS / entry.run).items()))
+    hardware = configure_torch(run.device, run.threads)
+    data = read_prepared(run.dataset, "train", hardware.device)
     folder = MODELS / (name + PRIMARY)
     settings = {"run": entry.run, **entry.primary.model_dump()}
-    key = fingerprint(settings, seed, data.source.digest)
     tags = {
         "kind": "run",
         "stage": "decode",
         "run": entry.run,
         "output": folder.resolve(),
-        "fingerprint": key,
+        "fingerprint": fingerprint(settings, seed, data.source.digest),
         "seed": seed,
+        "device": hardware.words,
     }
-    tags["device"] = hardware.words
-    with tracked(params.tracking.experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorded:
-        model = load(network).to(hardware.device)
-        decoder, history = train_decoder(
-            model, entry.primary.training(), data.images, data.labels, seed, log=recorded.log
-        )
+    experiment = params.tracking.experiment
+    with record_run(experiment, folder.name, tags=tags, settings=settings, data=data.source) as recorder:
+        network = load(path).to(hardware.device)
+        training = entry.primary.training()
+        decoder, history = train_decoder(network, training, data.images, data.labels, seed, log=recorder.log)
         save_decoder(folder / DECODER, decoder, {"run": entry.run, "seed": seed, "settings": settings})
         write_whole(folder / "history.csv", csv_text(history))
-        recorded.attach(folder / DECODER, folder="model")
+        recorder.attach(folder / DECODER, folder="model")
     return folder
 
 

@@ -1,10 +1,10 @@
-"""Bring the official files of a data set to data/raw/<dataset>/.
+"""Download the official files of a data set into data/raw/<dataset>/.
 
     python -m pipeline.download mnist
 
-CAPSNET_MIRROR, a folder or URL, is asked first: for the official files under <mirror>/<dataset>/, then for a copy of
-the data set in the prepared format, <mirror>/<dataset>.npz, which is opened and checked before it gets its name. After
-it the official servers, in order.
+CAPSNET_MIRROR, a folder or a URL, is tried first: for the official files in <mirror>/<dataset>/, then for a copy of the
+data set in the prepared format, <mirror>/<dataset>.npz, which is opened and checked before it is accepted. Then the
+official servers are tried in order.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 from capsnet.sources.catalogue import OFFICIAL, official, read_copy
 from capsnet.sources.transfer import File, Unavailable, fetch
 from pipeline.runtime.command_line import name_argument, run_stage
-from pipeline.runtime.scratch import FOLDER, root
+from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.settings.params import find
 
 MIRROR = "CAPSNET_MIRROR"
@@ -25,12 +25,12 @@ RAW = Path("data/raw")
 
 
 def download(name: str, folder: Path) -> None:
-    """Fetch data set `name` into `folder`; parts of files stay for the next try until it is there.
+    """Fetch the data set `name` into `folder`. Incomplete files are kept for the next attempt until all are there.
 
-    Raises ValueError naming every source and what it said.
+    Raises ValueError naming every source and its answer.
     """
     dataset = official(name)
-    parts = root() / FOLDER / "download" / name
+    parts = root() / SCRATCH / "download" / name
     mirror = os.environ.get(MIRROR, "").rstrip("/")
     sources = ([f"{mirror}/{name}"] if mirror else []) + list(dataset.servers())
     if mirror:
@@ -47,7 +47,7 @@ def download(name: str, folder: Path) -> None:
                 return
     for file in dataset.FILES:
         fetch(file, sources, folder, parts)
-    # Only now: without the official files an earlier copy is better than nothing.
+    # Only now: if the official files had not come, an earlier copy would be better than nothing.
     (folder / f"{name}.npz").unlink(missing_ok=True)
     shutil.rmtree(parts, ignore_errors=True)
 

@@ -1,8 +1,8 @@
-"""Draw what one run makes of a data set: reports/<study>/figures/<dataset>/.
+"""Draw the pictures of one run on its data set: reports/<study>/figures/<dataset>/.
 
     python -m pipeline.draw digits
 
-The networks are those trained here, or else the published ones. A picture for which something else is not there is
+The networks are those trained here, or else the published ones. A picture that needs something else that is missing is
 left out and named.
 """
 
@@ -23,9 +23,10 @@ from pipeline.drawing.reconstructions import reconstructions
 from pipeline.drawing.rotation import rotation
 from pipeline.drawing.rotation_accuracy import rotation_accuracy
 from pipeline.drawing.rotation_classes import rotation_classes
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.subject import Subject, primary_path, score_networks
 from pipeline.runtime.command_line import name_argument, run_stage
-from pipeline.settings.params import find, load_params
+from pipeline.runtime.paths import rotated_path
+from pipeline.settings.params import Params, find, load_params
 
 PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
@@ -42,15 +43,21 @@ PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "coupling": coupling,
     "primary": primary,
 }
+NEED_SCORES = {"calibration", "attributes"}  # pictures of single answers, which no file has
 
 
-def lacking(picture: str, subject: Subject) -> str:
-    """Return what a picture needs and is not there, in words; nothing for one that can be drawn."""
-    if picture == "primary" and not subject.primary_path.is_file():
-        return f"primary, for want of a decoder of primary capsules ({subject.primary_command})"
+def lacking(picture: str, subject: Subject, params: Params) -> str:
+    """Return which picture cannot be drawn and why; nothing for one that can be drawn."""
+    dataset = subject.test.manifest.dataset
+    if picture == "primary" and not primary_path(dataset).is_file():
+        return f"primary: there is no decoder of primary capsules (`dvc repro decode@{dataset}` makes it)"
+    if picture == "rotation-accuracy" and not rotated_path(subject.study, subject.run).is_file():
+        if subject.run not in params.robustness:
+            return f"rotation-accuracy: {subject.run} has no entry under robustness in params.yaml"
+        return f"rotation-accuracy: {subject.run} has no scores yet (`dvc repro rotate@{subject.run}` makes them)"
     unknown = [name for name in LABELS if name not in subject.test.attributes]
     if picture == "attributes" and unknown:
-        return f"attributes, for {subject.test.manifest.dataset} does not say {', '.join(unknown)} of its images"
+        return f"attributes: the images of {dataset} have no {', '.join(unknown)}"
     return ""
 
 
@@ -59,10 +66,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "DATASET", "a key of `figures` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.figures, "figures")
-    seen = subjects([entry.run], params)
-    lacked = {picture: lacking(picture, seen[0]) for picture in entry.pictures}
-    drawings = [PICTURES[picture](seen[0]) for picture in entry.pictures if not lacked[picture]]
-    print(publish(drawings, name, entry.study, seen, params, [*filter(None, lacked.values())]))
+    (subject,) = subjects([entry.run], params)
+    lacked = {picture: lacking(picture, subject, params) for picture in entry.pictures}
+    wanted = [picture for picture in entry.pictures if not lacked[picture]]
+    if NEED_SCORES & {*wanted}:
+        subject = subject._replace(scores=score_networks(subject))
+    drawings = [PICTURES[picture](subject) for picture in wanted]
+    print(publish(drawings, name, entry.study, [subject], params, [*filter(None, lacked.values())]))
 
 
 if __name__ == "__main__":

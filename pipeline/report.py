@@ -1,8 +1,8 @@
-"""Assemble a study's page, self-contained and without network, and the same for a git host.
+"""Build the page of a study, reports/<study>/index.html, and the same for a git host, README.md beside it.
 
     python -m pipeline.report digits
 
-They are reports/<study>/index.html and reports/<study>/README.md.
+The page is one file and needs no network.
 """
 
 import base64
@@ -16,30 +16,30 @@ from markupsafe import Markup
 
 from capsnet.files import write_whole
 from pipeline.reporting.page import Page, gather
-from pipeline.reporting.typeset import markdown, numeric
+from pipeline.reporting.typeset import markdown, markdown_parts, numeric
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import REPORTS
 from pipeline.settings.params import find, load_params
 
 TEMPLATES = Path(__file__).parent / "reporting" / "templates"
-# What means something to Markdown, anywhere or, an underscore, at the edge of a word.
+# Characters with a meaning in Markdown: an underscore at the edge of a word, the others anywhere.
 MARKUP = re.compile(r"([\\`*\[\]<>|~&#]|(?<!\w)_|_(?!\w))")
 
 
 def html(page: Page) -> str:
-    """Return the page; browsers are told to run and load nothing but what is in it."""
+    """Return the page. Its policy lets browsers run and load only what is in it."""
     style, script = (Markup((TEMPLATES / f"report.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     return _render("report.html.j2", page, escaped=True, style=style, script=script, policy=policy)
 
 
 def readme(page: Page) -> str:
-    """Return the same in GitHub's Markdown, with the pictures that lie beside it."""
+    """Return the page in GitHub's Markdown, with links to its pictures."""
     return _render("report.md.j2", page, escaped=False)
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown shows as it stands."""
+    """Return text that Markdown shows unchanged."""
     return MARKUP.sub(r"\\\1", text)
 
 
@@ -52,7 +52,7 @@ def _render(template: str, page: Page, escaped: bool, **others: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(numeric=numeric, markdown=markdown, plain=plain)
+    environment.filters.update(numeric=numeric, markdown=markdown, markdown_parts=markdown_parts, plain=plain)
     return environment.get_template(template).render(page=page, **others)
 
 

@@ -1,39 +1,51 @@
-"""Score every seed of a run on its test images rotated all the way round: <run>-robustness.csv beside its metrics.
+"""Score every seed of a run on its test images, rotated by every multiple of an angle.
 
-python -m pipeline.rotate digits-deconv_bn
+    python -m pipeline.rotate digits-deconv_bn
+
+Beside the metrics of the run, <run>-robustness.csv has the accuracy at each angle, and <run>-rotated-confusion.csv the
+number of images of each class that get each answer, where it is not zero.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from capsnet.files import write_whole
 from pipeline.runtime.command_line import name_argument, run_stage
-from pipeline.runtime.device import configure_torch
-from pipeline.runtime.paths import METRICS, MODELS, REPORTS, csv_text, model_files
-from pipeline.runtime.prepared import read_prepared
-from pipeline.settings.params import find, load_params, recorded_run
-from pipeline.tracking.recorder import find_trained
+from pipeline.runtime.paths import METRICS, MODELS, REPORTS, csv_text, model_files, rotated_path
+from pipeline.settings.params import find, load_params
+from pipeline.tracking.lookup import find_training
 
 
-def score_rotated(folder: Path, step: int) -> list[dict[str, float]]:
-    """Return the accuracy of each seed in `folder` at each multiple of `step` degrees, counter-clockwise."""
-    files = model_files(folder)
+class Rotated(NamedTuple):
+    """Scores of every seed at every angle, as rows of two CSV files."""
+
+    accuracy: list[dict[str, float]]
+    confusion: list[dict[str, int]]
+
+
+def score_rotated(folder: Path, step: int) -> Rotated:
+    """Score each seed in `folder` at each multiple of `step` degrees, counter-clockwise."""
     from capsnet.data.geometry import rotate
     from capsnet.evaluation.recognition import evaluate
-    from capsnet.networks.saved import load, read_settings
+    from pipeline.scoring.networks import open_networks
 
-    first = next(iter(files.values()))
-    run = recorded_run(read_settings(first), str(first))
-    hardware = configure_torch(run.device, run.threads)
-    data = read_prepared(run.dataset, "test", hardware.device)
-    models = {seed: load(path).to(hardware.device) for seed, path in files.items()}
-    rows: list[dict[str, float]] = []
+    opened, networks = open_networks(folder)
+    accuracy: list[dict[str, float]] = []
+    confusion: list[dict[str, int]] = []
     for degrees in range(0, 360, step):
-        images = rotate(data.images, float(degrees))
-        for seed, model in models.items():
-            accuracy = evaluate(model, images, data.labels).accuracy
-            rows.append({"seed": seed, "degrees": degrees, "accuracy": accuracy})
-    return sorted(rows, key=lambda row: row["seed"])
+        images = rotate(opened.data.images, float(degrees))
+        for seed, network in networks.items():
+            scores = evaluate(network, images, opened.data.labels)
+            accuracy.append({"seed": seed, "degrees": degrees, "accuracy": scores.accuracy})
+            confusion += [
+                {"seed": seed, "degrees": degrees, "actual": actual, "predicted": predicted, "count": count}
+                for actual, row in enumerate(scores.confusion.tolist())
+                for predicted, count in enumerate(row)
+                if count
+            ]
+    return Rotated(sorted(accuracy, key=itemgetter("seed")), sorted(confusion, key=itemgetter("seed")))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,14 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "RUN", "a key of `robustness` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.robustness, "run")
-    rows = score_rotated(MODELS / name, entry.step)
+    first, *_ = model_files(MODELS / name).values()
+    rotated = score_rotated(MODELS / name, entry.step)
     path = REPORTS / entry.study / METRICS / f"{name}-robustness.csv"
-    write_whole(path, csv_text(rows))
-    trained = find_trained(params.tracking.experiment, next(iter(model_files(MODELS / name).values())))
-    if trained is not None and trained.parent is not None:
-        trained.parent.attach(path, folder="robustness")
-    angles = len({row["degrees"] for row in rows})
-    print(f"{path}: accuracy at {angles} angles, {min(row['accuracy'] for row in rows):.4g} % at worst")
+    write_whole(path, csv_text(rotated.accuracy))
+    write_whole(rotated_path(entry.study, name), csv_text(rotated.confusion))
+    training = find_training(params.tracking.experiment, first)
+    if training is not None and training.parent is not None:
+        training.parent.attach(path, folder="robustness")
+    angles = len({row["degrees"] for row in rotated.accuracy})
+    lowest = min(row["accuracy"] for row in rotated.accuracy)
+    print(f"{path}: accuracy at {angles} angles, {lowest:.4g} % at worst")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw how a run takes pairs of test images apart: reports/<study>/figures/<run>/.
+"""Draw how a run separates overlapping pairs of test images: reports/<study>/figures/<run>/.
 
 python -m pipeline.separate digits-pairs
 """
@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = name_argument(__doc__, "RUN", "a key of `pairs` in params.yaml", argv)
     params = load_params()
     entry = find(name, params.pairs, "run")
-    seen = subjects([name], params)
-    print(publish([curves(seen), pairs(seen[0], params.test_pairs)], name, entry.study, seen, params))
+    drawn = subjects([name], params)
+    print(publish([curves(drawn), pairs(drawn[0], params.test_pairs)], name, entry.study, drawn, params))
 
 
 if __name__ == "__main__":

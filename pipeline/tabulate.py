@@ -1,14 +1,14 @@
-"""Assemble one table of a study: reports/<study>/tables/<kind>.csv, and as people read it .md and .tex.
+"""Build one table of a study: reports/<study>/tables/<kind>.csv, and for people .md and .tex.
 
     python -m pipeline.tabulate digits-decoders
 
-A run that is not scored yet stands in the table as "not run"; the commands that would fill such gaps are printed.
+A run that is not scored yet is "not run" in the table; the commands that fill such gaps are printed.
 """
 
 from collections.abc import Sequence
 
-from pipeline.reporting.tables import write
-from pipeline.reporting.typeset import NOT_RUN, markdown
+from pipeline.reporting.tables.build import write
+from pipeline.reporting.typeset import NOT_RUN, markdown_parts
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.settings.params import load_params
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
     name = name_argument(__doc__, "TABLE", "a key of `tables` in params.yaml", argv)
     table = write(name, load_params())
-    print(markdown(table.cells))
+    print(markdown_parts(table.parts))
     for command in table.missing:
         print(f"{NOT_RUN}: `{command}`")
 

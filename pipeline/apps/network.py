@@ -1,4 +1,4 @@
-"""A trained network, what is known of its data, and how a user's own picture becomes an image of that kind."""
+"""A trained network with the facts about its data, and how a user's own picture becomes an image of that data."""
 
 import re
 import reprlib
@@ -7,43 +7,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from PIL.Image import Image
+
+from capsnet.data.picture import WRITINGS, digit, scene
 from pipeline.runtime.paths import MODELS, model_files, models_in
 from pipeline.runtime.prepared import read_manifest
 from pipeline.runtime.weights import PUBLISHED, published_models, published_runs
 from pipeline.settings.params import PARAMS, load_params
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
-
     from capsnet.networks.capsnet import CapsNet
 
 SUFFIX = ".safetensors"
-TREATMENTS = ("digit", "picture")
+DIGIT, PICTURE = TREATMENTS = ("digit", "picture")  # how a user's own picture becomes an image of the data
 
 
 class Network(NamedTuple):
-    """A network on the CPU; `size` is that of its data's images, of which it sees the centre."""
+    """A network on the CPU. It sees the centre of its data's images, which have `size` pixels a side."""
 
     path: Path
     model: "CapsNet"
-    dataset: str  # empty in a file that does not say
+    dataset: str  # empty if the file does not name it
     class_names: tuple[str, ...]
     size: int
 
     @property
     def treatment(self) -> str:
-        """What a user's own pictures are taken for: digits where the network knows nothing else."""
-        from capsnet.data.picture import WRITINGS
+        """How a user's own pictures are treated: as digits if the network's data are digits."""
+        return DIGIT if self.dataset in WRITINGS else PICTURE
 
-        return TREATMENTS[self.dataset not in WRITINGS]
-
-    def image(self, picture: "Image", treatment: str) -> "np.ndarray":
+    def image(self, picture: Image, treatment: str) -> np.ndarray:
         """Return a picture as uint8 (C, S, S), like the images of the data. Raises ValueError for a blank one."""
-        from capsnet.data.picture import WRITINGS, digit, scene
-
         channels = self.model.config.channels
-        if treatment == "picture":
+        if treatment == PICTURE:
             return scene(picture, self.size, channels)
         if channels != 1:
             raise ValueError(f"--as digit: {self.path} sees {channels} channels, expected 1")
@@ -51,9 +48,9 @@ class Network(NamedTuple):
 
 
 def find_model(named: str, seed: int | None) -> Path:
-    """Return the model file that the user named, or that of a `seed`, the first without, in a run or a folder.
+    """Return the model file that the user named, or the file of a seed in the run or folder that the user named.
 
-    A run that is not trained here is looked for among the published ones.
+    Without a seed it is the first one. A run that is not trained here is looked up among the published ones.
     """
     if named.endswith(SUFFIX):
         if seed is not None:
@@ -68,8 +65,8 @@ def find_model(named: str, seed: int | None) -> Path:
 def _models(named: str) -> dict[int, Path]:
     """Return the models of a run, or in a folder, by seed.
 
-    Raises FileNotFoundError with the command that trains a run of params.yaml, and for any other name with the runs
-    that are trained.
+    Raises FileNotFoundError naming the command that trains a run of params.yaml; for any other name, the runs that are
+    trained.
     """
     if models := models_in(MODELS / named) or models_in(Path(named)) or published_models(named):
         return models
@@ -83,8 +80,8 @@ def _models(named: str) -> dict[int, Path]:
     )
 
 
-def _seen_in_training(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the data set that a model was trained on, nothing if its file does not say, and its crop."""
+def _trained_on(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the data set that a model was trained on, empty if its file does not name it, and the crop of its run."""
     match facts.get("settings", {"dataset": "", "crop": 0}):
         case {"dataset": str(dataset), "crop": int(crop)} if re.fullmatch("[A-Za-z0-9_-]*", dataset) and crop >= 0:
             return dataset, crop
@@ -94,18 +91,18 @@ def _seen_in_training(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def open_network(path: Path) -> Network:
-    """Read a model file, and what data/<dataset>.json says of its data where that file is."""
+    """Read a model file, and the manifest of its data if data/<dataset>.json is there."""
     from capsnet.networks.saved import load, read_facts
 
     model = load(path)
-    dataset, crop = _seen_in_training(path, read_facts(path))
+    dataset, crop = _trained_on(path, read_facts(path))
     size = model.config.image_size
     names = tuple(map(str, range(model.config.classes)))
     try:
         manifest = read_manifest(dataset)
     except FileNotFoundError as error:
         if crop:
-            print(f"warning: {error}; pictures become {size} pixels, as the network sees them", file=sys.stderr)
+            print(f"warning: {error}; pictures are scaled to the {size} pixels that the network sees", file=sys.stderr)
         return Network(path, model, dataset, names, size)
     if manifest.classes != model.config.classes:
         raise ValueError(f"{path}: {model.config.classes} classes, but data/{dataset}.json has {manifest.classes}")

@@ -1,10 +1,10 @@
-"""Put the tables of reports/, and what they show in words, between their markers in README.md.
+"""Fill the marked tables and findings of README.md and docs/*.md from reports/.
 
     python -m pipeline.apps.readme
 
-A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->; everything from there to the next
-<!-- end --> is replaced, by the words "Not made yet." where there is no such table. Findings are those of the study's
-page: first what is missing, then, table by table, what the runs that are scored show.
+A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->. Everything between it and the next
+<!-- end --> is replaced; where there is no such table, by "Not made yet.". Findings are those of the study's page:
+first what is missing, then for each table what the scored runs show.
 """
 
 import re
@@ -13,20 +13,27 @@ from pathlib import Path
 
 from capsnet.files import write_whole
 from pipeline.reporting.findings import NOT_RUN_YET
-from pipeline.reporting.page import TableShown, in_sentences, missing, table
+from pipeline.reporting.gaps import in_sentences, missing
+from pipeline.reporting.table_shown import TableShown, table
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find, load_params
 
 README = Path("README.md")
-BEHIND = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
+DOCS = Path("docs")
+COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+def documents() -> list[Path]:
+    """Return the Markdown files that may have markers: README.md and those in docs/, as far as they are there."""
+    return [path for path in (README, *sorted(DOCS.glob("*.md"))) if path.is_file()]
+
+
 def with_results(text: str) -> str:
-    """Return the text with every marked table and all marked findings as they stand in reports/."""
+    """Return the text with every marked table and all marked findings as they are in reports/."""
 
     def tables(match: re.Match[str]) -> str:
         path = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
@@ -39,28 +46,31 @@ def with_results(text: str) -> str:
 
 
 def in_words(study: str, params: Params) -> str:
-    """Return what is missing in a study, and what each of its tables shows, as Markdown."""
+    """Return as Markdown what is missing in a study, and what each of its tables shows."""
     kinds = find(study, params.studies, "findings").tables
     made = [kind for kind in kinds if (REPORTS / study / TABLES / f"{kind}.md").is_file()]
     parts = ["".join(f"- {sentence}\n" for sentence in in_sentences(missing(study, params)))]
     parts += [
-        f"**{shown.title}**\n\n" + "".join(f"- {sentence}\n" for sentence in _said(shown))
+        f"**{shown.title}**\n\n" + "".join(f"- {sentence}\n" for sentence in _sentences(shown))
         for shown in (table(study, kind, params) for kind in made)
         if shown.scored
     ]
     return "\n".join(filter(None, parts)) or NOT_MADE
 
 
-def _said(shown: TableShown) -> list[str]:
-    """Return the findings of a table, and what is behind its numbers; what is missing was said for all of them."""
+def _sentences(shown: TableShown) -> list[str]:
+    """Return the findings of a table and its common notes, but not what is missing: that is said once for the study."""
     found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
-    return [*found, *(note for note in shown.notes if note.startswith(BEHIND))]
+    return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Rewrite README.md."""
+    """Fill every document."""
     parser(__doc__).parse_args(argv)
-    write_whole(README, with_results(README.read_text(encoding="utf-8")))
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        if (filled := with_results(text)) != text:
+            write_whole(path, filled)
 
 
 if __name__ == "__main__":

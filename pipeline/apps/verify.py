@@ -1,12 +1,12 @@
-"""Compare the tables of a study that was run here with the committed ones, number by number.
+"""Compare the tables of a study that was run here with the committed tables, number by number.
 
     python -m pipeline.apps.verify digits
 
-Words and counts must be equal. A mean or a standard deviation may be off by the committed seeds' own spread: half of it
-that of the number's own seeds, half that of all runs of the column (as variances). On another processor the same seeds
-only round differently, which moves means by a tenth of that (LOG.md). A GPU draws other batches from the same seeds;
-between a GPU and a CPU four standard errors of a difference of means are allowed. The mean over all runs of a column
-may be off by less, as means are. Ends with status 1 if a number is off by more.
+Words and counts must be equal. A mean or a standard deviation may differ by the spread of the committed seeds: the root
+of the mean of two variances, that of the number's own seeds and that of all runs in the column. Another processor only
+rounds differently; this changes means by a tenth of the spread (LOG.md). A GPU draws other batches from the same seeds
+than a CPU; between the two, four standard errors of a difference of means are allowed. The mean over all runs of a
+column may differ by less, because it averages. If a number differs by more, the exit status is 1.
 """
 
 import io
@@ -25,48 +25,59 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, TABLES, model_files
 from pipeline.settings.params import find, load_params
 
-ROWS = ("factor", "value", "run", "degrees")  # what tells the rows of a table apart
-DIFFERENCE = "difference"  # of an accuracy to a published one, or to another run's
-TOLD = ("precision",)  # what the hardware decides: named, but no fault
-PRECISION = ", (bfloat16|tf32)"  # in the label of a model
+ROWS = ("factor", "value", "run", "degrees")  # the columns that identify a row
+DIFFERENCE = "difference"  # between an accuracy and a published one, or that of another run
+OF_HARDWARE = ("precision",)  # columns that the hardware decides: a difference is a remark, not a fault
+PRECISION = ", (bfloat16|tf32)"  # in the name of a model
 OTHER_DRAWS = 4.0  # standard errors
 
 
 class Compared(NamedTuple):
-    """What came of a comparison: how many values were compared, what is off, what else is to be known, a line each."""
+    """The number of compared values; a line for each fault, and for each difference that is none."""
 
     values: int
-    off: list[str]
-    told: list[str]
+    faults: list[str]
+    remarks: list[str]
 
 
 def compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, *, same_draws: bool = True) -> Compared:
-    """Compare a table with the committed one."""
+    """Compare a table with the committed one.
+
+    Args:
+        name: What the table is called in the lines.
+        ours: The table that was made here.
+        theirs: The committed table.
+        same_draws: Both were trained with the same random numbers: on GPUs, or both on CPUs.
+    """
     if list(ours.columns) != list(theirs.columns):
         return Compared(0, [f"{name}: columns: got {list(ours.columns)}, expected {list(theirs.columns)}"], [])
     if _labels(ours) != _labels(theirs):
         return Compared(0, [f"{name}: rows: got {_labels(ours)}, expected {_labels(theirs)}"], [])
     allowed = tolerances(theirs, same_draws)
-    off: list[str] = []
-    told: list[str] = []
+    faults: list[str] = []
+    remarks: list[str] = []
     for column in theirs.columns:
         for place, label in enumerate(_labels(theirs)):
             got, expected = ours[column][place], theirs[column][place]
-            if column in allowed and (said := _off(got, expected, allowed[column][place])):
-                off.append(f"{name}: {label}: {column}: {said}")
+            if column in allowed and (fault := _fault(got, expected, allowed[column][place])):
+                faults.append(f"{name}: {label}: {column}: {fault}")
             elif column not in allowed and not _equal(got, expected):
                 line = f"{name}: {label}: {column}: got {got}, expected {expected}"
-                (told if column in TOLD or _differ_in_precision(got, expected) else off).append(line)
+                of_hardware = column in OF_HARDWARE or _differ_in_precision(got, expected)
+                (remarks if of_hardware else faults).append(line)
         if column.endswith("_mean"):
             got, expected = ours[column].mean(), theirs[column].mean()
-            together = math.sqrt(allowed[column].pow(2).mean() / max(1, theirs["run"].nunique()))
-            if said := _off(got, expected, together):
-                off.append(f"{name}: all runs together: {column}: {said}")
-    return Compared(theirs.size, off, told)
+            tolerance = math.sqrt(allowed[column].pow(2).mean() / max(1, theirs["run"].nunique()))
+            if fault := _fault(got, expected, tolerance):
+                faults.append(f"{name}: all runs together: {column}: {fault}")
+    return Compared(theirs.size, faults, remarks)
 
 
 def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[float]"]:
-    """Return by how much each number of a committed table may be off: one that has no spread has its run's."""
+    """Return the difference that is allowed for each number of a committed table, by column.
+
+    A number without a spread of its own has that of its run.
+    """
     allowed = {}
     for spread in (column for column in table.columns if column.endswith("_std")):
         stds = table[spread]
@@ -81,16 +92,18 @@ def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[fl
     return allowed
 
 
-def _off(got: float, expected: float, allowed: float) -> str:
-    """Say by how much a number is off, if it is; one that is not there is as bad."""
+def _fault(got: float, expected: float, allowed: float) -> str:
+    """Return in words by how much a number differs, if it differs by more than allowed or is missing; else empty."""
     if _equal(got, expected) or abs(got - expected) <= allowed:
         return ""
-    said = f"got {got:.4g}, expected {expected:.4g}"
+    values = f"got {got:.4g}, expected {expected:.4g}"
     if math.isnan(allowed) or not allowed:
-        return f"{said} exactly: it has no spread"
-    off = abs(got - expected)
-    how_much = "" if math.isnan(off) else f": off by {off:.2g}, {off / allowed:.1f} times that"
-    return f"{said} within {allowed:.2g}{how_much}"
+        return f"{values} exactly: it has no spread"
+    difference = abs(got - expected)
+    excess = (
+        "" if math.isnan(difference) else f": the difference is {difference:.2g}, {difference / allowed:.1f} times that"
+    )
+    return f"{values} within {allowed:.2g}{excess}"
 
 
 def _equal(got: Any, expected: Any) -> bool:
@@ -98,13 +111,13 @@ def _equal(got: Any, expected: Any) -> bool:
 
 
 def _differ_in_precision(one: Any, other: Any) -> bool:
-    """Say whether two labels of a model differ in nothing but the precision that the hardware computes in."""
+    """Tell whether two names of a model differ only in the precision that the hardware computes in."""
     first, second = (re.sub(PRECISION, "", str(each)) for each in (one, other))
     return first == second
 
 
 def _labels(table: pd.DataFrame) -> list[str]:
-    """Name the rows of a table; one without a run of ours is named by its model."""
+    """Return a name for each row of a table; a row without a run of ours is named by its model."""
     columns = [column for column in ROWS if column in table]
     rows = [
         " ".join(value if isinstance(value, str) else f"{value:g}" for value in row if pd.notna(value))
@@ -114,7 +127,7 @@ def _labels(table: pd.DataFrame) -> list[str]:
 
 
 def committed(path: Path, revision: str) -> str:
-    """Return a file as it stands in a commit. Raises ValueError if git does not have it."""
+    """Return the text of a file in a commit. Raises ValueError if the commit does not have it."""
     shown = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True, text=True, check=False)
     if shown.returncode:
         raise ValueError(f"{path}: not in commit {revision}: {shown.stderr.strip()}")
@@ -122,7 +135,7 @@ def committed(path: Path, revision: str) -> str:
 
 
 def on_gpus(study: str, runs: Sequence[str], revision: str | None = None) -> list[bool]:
-    """Say of each run whether a GPU trained it, here or in a commit."""
+    """Tell for each run whether a GPU trained it, here or in a commit."""
     paths = [REPORTS / study / METRICS / f"{run}.json" for run in runs]
     texts = [committed(path, revision) if revision else path.read_text(encoding="utf-8") for path in paths]
     return ["cuda" in json.loads(text) for text in texts]
@@ -138,26 +151,29 @@ def verify(study: str, kinds: Sequence[str], revision: str) -> Compared:
         theirs, ours = (pd.read_csv(each, dtype={"value": str}) for each in (io.StringIO(text), path))
         runs = list(dict.fromkeys(ours["run"].dropna()))
         for run in runs:
-            model_files(MODELS / run)  # without models the table is a checked-out file, not a result of this machine
+            model_files(MODELS / run)  # without models the table was checked out of git, not made on this machine
         same_draws = runs == list(dict.fromkeys(theirs["run"].dropna())) and (
             on_gpus(study, runs) == on_gpus(study, runs, revision)
         )
         more = compare(kind, ours, theirs, same_draws=same_draws)
-        found = Compared(found.values + more.values, found.off + more.off, found.told + more.told)
+        found = Compared(found.values + more.values, found.faults + more.faults, found.remarks + more.remarks)
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare and say so."""
+    """Compare, print the differences, and end with status 0 or 1."""
     made = parser(__doc__, ("STUDY", "a key of `studies` in params.yaml"))
-    made.add_argument("--revision", default="HEAD", help="commit to compare with [HEAD]")
+    made.add_argument("--revision", default="HEAD", help="the commit to compare with [HEAD]")
     arguments = made.parse_args(argv)
     kinds = find(arguments.study, load_params().studies, "study").tables
     found = verify(arguments.study, kinds, arguments.revision)
-    print("\n".join([*found.told, *found.off]), end="\n" if found.told or found.off else "")
-    verdict = f"{len(found.off)} are off" if found.off else "all as committed, or within the spread of its seeds"
+    for line in (*found.remarks, *found.faults):
+        print(line)
+    verdict = "all as committed, or within the spread of the seeds"
+    if found.faults:
+        verdict = f"{len(found.faults)} differ by more than the spread of the seeds"
     print(f"{REPORTS / arguments.study / TABLES}: {found.values} values in {', '.join(kinds)}: {verdict}")
-    sys.exit(1 if found.off else 0)
+    sys.exit(1 if found.faults else 0)
 
 
 if __name__ == "__main__":

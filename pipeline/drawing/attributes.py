@@ -1,4 +1,4 @@
-"""Accuracy against how an object was photographed, and the capsule dimensions that follow it (SmallNORB)."""
+"""Accuracy by viewpoint and lighting, and the capsule dimensions that follow the viewpoint (SmallNORB)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,35 +23,44 @@ class Followed(NamedTuple):
 
     dimension: int
     r2: float
-    curve: pd.Series  # its mean, standardised, by value of the attribute
+    curve: pd.Series  # mean of the standardised dimension, by value of the attribute
 
 
 def attributes(subject: Subject) -> Drawing:
     """Draw accuracy by azimuth, elevation and lighting, and for each class the dimension that follows the first two.
 
-    Raises ValueError if the data set does not have these attributes.
+    `subject.scores` holds the answers: `evaluate` writes none for single images. Raises ValueError if the data set
+    does not have these attributes.
     """
     known = photographed(subject)
     accuracies = accuracy_by(subject, known)
     followed = {name: best_dimensions(subject, known, name) for name in FOLLOWED}
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
-    caption = " ".join(
-        (
-            "Above: accuracy on the test images by how their object was photographed, mean and range of the seeds.",
-            *(told_accuracy(accuracies, name) for name in LABELS),
-            "Below: the dimension of each true class's capsule (first seed) that follows azimuth and elevation best, "
-            "its mean in standard deviations, and R² of a fit linear in elevation, in cosine and sine of azimuth.",
-            *(told_followed(name, dict(zip(names, followed[name], strict=True))) for name in FOLLOWED),
-        )
+    caption = (
+        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds, scored for this picture. "
+        "Bottom: for each class, the dimension of its capsule (first seed) that follows azimuth or elevation best, and "
+        "on the right how well (R² of a linear fit)."
     )
     figure = draw_attributes(accuracies, followed, names)
-    return Drawing("attributes", "How the object was photographed", caption, figure, accuracies)
+    return Drawing("attributes", "Viewpoint and lighting", describe(accuracies), caption, figure, accuracies)
+
+
+def describe(accuracies: pd.DataFrame) -> str:
+    """Return the finding: the attribute with the largest differences in accuracy, and its extremes."""
+    means = accuracies.groupby(["attribute", "value"])["accuracy"].mean()
+    ranges = means.groupby("attribute").agg(lambda values: values.max() - values.min())
+    name = str(ranges.idxmax())
+    of_name, unit = means[name], "°" if name in FOLLOWED else ""
+    return (
+        f"Accuracy differs most by {name}: from {of_name.min():.2f} % (at {of_name.idxmin()}{unit}) to "
+        f"{of_name.max():.2f} % (at {of_name.idxmax()}{unit})."
+    )
 
 
 def photographed(subject: Subject) -> pd.DataFrame:
     """Return azimuth and elevation in degrees and the lighting of each test image.
 
-    As SmallNORB writes them down: azimuth in tens of degrees; elevation 0 is 30 degrees, and each step 5 more.
+    SmallNORB's azimuth is in tens of degrees; its elevation is 30 degrees at 0 and grows by 5 degrees per step.
     """
     there = subject.test.attributes
     if missing := [name for name in LABELS if name not in there]:
@@ -81,7 +90,7 @@ def best_dimensions(subject: Subject, known: pd.DataFrame, name: str) -> list[Fo
     from capsnet.explain.attributes import explained
     from capsnet.explain.capsules import class_capsules
 
-    capsules = class_capsules(subject.model, subject.test.images).cpu()
+    capsules = class_capsules(subject.network, subject.test.images).cpu()
     values = known[name].to_numpy()
     radians = np.deg2rad(values)
     columns = np.stack([np.cos(radians), np.sin(radians)] if name == "azimuth" else [values], 1)
@@ -97,28 +106,8 @@ def best_dimensions(subject: Subject, known: pd.DataFrame, name: str) -> list[Fo
     return found
 
 
-def told_accuracy(accuracies: pd.DataFrame, name: str) -> str:
-    """Say at which value of an attribute most and fewest images are recognised."""
-    means = accuracies[accuracies["attribute"] == name].groupby("value")["accuracy"].mean()
-    unit = "°" if name in FOLLOWED else ""
-    return (
-        f"By {name} it goes from {means.min():.2f} % ({means.idxmin()}{unit}) to {means.max():.2f} % "
-        f"({means.idxmax()}{unit})."
-    )
-
-
-def told_followed(name: str, followed: dict[str, Followed]) -> str:
-    """Say which class's capsule follows an attribute best, and how well the others do."""
-    best = max(followed, key=lambda label: followed[label].r2)
-    mean = np.mean([each.r2 for each in followed.values()])
-    return (
-        f"{name.capitalize()} is followed best by dimension {followed[best].dimension} of {best} "
-        f"(R² {followed[best].r2:.2f}; mean of the classes {mean:.2f})."
-    )
-
-
 def draw_attributes(accuracies: pd.DataFrame, followed: dict[str, list[Followed]], names: Sequence[str]) -> "Figure":
-    """Draw accuracies above, and below the curves of the best dimensions with their R²."""
+    """Draw accuracies at the top, and at the bottom the curves of the best dimensions with their R²."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PAGE, 4.4), layout="constrained")
@@ -141,7 +130,7 @@ def draw_attributes(accuracies: pd.DataFrame, followed: dict[str, list[Followed]
 
 
 def _draw_r2(axes: "Axes", followed: dict[str, list[Followed]], names: Sequence[str]) -> None:
-    """Draw a bar a class and attribute, azimuth full and elevation hatched, in the colours of the curves."""
+    """Draw a bar for each class and attribute, in the colours of the curves; the bars of elevation are hatched."""
     places = np.arange(len(names))
     for shift, (name, of_classes) in zip((-0.2, 0.2), followed.items(), strict=True):
         axes.bar(

@@ -1,4 +1,4 @@
-"""What is taken for what."""
+"""The confusion matrix."""
 
 from typing import TYPE_CHECKING
 
@@ -6,46 +6,44 @@ import numpy as np
 
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLUMN
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.subject import Subject, read_confusion
 from pipeline.drawing.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DARK = 0.25  # from this share of a row on, its number is written in white
+DARK = 0.25  # a cell with a larger share of its row has a white number
 
 
 def confusion(subject: Subject) -> Drawing:
-    """Draw the confusion matrix that `evaluate` left, its counts summed over the seeds."""
-    scored = subject.confusion
+    """Draw the confusion matrix that `evaluate` wrote, summed over the seeds."""
+    scored = read_confusion(subject)
     counts = scored.pivot_table(index="actual", columns="predicted", values="count", aggfunc="sum").to_numpy()
     names = [subject.named(label) for label in range(len(counts))]
     seeds = counted(scored["seed"].nunique(), "seed")
-    caption = f"Answers of {seeds} to the test images, {counts.sum():,} in all. {told(counts, names)}"
+    caption = f"Answers of {subject.label} ({seeds} together) to the test images; darker cells are larger shares."
     numbers = scored.groupby(["actual", "predicted"], as_index=False)["count"].sum()
-    return Drawing("confusion", "What is taken for what", caption, draw_confusion(counts, names), numbers)
+    figure = draw_confusion(counts, names)
+    return Drawing("confusion", "Confusion matrix", describe(counts, names), caption, figure, numbers)
 
 
-def told(counts: np.ndarray, names: list[str]) -> str:
-    """Say how many answers are wrong, which mistake is made most often, and which class is known worst."""
+def describe(counts: np.ndarray, names: list[str]) -> str:
+    """Return the finding: how many answers are wrong, and the most frequent mistake."""
     totals = counts.sum(1)
     errors = counts - np.diag(counts.diagonal())
-    wrong = int(errors.sum())
+    wrong, answers = int(errors.sum()), int(counts.sum())
     if wrong == 0:
-        return "Every one is right."
-    true, taken = np.unravel_index(errors.argmax(), errors.shape)
-    with np.errstate(invalid="ignore"):
-        recognised = 100 * counts.diagonal() / totals
-    worst = int(np.nanargmin(recognised))
+        return f"All {answers:,} answers are right."
+    true, predicted = np.unravel_index(errors.argmax(), errors.shape)
+    verb = "is" if wrong == 1 else "are"
     return (
-        f"{wrong} ({100 * wrong / counts.sum():.2f} %) are wrong. The most frequent mistake: {names[true]} taken for "
-        f"{names[taken]}, {errors[true, taken]} of {totals[true]} times. Recognised least often: {names[worst]} "
-        f"({recognised[worst]:.1f} %)."
+        f"{wrong:,} of {answers:,} answers ({100 * wrong / answers:.2f} %) {verb} wrong; the most frequent mistake is "
+        f"{names[true]} read as {names[predicted]} ({errors[true, predicted]} of {totals[true]})."
     )
 
 
 def draw_confusion(counts: np.ndarray, names: list[str]) -> "Figure":
-    """Draw counts as numbers; the colour is the root of the share of their row, so that mistakes can be seen."""
+    """Draw counts as numbers; the colour follows the square root of their share of the row, which shows mistakes."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
@@ -64,7 +62,7 @@ def draw_confusion(counts: np.ndarray, names: list[str]) -> "Figure":
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="0.9", linewidth=0.4)
     axes.tick_params(which="both", length=0)
-    axes.set_xlabel("taken for", fontsize=8)
+    axes.set_xlabel("predicted class", fontsize=8)
     axes.set_ylabel("true class", fontsize=8)
     axes.spines[:].set_visible(False)
     return figure

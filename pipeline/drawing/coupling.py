@@ -1,4 +1,4 @@
-"""Where the primary capsules lie that the winning class listened to.
+"""The coupling of the primary capsules to the winning class, as maps over the image.
 
 Axes: N images, C channels, H W height and width, T types, Y X rows and columns of the grid of primary capsules.
 """
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet
 
 COLOURMAP = "PuOr_r"
-CONTRAST = 0.25  # a pixel that differs from its image's median by more belongs to the figure
-ACROSS = 8  # maps of single types in a line
+CONTRAST = 0.25  # a pixel that differs from the median of its image by more belongs to the figure
+ACROSS = 8  # maps of single types in a row
 FRAME = "#E69F00"
 
 
@@ -38,24 +38,30 @@ class Mapped(NamedTuple):
 
 
 def coupling(subject: Subject) -> Drawing:
-    """Draw the coupling to the winning class for an image of each class, and of the first test image type by type."""
-    model = subject.model
+    """Draw the coupling to the winning class for an image of each class, and for the first test image by type."""
+    model = subject.network
     even = model.config.even_share
     chosen = [0, *first_of_each_class(subject.labels)]
     shown = look(model, subject.test.images[chosen])
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
     numbers = pd.concat(parts, ignore_index=True)
+    caption = (
+        f"Top: the first test image of {each_class(subject.labels)} above its coupling in the marked area, mean over "
+        "the types of primary capsules. Bottom: the first test image, each type alone; all as multiples of the even "
+        f"share {even:.3g} {model.config.even} ({subject.label}, first seed)."
+    )
     return Drawing(
         "coupling",
-        "Which primary capsules the winning class listened to",
-        told(numbers, even, model, each_class(subject.labels)),
+        "Coupling to the winning class",
+        describe(numbers, model),
+        caption,
         draw_coupling(model, shown, even, [subject.named(label) for label in subject.labels[chosen]]),
         numbers.drop(columns="type").groupby(subject.labels).mean().rename_axis("actual").reset_index(),
     )
 
 
 def look(model: "CapsNet", images: "Tensor") -> Mapped:
-    """Return what a network sees of uint8 images, and the coupling to the class that won."""
+    """Return the pixels that a network sees of uint8 images, and the coupling to the class that won."""
     from capsnet.evaluation.recognition import recognise
     from capsnet.explain.coupling import coupling_maps
 
@@ -66,7 +72,7 @@ def look(model: "CapsNet", images: "Tensor") -> Mapped:
 
 
 def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
-    """Return of each image how its coupling is spread over capsules, over figure and background, and over types."""
+    """Return how the coupling of each image is spread over capsules, over figure and background, and over types."""
     from capsnet.explain.coupling import at_centres, effective_number, on_figure, receptive_field
 
     field, grid = receptive_field(model.config), model.config.primary_grid
@@ -84,30 +90,22 @@ def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
     )
 
 
-def told(numbers: pd.DataFrame, even: float, model: "CapsNet", classes: str) -> str:
-    """Say how concentrated coupling is, whether it prefers the figure, and which type wins most often."""
-    of = numbers.mean()
-    common = numbers["type"].value_counts().sort_index()
-    # Where every capsule sees the whole image there is nothing to say about places.
-    places = (
-        f"{100 * of['on_figure']:.1f} % of the coupling and {100 * of['places_on_figure']:.1f} % of the cells lie on "
-        f"the figure (pixels more than {CONTRAST} from their image's median). "
-        if model.config.primary_grid > 1
-        else ""
+def describe(numbers: pd.DataFrame, model: "CapsNet") -> str:
+    """Return the finding: how concentrated the coupling is, and whether it prefers the figure to the background."""
+    means = numbers.mean()
+    spread = (
+        f"The coupling is spread as if {means['effective']:.0f} of {model.config.num_primary} capsules had equal shares"
     )
+    if model.config.primary_grid == 1:  # every capsule sees the whole image
+        return f"{spread}."
     return (
-        "Coupling of primary capsules to the winning class (first seed), as multiples of the even share "
-        f"{even:.3g} {model.config.even}. Above: the first test image of {classes}, and "
-        "below it the mean over the types for the part in the frame: a cell lies where the middle of what its capsules "
-        "see lies, and the figure is outlined. At the bottom: the first test image, a map a type. Over all test "
-        f"images coupling is spread as if {of['effective']:.0f} of {model.config.num_primary} capsules had equal "
-        f"shares; the strongest has {of['strongest']:.2f} on average. {places}Type {common.idxmax()} has the most "
-        f"coupling in {100 * common.max() / len(numbers):.0f} % of the images."
+        f"{spread}; {100 * means['on_figure']:.1f} % of it is on the figure, which covers "
+        f"{100 * means['places_on_figure']:.1f} % of the cells."
     )
 
 
 def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[str]) -> "Figure":
-    """Draw each image but the first above its mean map, and below the first one's maps type by type."""
+    """Draw each image except the first above its mean map, and below them the maps of the first image by type."""
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -133,13 +131,13 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
             axes.set_title(f"type {number}", fontsize=7, pad=2)
     ticks = np.linspace(-widest, widest, 5)
     bar = above.colorbar(drawn, ax=grid, ticks=ticks, aspect=25, pad=0.01)
-    digits = max(2, 1 + ceil(-log10(2**widest - 1)))  # as many as tell them apart
+    digits = max(2, 1 + ceil(-log10(2**widest - 1)))  # enough to distinguish the ticks
     bar.ax.set_yticklabels([f"{2.0**tick:.{digits}g}×" for tick in ticks], fontsize=7)
     return figure
 
 
 def frame_of(model: "CapsNet") -> tuple[float, float]:
-    """Return where the grid of primary capsules lies on the image: the ends of a row of cells around their centres."""
+    """Return the interval of the image, in pixels, that a row of cells of the grid of primary capsules covers."""
     from capsnet.explain.coupling import receptive_field
 
     field = receptive_field(model.config)

@@ -1,4 +1,4 @@
-"""Test images as points, by their pixels and by their class capsules."""
+"""Test images as points in a plane, by their pixels and by their class capsules."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, PAGE, small_print
+from pipeline.drawing.style import PAGE, class_look, small_print
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POINTS = 2000  # at most, evenly spaced among the test images
-MARKERS = "o^"
 SPACES = ("pixels", "class capsules")
-LINE = 0.18  # inches that a line of the legend takes
+LINE = 0.18  # inches for a line of the legend
+LETTERS = 15  # of the legend in an inch; a marker with its gaps takes as much room as MARKER letters
+MARKER = 4
 
 
 def embedding(subject: Subject) -> Drawing:
@@ -27,7 +28,7 @@ def embedding(subject: Subject) -> Drawing:
     from capsnet.explain.capsules import class_capsules
     from capsnet.explain.embedding import nearest_other, principal_components
 
-    model, labels = subject.model, subject.test.labels
+    model, labels = subject.network, subject.test.labels
     capsules = class_capsules(model, subject.test.images)
     spaces = dict(zip(SPACES, (seen(model, subject.test.images).flatten(1), capsules.flatten(1)), strict=True))
     projections = {space: principal_components(points, 2) for space, points in spaces.items()}
@@ -43,20 +44,21 @@ def embedding(subject: Subject) -> Drawing:
     for space, projection in projections.items():
         for number, name in enumerate(("first", "second")):
             numbers[f"{space.replace(' ', '_')}_{name}"] = projection.points[:, number].cpu().numpy()[kept]
-    shares = {space: 100 * projection.shares.sum().item() for space, projection in projections.items()}
+    others = "test image" if subject.test.groups is None else "test image of another object"
+    finding = (
+        f"The nearest {others} has the same class for {right['class capsules']:.2f} % of the images by class capsules, "
+        f"and for {right['pixels']:.2f} % by pixels."
+    )
     caption = (
-        f"{len(kept)} test images along the two axes of largest variance of their pixels, and of their class capsules "
-        "laid end to end (first seed; crosses: taken for another class). The two axes have "
-        f"{shares['pixels']:.1f} % and {shares['class capsules']:.1f} % of the variance. The nearest test image of "
-        f"another object is of the same class for {right['pixels']:.2f} % of the images by pixels, for "
-        f"{right['class capsules']:.2f} % by capsules; the longest capsule is right for {right['longest']:.2f} %."
+        f"{len(kept):,} test images along the first two principal components of their pixels (left) and of all their "
+        f"class capsules (right); {subject.label}, first seed. A cross marks a wrong answer."
     )
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
-    return Drawing("embedding", "Test images as points", caption, draw_embedding(numbers, names), numbers)
+    return Drawing("embedding", "Test images in a plane", finding, caption, draw_embedding(numbers, names), numbers)
 
 
 def objects(subject: Subject) -> "Tensor":
-    """Return a number for what each test image shows: its `instance`, if that is known, or else itself."""
+    """Return the number of the object in each test image: its `instance` if known, otherwise that of the image."""
     import torch
 
     instances, labels = subject.test.groups, subject.test.labels
@@ -64,11 +66,11 @@ def objects(subject: Subject) -> "Tensor":
 
 
 def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
-    """Draw both spaces beside each other, a colour and marker a class."""
+    """Draw both spaces beside each other; each class has a colour and a marker."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    columns = min(len(names), 10 if max(map(len, names)) <= 3 else 5)
+    columns = legend_columns(names)
     lines = -(-len(names) // columns)
     figure = Figure(figsize=(PAGE, 0.5 * PAGE + LINE * lines), layout="constrained")
     panels = figure.subplot_mosaic([list(SPACES), ["names"] * 2], height_ratios=(0.5 * PAGE, LINE * lines))
@@ -79,13 +81,13 @@ def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
         axes.set(xlabel="first principal component", ylabel="second principal component")
         axes.spines[["top", "right"]].set_visible(False)
         small_print(axes)
-    looks = [_look(label) for label in range(len(names))]
-    handles = [Line2D([], [], linestyle="", marker=marker, color=colour) for colour, marker in looks]
+    looks = [class_look(label) for label in range(len(names))]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=5) for colour, marker in looks]
     panels["names"].legend(handles, names, loc="center", ncols=columns, fontsize=7, frameon=False, columnspacing=1)
     panels["names"].set_axis_off()
     figure.draw_without_rendering()
     for axes in figure.axes:
-        _take_away_overlapping(axes)
+        _remove_overlapping(axes)
     return figure
 
 
@@ -94,9 +96,9 @@ def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str
 
     columns = [f"{space}_first", f"{space}_second"]
     for label, of_class in points.groupby("actual"):
-        colour, marker = _look(label)
+        colour, marker = class_look(label)
         right = of_class["actual"] == of_class["predicted"]
-        axes.plot(*of_class.loc[right, columns].to_numpy().T, marker, color=colour, markersize=2.2, mew=0)
+        axes.plot(*of_class.loc[right, columns].to_numpy().T, marker, color=colour, markersize=2.6, mew=0)
         axes.plot(*of_class.loc[~right, columns].to_numpy().T, "x", color=colour, markersize=4.5, mew=1)
     for label, of_class in points.groupby("actual"):
         axes.annotate(
@@ -110,13 +112,14 @@ def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str
         )
 
 
-def _look(label: int) -> tuple[str, str]:
-    """Return the colour and the marker of a class."""
-    return COLOURS[label % len(COLOURS)], MARKERS[label // len(COLOURS) % len(MARKERS)]
+def legend_columns(names: list[str]) -> int:
+    """Return how many columns of class names are as wide as the page or narrower."""
+    room = int(PAGE * LETTERS) // (max(map(len, names)) + MARKER)
+    return max(1, min(len(names), room))
 
 
-def _take_away_overlapping(axes: "Axes") -> None:
-    """Leave the names that do not lie on one before; the legend has them all."""
+def _remove_overlapping(axes: "Axes") -> None:
+    """Remove each name that lies on an earlier one; the legend has all names."""
     kept: list[Bbox] = []
     for text in list(axes.texts):
         box = text.get_window_extent()

@@ -1,4 +1,4 @@
-"""What a picture is, and how it is written: PNG for the screen, PDF for a paper, and the numbers behind it."""
+"""A picture and its files: PNG for the screen, PDF for a paper, CSV with its numbers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,27 @@ INDEX = "figures.json"
 DPI = 200
 SECONDS_A_FRAME = 0.12
 NOTE_POINTS = 6
-LINE = 0.1  # inches from one line of such a note to the next
+LINE = 0.1  # inches between two lines of the note
 LETTERS_AN_INCH = 19
 
 
 class Drawing(NamedTuple):
-    """One picture: what it shows, and in `caption` what is found in it, in sentences computed from the data."""
+    """One picture, with words computed from its data."""
 
     name: str  # of its files
-    title: str
-    caption: str
+    title: str  # what it shows, in a few words
+    finding: str  # one sentence, with its number
+    caption: str  # how to read it, in one or two sentences
     figure: "Figure"
-    numbers: pd.DataFrame | None = None  # behind the picture, to be written beside it
-    frames: "Sequence[Image]" = ()  # the same in motion
+    numbers: pd.DataFrame | None = None  # what is drawn, written beside the picture as CSV
+    frames: "Sequence[Image]" = ()  # the animation
 
 
 def save(drawings: Sequence[Drawing], folder: Path, facts: Mapping[str, Any]) -> list[Path]:
     """Write <name>.png, .pdf, .csv and .gif of each drawing into `folder`, and return the paths of the PNGs.
 
-    `figures.json` lists them in order, and has the `facts` that hold for all of them: run, command, note about the
-    data, which is written below each. Equal pictures give equal bytes: no time gets into a file.
+    `figures.json` lists the drawings in order, with the `facts` that hold for all of them: data set, note about the
+    data, runs. The note is also written below each picture. Equal pictures give equal bytes: no file holds a time.
     """
     note = f"{facts['dataset']}: {facts['note']}" if facts["note"] else ""
     listed = []
@@ -56,7 +57,8 @@ def save(drawings: Sequence[Drawing], folder: Path, facts: Mapping[str, Any]) ->
             with whole_file(stem.with_suffix(".gif")) as temporary:
                 milliseconds = round(1000 * SECONDS_A_FRAME)
                 first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
-        listed.append({"name": drawing.name, "title": drawing.title, "caption": drawing.caption})
+        words = {key: getattr(drawing, key) for key in ("title", "finding", "caption")}
+        listed.append({"name": drawing.name, **words})
     index = json.dumps({**facts, "figures": listed}, indent=2, ensure_ascii=False)
     write_whole(folder / INDEX, index + "\n")
     return [folder / f"{drawing.name}.png" for drawing in drawings]

@@ -1,63 +1,96 @@
-"""What the stages that draw have in common: reading what is to be seen, and writing what came out."""
+"""What the stages that draw have in common: they read runs and test images, and write pictures."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.drawing.figure import Drawing, save
 from pipeline.drawing.subject import Subject
 from pipeline.runtime.device import configure_torch
-from pipeline.runtime.paths import FIGURES, REPORTS
+from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
+from pipeline.runtime.weights import models_of
 from pipeline.settings.params import Params
-from pipeline.tracking.recorder import find_trained
+from pipeline.tracking.lookup import find_training
 
 
 def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
-    """Return what is to be seen of runs on one data set, on the device of the first.
-
-    They are called by what is special about their network, or by their names where that is the same.
-    """
+    """Load the networks of runs on one data set, and its test images, onto the device of the first run."""
     first = params.runs[runs[0]]
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
+    labels = labels_of(runs, params)
+
+    from capsnet.networks.saved import load, read_settings
+
+    loaded = []
+    for run in runs:
+        models = models_of(run)
+        file = next(iter(models.values()))
+        loaded.append(
+            Subject(
+                run=run,
+                label=labels[run],
+                study=params.runs[run].study,
+                test=test,
+                labels=test.labels.cpu().numpy(),
+                models=models,
+                network=load(file).to(hardware.device),
+                settings=read_settings(file),
+                reported=reported_and_ours(run, params),
+            )
+        )
+    return loaded
+
+
+def labels_of(runs: Sequence[str], params: Params) -> dict[str, str]:
+    """Return the name of each run in the pictures: its model, or the name of the run where models are the same."""
     labels = {run: params.runs[run].label for run in runs}
-    if len({*labels.values()}) < len(runs):
-        labels = {run: run for run in runs}
-    return [Subject(run, labels[run], params.runs[run].study, test, _reported(run, params)) for run in runs]
+    return labels if len({*labels.values()}) == len(runs) else {run: run for run in runs}
 
 
-def _reported(run: str, params: Params) -> dict[str, float]:
-    """Return what others published about single networks like those of a run: RLoss and accuracy, as far as known."""
+def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]]:
+    """Return RLoss and accuracy as others report them for single networks like those of a run, and our means.
+
+    A score that others do not report, or that the run does not have, is left out.
+    """
     entry = params.published.get(run)
     if entry is None or entry.ensemble:
         return {}
-    return {key: value for key in ("rloss", "accuracy") if (value := getattr(entry, key)) is not None}
+    path = REPORTS / params.runs[run].study / METRICS / f"{run}.json"
+    ours = json.loads(path.read_text(encoding="utf-8"))
+    theirs = {key: getattr(entry, key) for key in ("rloss", "accuracy")}
+    return {
+        key: (value, ours[f"{key}_mean"])
+        for key, value in theirs.items()
+        if value is not None and f"{key}_mean" in ours
+    }
 
 
 def publish(
     drawings: Sequence[Drawing],
     name: str,
     study: str,
-    seen: Sequence[Subject],
+    drawn: Sequence[Subject],
     params: Params,
     left_out: Sequence[str] = (),
 ) -> Path:
     """Write drawings into reports/<study>/figures/<name>/, attach them to the runs in MLflow, return the folder.
 
-    `left_out` says what could not be drawn, a sentence each.
+    `left_out` names what could not be drawn and why, one sentence each.
     """
-    manifest = seen[0].test.manifest
+    manifest = drawn[0].test.manifest
     folder = REPORTS / study / FIGURES / name
-    facts = {"dataset": manifest.dataset, "note": manifest.note, "runs": [subject.run for subject in seen]}
-    weights = [str(path) for subject in seen for path in subject.published_files]
-    facts |= {key: said for key, said in (("weights", weights), ("left_out", [*left_out])) if said}
+    facts = {"dataset": manifest.dataset, "note": manifest.note, "runs": [subject.run for subject in drawn]}
+    weights = [str(path) for subject in drawn for path in subject.published_files]
+    facts |= {key: listed for key, listed in (("weights", weights), ("left_out", [*left_out])) if listed}
     paths = save(drawings, folder, facts)
     for sentence in left_out:
         print(f"left out: {sentence}")
-    for subject in seen:
+    for subject in drawn:
         if subject.published_files:
             continue  # nothing was trained here
-        trained = find_trained(params.tracking.experiment, next(iter(subject.models.values())))
-        if trained is not None and trained.parent is not None:
-            trained.parent.attach(*paths, folder=f"figures/{name}")
+        training = find_training(params.tracking.experiment, next(iter(subject.models.values())))
+        if training is not None and training.parent is not None:
+            training.parent.attach(*paths, folder=f"figures/{name}")
     return folder

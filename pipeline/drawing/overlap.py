@@ -1,4 +1,4 @@
-"""Pairs of test images that overlap, and how a network takes them apart (after Sabour et al. 2017, figure 5).
+"""Pairs of overlapping test images, and how a network separates them (after Sabour et al. 2017, figure 5).
 
 Axes: N pairs, P the two images of a pair, C channels, S side of the field.
 """
@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, WRONG
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.settings.params import Pairing
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from capsnet.explain.overlap import ExplainedPairs
 
-LOOKED_AT = 1024  # test pairs among which those in the picture are the first
+LOOKED_AT = 1024  # test pairs that are separated; the picture shows the first right and wrong ones
 BLOCK = 256
 RIGHT, NOT_RIGHT = 5, 3
 FIRST, SECOND = COLOURS[5], COLOURS[4]
@@ -30,28 +30,29 @@ def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     numbers = table(seen)
     right, not_right = numbers.index[numbers["right"]], numbers.index[~numbers["right"]]
     chosen = [*right[:RIGHT], *not_right[:NOT_RIGHT]]
-    light, forced = numbers["light"].mean(), numbers["light_absent"].mean()
+    light, absent = numbers["light"].mean(), numbers["light_absent"].mean()
+    share = 100 * numbers["right"].mean()
+    finding = f"{subject.label} recognises both classes in {share:.2f} % of the first {len(numbers):,} test pairs."
     caption = (
-        f"Two test images overlaid, and what {subject.label} makes of them: the first {min(RIGHT, len(right))} pairs "
-        f"that it takes apart rightly and the first {min(NOT_RIGHT, len(not_right))} that it does not. Of the first "
-        f"{len(numbers):,} test pairs it finds both classes in {100 * numbers['right'].mean():.2f} %. Asked for the "
-        f"longest capsule of a class that is not there (mean length {numbers['length_absent'].mean():.2f}; of the two "
-        f"predicted {numbers['length'].mean():.2f}), the decoder draws {100 * forced / light:.0f} % of the light that "
-        "it draws for a predicted class."
+        f"The first {len(right[:RIGHT])} pairs that the first seed recognises, then the first "
+        f"{len(not_right[:NOT_RIGHT])} that it does not, with the reconstruction of each predicted class. The last row "
+        "is the reconstruction of a class that is absent from the pair; it has on average "
+        f"{100 * absent / light:.0f} % of the brightness of a predicted class."
     )
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
-    return Drawing("pairs", "Two images taken apart", caption, draw_pairs(seen, chosen, names), numbers.loc[chosen])
+    figure = draw_pairs(seen, chosen, names)
+    return Drawing("pairs", "Two overlapping images, separated", finding, caption, figure, numbers.loc[chosen])
 
 
 def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
-    """Return what the first seed of a run makes of its first test pairs, on the CPU."""
+    """Separate the first test pairs with the first seed of a run, and return the result on the CPU."""
     import torch
 
     from capsnet.data.pairs import Pairs
     from capsnet.evaluation.separation import fixed_pairs
     from capsnet.explain.overlap import ExplainedPairs, explain_pairs
 
-    model, images, labels = subject.model_with_decoder("pairs"), subject.test.images, subject.test.labels
+    model, images, labels = with_decoder(subject, "pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
     blocks = zip(places[:LOOKED_AT].split(BLOCK), shifts[:, :LOOKED_AT].split(BLOCK, 1), strict=True)
     seen = [explain_pairs(model, images, labels, Pairs(*block)) for block in blocks]
@@ -59,7 +60,7 @@ def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
 
 
 def table(seen: "ExplainedPairs") -> pd.DataFrame:
-    """Return a row a pair: the true, predicted and absent classes, their mean length, and the light drawn for each."""
+    """Return a row for each pair: true, predicted and absent classes, capsule lengths, and brightness of each image."""
     columns = {
         **{f"true_{n}": seen.truth[:, n - 1] for n in (1, 2)},
         **{f"predicted_{n}": seen.predicted[:, n - 1] for n in (1, 2)},
@@ -75,7 +76,7 @@ def table(seen: "ExplainedPairs") -> pd.DataFrame:
 
 
 def draw_pairs(seen: "ExplainedPairs", chosen: list[int], names: list[str]) -> "Figure":
-    """Draw a column a pair: overlaid, in two colours as it was and as it is reconstructed, and each class alone."""
+    """Draw a column for each pair: the overlaid images, both images and both reconstructions in colour, each class."""
     from matplotlib.figure import Figure
 
     pixels, digits, reconstructions, forced = (
@@ -112,7 +113,7 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 
 def in_colours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return two images (N, S, S) as light of two colours on black."""
+    """Return two images (N, S, S) added up in two colours on black."""
     from matplotlib.colors import to_rgb
 
     light = first[..., None] * np.array(to_rgb(FIRST)) + second[..., None] * np.array(to_rgb(SECOND))

@@ -1,4 +1,4 @@
-"""Every dimension of a class capsule moved, as in Sabour et al. 2017, figure 4, and what that does, measured.
+"""Every dimension of a class capsule moved, as in Sabour et al. 2017, figure 4, with its effect on the shape.
 
 Axes: B images, D pose size, S steps, M measures, C channels, H W height and width.
 """
@@ -11,37 +11,37 @@ import pandas as pd
 
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import GREY, displayable, example
-from pipeline.drawing.subject import Subject
-from pipeline.drawing.words import listed
+from pipeline.drawing.subject import Subject, with_decoder
+from pipeline.drawing.words import signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REACH, STEPS = 0.25, 11  # steps of 0.05 from -0.25 to 0.25: Sabour et al. 2017, section 5.1
-# By how much a measure has to change for a dimension to be named after it.
+# A dimension is named after a measure that it changes by at least so many standard deviations of the test images of
+# the class, shifted as in training.
 NAMEABLE = 1
-SPREAD = f"{NAMEABLE} standard deviation of the test images of the class (moved about as in training)"
-TRIED = 20  # other images of a class on which it is seen whether a dimension does the same to all
+TRIED = 20  # other images of the class that must change in the same direction
 
 
 class Moved(NamedTuple):
-    """What moving each dimension of its class capsule does to the first test image of a class."""
+    """The first test image of a class, decoded while each dimension of its class capsule moves."""
 
     truth: int
     images: np.ndarray  # D S C H W, values from 0 to 1
     changes: np.ndarray  # D M, from the first step to the last
-    deviations: np.ndarray  # D M, the same in standard deviations of the class
+    deviations: np.ndarray  # D M, the changes in standard deviations of the class
     agreeing: np.ndarray  # D M, share of other test images of the class that change in the same direction
 
     @property
     def named(self) -> dict[int, int]:
-        """The measure that each dimension changes most, of dimensions that change one by `NAMEABLE`."""
+        """The measure that each dimension changes most, for dimensions that change a measure by `NAMEABLE`."""
         best = np.abs(self.deviations).argmax(1)
         return {d: int(m) for d, m in enumerate(best) if abs(self.deviations[d, m]) >= NAMEABLE}
 
     @property
     def strongest(self) -> list[int]:
-        """For each measure that a dimension changes most, the one that changes it most; the strongest comes first."""
+        """For each measure, the dimension that changes it most, if it changes no other more; the strongest first."""
         first: dict[int, int] = {}
         best = np.abs(self.deviations).argmax(1).tolist()
         for dimension, measure in sorted(enumerate(best), key=lambda pair: -abs(self.deviations[pair])):
@@ -49,7 +49,7 @@ class Moved(NamedTuple):
         return list(first.values())
 
     def name(self, dimension: int) -> str:
-        """Say what a dimension does: slant +12.3°."""
+        """Return the effect of a dimension in words: slant +12.3°."""
         from capsnet.explain.shape import MEASURES
 
         if dimension not in self.named:
@@ -60,21 +60,21 @@ class Moved(NamedTuple):
 
 
 def perturbation(subject: Subject) -> Drawing:
-    """Draw all dimensions of the first seed's capsule of one test image, and what each does."""
+    """Draw all dimensions of the first seed's capsule of one test image, and the effect of each."""
     truth = int(subject.labels[example(subject.labels)])
     (moved,) = move_dimensions(subject, "perturbation", [truth])
     caption = (
-        f"The class capsule of the first test image of class {subject.named(truth)}, decoded by the first seed of "
-        f"{subject.label} while one dimension at a time is moved by −{REACH} to {REACH}. " + describe(moved)
+        f"Each row moves one dimension of the class capsule of the first test image of class {subject.named(truth)} "
+        f"from −{REACH} to {REACH} and decodes it ({subject.label}, first seed); on the right is the measure that "
+        f"changes most. {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
     )
+    title = "The effect of each dimension of a capsule"
     figure = draw_dimensions(moved)
-    return Drawing(
-        "perturbation", "Each dimension of a capsule moved", caption, figure, as_table([moved], subject.named)
-    )
+    return Drawing("perturbation", title, describe(moved), caption, figure, as_table([moved], subject.named))
 
 
 def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> list[Moved]:
-    """Move every dimension of the capsule of `classes`, for the first test image of each, and measure what it does.
+    """Move every dimension of the capsule of `classes`, for the first test image of each, and measure the effect.
 
     Raises ValueError naming the run if it has no decoder.
     """
@@ -83,7 +83,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     from capsnet.evaluation.recognition import recognise, seen
     from capsnet.explain.perturbation import changes, perturb, spread
 
-    model = subject.model_with_decoder(picture)
+    model = with_decoder(subject, picture)
     test, settings = subject.test, subject.settings
     cut = (test.manifest.image_size - model.config.image_size) // 2
     with torch.no_grad():
@@ -102,34 +102,28 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
 
 
 def describe(moved: Moved) -> str:
-    """Say how many dimensions can be named, which are strongest, and whether that holds for other images."""
-    named = moved.named
+    """Return the finding: how many dimensions can be named, and the strongest."""
+    named, dimensions = moved.named, len(moved.images)
     if not named:
-        return f"None changes any measure of the shape by {SPREAD}."
-    others = "" if len(named) == len(moved.images) else "; every other changes little"
-    effects = listed(
-        [f"{moved.name(dimension)} by dimension {dimension}" for dimension in moved.strongest if dimension in named]
-    )
+        return f"None of the {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of the class."
+    best = moved.strongest[0]
+    some = f"All {dimensions}" if len(named) == dimensions else f"{len(named)} of the {dimensions}"
     return (
-        f"{len(named)} of {len(moved.images)} change a measure of the shape by {SPREAD} or more, and are named after "
-        f"the one that they change most{others}. Strongest: {effects}. "
-        f"{told_agreeing([moved.agreeing[pair] for pair in named.items()])}"
+        f"{some} dimensions change the shape by at least {NAMEABLE} standard deviation of "
+        f"the class; the strongest is dimension {best} ({moved.name(best)})."
     )
 
 
-def told_agreeing(shares: Sequence[float]) -> str:
-    """Say how often other images of a class change in the same direction, as far as there are others."""
+def agreement(shares: Sequence[float]) -> str:
+    """Say how often other images of the class change in the same direction."""
     known = [share for share in shares if not np.isnan(share)]
     if not known:
         return "There are no other test images of the class to compare with."
-    return (
-        f"On up to {TRIED} other test images of the class, {100 * np.mean(known):.0f} % of the named changes have the "
-        "same direction."
-    )
+    return f"Other test images of the class change in the same direction in {100 * np.mean(known):.0f} % of the cases."
 
 
 def as_table(classes: Sequence[Moved], named: Callable[[int], str]) -> pd.DataFrame:
-    """Return every measure of every dimension of every class, a row each."""
+    """Return a row for each class, dimension and measure."""
     from capsnet.explain.shape import MEASURES
 
     return pd.DataFrame(
@@ -149,7 +143,7 @@ def as_table(classes: Sequence[Moved], named: Callable[[int], str]) -> pd.DataFr
 
 
 def draw_dimensions(moved: Moved) -> "Figure":
-    """Draw a row a dimension and a column a step; what changes little has a grey name."""
+    """Draw a row for each dimension and a column for each step; a dimension without a name is grey."""
     from matplotlib.figure import Figure
 
     dimensions = range(len(moved.images))
@@ -171,19 +165,14 @@ def draw_dimensions(moved: Moved) -> "Figure":
         colour = "black" if dimension in moved.named else GREY
         place = (STEPS + 0.2, dimension + 0.5)
         axes.annotate(moved.name(dimension), place, va="center", fontsize=7, color=colour, annotation_clip=False)
-    axes.annotate("what changes most", (STEPS + 0.2, -0.3), fontsize=8, annotation_clip=False)
+    axes.annotate("strongest effect", (STEPS + 0.2, -0.3), fontsize=8, annotation_clip=False)
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
     return figure
 
 
 def tiled(images: np.ndarray) -> np.ndarray:
-    """Lay images (rows, columns, C, H, W) out as one picture (C, rows (H + 1), columns (W + 1)) with white between."""
+    """Arrange images (rows, columns, C, H, W) as one picture (C, rows (H + 1), columns (W + 1)) with white gaps."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
     rows, columns, channels, height, width = padded.shape
     return padded.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
-
-
-def signed(value: float, places: int) -> str:
-    """Write a number with its sign."""
-    return f"{value:+.{places}f}".replace("-", "−")

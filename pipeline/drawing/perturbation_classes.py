@@ -7,53 +7,51 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, Moved, as_table, move_dimensions, tiled, told_agreeing
+from pipeline.drawing.perturbation import NAMEABLE, REACH, STEPS, Moved, agreement, as_table, move_dimensions, tiled
 from pipeline.drawing.style import GREY, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
-from pipeline.drawing.words import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STRONGEST = 3  # dimensions drawn of a class, each named after another measure
+STRONGEST = 3  # dimensions of a class that are drawn, each named after another measure
 ENDS = (0, STEPS // 2, STEPS - 1)
 
 
 def perturbation_classes(subject: Subject) -> Drawing:
-    """Draw, for the first test image of each class, the dimensions of its capsule that change most."""
+    """Draw, for the first test image of each class, the dimensions of its capsule with the strongest effect."""
     labels = subject.labels
     classes = move_dimensions(subject, "perturbation-classes", labels[first_of_each_class(labels)].tolist())
     caption = (
-        f"The class capsule of the first test image of {each_class(labels)}, decoded by the first seed of "
-        f"{subject.label} as it is (in the middle) and with one dimension moved by −{REACH} and {REACH}: those that "
-        "change a measure of the shape most, in standard deviations of the test images of the class (moved about as in "
-        "training). "
-        f"{describe(classes)}"
+        f"For the first test image of {each_class(labels)}: the {STRONGEST} strongest dimensions of its class capsule, "
+        f"moved by −{REACH} (left) and by {REACH} (right), with the unchanged reconstruction between them "
+        f"({subject.label}, first seed). "
+        f"{agreement([moved.agreeing[pair] for moved in classes for pair in moved.named.items()])}"
     )
     figure = draw_classes(classes, subject.test.manifest.class_names)
     title = "The strongest dimensions of each class"
-    return Drawing("perturbation-classes", title, caption, figure, as_table(classes, subject.named))
+    numbers = as_table(classes, subject.named)
+    return Drawing("perturbation-classes", title, describe(classes), caption, figure, numbers)
 
 
 def describe(classes: Sequence[Moved]) -> str:
-    """Say how many dimensions can be named, after what, and whether the names hold for other images of the class."""
+    """Return the finding: how many dimensions can be named, and after what most often."""
     from capsnet.explain.shape import MEASURES
 
     named = [measure for moved in classes for measure in moved.named.values()]
-    if not named:
-        return f"None changes any by {NAMEABLE}."
     dimensions = sum(len(moved.images) for moved in classes)
+    if not named:
+        return f"None of {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of its class."
     counts = {measure: named.count(place) for place, measure in enumerate(MEASURES)}
-    often = sorted((measure for measure in counts if counts[measure]), key=counts.__getitem__, reverse=True)
+    most = max(counts, key=counts.__getitem__)
     return (
-        f"Altogether, {len(named)} of {dimensions} dimensions change one by {NAMEABLE} or more, most of all "
-        + listed([f"{measure} ({counts[measure]})" for measure in often])
-        + f". {told_agreeing([moved.agreeing[pair] for moved in classes for pair in moved.named.items()])}"
+        f"{len(named)} of {dimensions} dimensions change the shape by at least {NAMEABLE} standard deviation of their "
+        f"class; the most frequent effect is {most} ({counts[most]} dimensions)."
     )
 
 
 def draw_classes(classes: Sequence[Moved], names: Sequence[str]) -> "Figure":
-    """Draw a row a class: before, as it is and after, for each of its strongest dimensions."""
+    """Draw a row for each class: moved down, unchanged and moved up, for each of its strongest dimensions."""
     from matplotlib.figure import Figure
 
     tile, title, gap = 0.36, 0.19, 0.18

@@ -1,4 +1,4 @@
-"""What single primary capsules have to say: images decoded from one of them, and from one after the other.
+"""Images decoded from one primary capsule, and from more and more of them.
 
 Axes: I primary capsules, K their pose size, C channels, H W height and width.
 """
@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import PAGE, WRONG, displayable
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.subject import Subject, load_primary_decoder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,23 +21,32 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet, NetworkConfig
 
 ROWS = 6
-STEPS = 5  # from nothing to a capsule's own coefficient
+STEPS = 5  # weights from 0 to that of the capsule
+COUNTS = (0, 1, 2, 4, 16, 64, 256)  # strongest capsules that are decoded together
+FEW = 16  # of them, which the finding names
 
 
 def primary(subject: Subject) -> Drawing:
-    """Draw what the strongest primary capsules of the first test image give alone, their coefficient rising."""
+    """Draw images decoded from the strongest primary capsules of the first test image, alone and together."""
     from capsnet.evaluation.recognition import seen
     from capsnet.explain.primary import route
 
-    model, decoder = subject.model, subject.primary_decoder
+    model, decoder = subject.network, load_primary_decoder(subject)
     image = subject.test.images[:1]
     routed = route(model, image)
     numbers = strongest(routed, model.config)
     alone, together = decode(decoder, routed, numbers["capsule"].tolist()[:ROWS])
-    name = subject.named(int(routed.classes[0]))
-    caption = told(subject, model, decoder, numbers, name)
+    counts = [*(count for count in COUNTS if count < len(numbers)), len(numbers)]
+    errors = rloss_of_strongest(model, decoder, subject.test.images, counts)
+    caption = (
+        f"Each row is one of the {min(ROWS, len(numbers))} strongest primary capsules of the first test image, by "
+        f"coupling to the winning class ({subject.named(int(routed.classes[0]))}) times length. From left to right: "
+        "the region that it sees; images decoded from it alone while its weight rises from 0 to its own; the image "
+        f"decoded from it and those above together ({subject.label}, first seed, with a decoder trained for this)."
+    )
     figure = draw_primary(seen(model, image)[0].cpu().numpy(), alone, together, numbers.head(ROWS), model.config)
-    return Drawing("primary", "What primary capsules say", caption, figure, numbers)
+    finding = describe(counts, errors)
+    return Drawing("primary", "Images from single primary capsules", finding, caption, figure, numbers)
 
 
 def strongest(routed: "Routed", config: "NetworkConfig") -> pd.DataFrame:
@@ -55,7 +64,7 @@ def strongest(routed: "Routed", config: "NetworkConfig") -> pd.DataFrame:
 
 
 def decode(decoder: "PrimaryDecoder", routed: "Routed", capsules: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (rows, STEPS, C, H, W) of each capsule alone, its coefficient rising, and (rows, ...) of the first few."""
+    """Return images of each capsule alone, its weight rising (rows, STEPS, C, H, W), and of the first rows together."""
     import torch
 
     scaled = routed.scaled[0]
@@ -69,24 +78,17 @@ def decode(decoder: "PrimaryDecoder", routed: "Routed", capsules: list[int]) -> 
         return images.cpu().numpy(), decoder(together).cpu().numpy()
 
 
-def told(subject: Subject, model: "CapsNet", decoder: "PrimaryDecoder", numbers: pd.DataFrame, name: str) -> str:
-    """Say how the rows were chosen, and how good images of the strongest few capsules are over all test images."""
-    counts = [count for count in (0, 1, 2, 4, 16, 64, 256) if count < len(numbers)] + [len(numbers)]
-    errors = rloss_of_strongest(model, decoder, subject.test.images, counts)
-    best = numbers.iloc[0]
-    listed = ", ".join(f"{error:.1f} from {count}" for count, error in zip(counts, errors, strict=True))
-    return (
-        f"Images decoded from primary capsules, each scaled by its coupling to the winning class ({name}), by a "
-        "decoder trained beside the frozen network (first seed). Rows: the first test image's "
-        f"{min(ROWS, len(numbers))} strongest of {len(numbers)} capsules by coupling times length; the strongest has a "
-        f"coupling of {best['coupling']:.2f} and a length of {best['length']:.2f}. From left to right: where it looks; "
-        "its coefficient rising from 0 to its own, all other capsules zeroed; it and those above it together. Squared "
-        f"error summed over an image, mean of {len(subject.labels)} test images: {listed} of their strongest capsules."
+def describe(counts: list[int], errors: list[float]) -> str:
+    """Return the finding: how well the strongest few capsules reconstruct the test images, against all of them."""
+    few = next((place for place, count in enumerate(counts) if count >= FEW), len(counts) - 1)
+    some = (
+        f"{counts[few]} strongest of {counts[-1]} primary capsules give a squared error of {errors[few]:.1f} per image"
     )
+    return f"The {some}; all of them give {errors[-1]:.1f}, none {errors[0]:.1f}."
 
 
 def rloss_of_strongest(model: "CapsNet", decoder: "PrimaryDecoder", images: "Tensor", counts: list[int]) -> list[float]:
-    """Return the mean squared error, summed over an image, of images decoded from the `counts` strongest capsules."""
+    """Return the mean over the images of the squared error, if the `counts` strongest capsules are decoded."""
     import torch
 
     from capsnet.evaluation.recognition import seen
@@ -108,13 +110,13 @@ def rloss_of_strongest(model: "CapsNet", decoder: "PrimaryDecoder", images: "Ten
 def draw_primary(
     image: np.ndarray, alone: np.ndarray, together: np.ndarray, rows: pd.DataFrame, config: "NetworkConfig"
 ) -> "Figure":
-    """Draw a row a capsule: where it looks, its images alone, and the images of all capsules down to it."""
+    """Draw a row for each capsule: its region, its images alone, and the image of all capsules down to it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PAGE, 0.86 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), STEPS + 2, squeeze=False)
     for line, images, all_so_far, (_, capsule) in zip(grid, alone, together, rows.iterrows(), strict=True):
-        _draw_where(line[0], image, capsule, config)
+        _draw_region(line[0], image, capsule, config)
         for axes, decoded in zip(line[1:], [*images, all_so_far], strict=True):
             axes.imshow(displayable(decoded), "gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
@@ -126,14 +128,14 @@ def draw_primary(
             va="center",
             fontsize=7,
         )
-    shares = (f"alone, {share:g} of it" for share in np.linspace(0, 1, STEPS))
-    titles = ["where it looks", *shares, "with those above"]
+    weights = (f"alone, weight {share:g}" for share in np.linspace(0, 1, STEPS))
+    titles = ["region", *weights, "with those above"]
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=7, pad=3)
     return figure
 
 
-def _draw_where(axes: "Axes", image: np.ndarray, capsule: "pd.Series[float]", config: "NetworkConfig") -> None:
+def _draw_region(axes: "Axes", image: np.ndarray, capsule: "pd.Series[float]", config: "NetworkConfig") -> None:
     from matplotlib.patches import Rectangle
 
     from capsnet.explain.coupling import receptive_field

@@ -1,4 +1,4 @@
-"""Test images above what networks make of them.
+"""Test images and their reconstructions.
 
 Axes: N images, C channels, H W height and width.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Shown(NamedTuple):
-    """A row of pictures, and the class that each was taken for."""
+    """A row of pictures, and the predicted class of each."""
 
     label: str
     images: np.ndarray
@@ -28,31 +28,40 @@ class Shown(NamedTuple):
 
 
 def reconstructions(subjects: Sequence[Subject]) -> Drawing:
-    """Draw the first test image of each class, and what the first seed of each run makes of it."""
+    """Draw the first test image of each class, and its reconstruction by the first seed of each run."""
     first = subjects[0]
     chosen = first_of_each_class(first.labels)
     truth = first.labels[chosen].tolist()
     seen, rows = zip(
-        *(reconstruct(subject.model, subject.label, first.test.images[chosen]) for subject in subjects), strict=True
+        *(reconstruct(subject.network, subject.label, first.test.images[chosen]) for subject in subjects), strict=True
     )
     names = [first.named(label) for label in range(first.test.manifest.classes)]
-    wrong = [
-        f"{row.label} takes {names[true]} for {names[taken]}"
-        for row in rows
-        for true, taken in zip(truth, row.predicted, strict=True)
-        if true != taken
-    ]
+    who = "the network" if len(rows) == 1 else f"each of the {len(rows)} networks"
     caption = (
-        f"The first test image of {each_class(first.labels)}, and what the first seed of each run makes of it. "
-        + ("; ".join(wrong) if wrong else "Every one of them is recognised by each run")
-        + "."
+        f"Top: the first test image of {each_class(first.labels)}. Below: what {who} (first seed) decodes from its "
+        "class capsules; wrong answers have a frame."
     )
     figure = draw_reconstructions(seen[0], truth, rows, names)
-    return Drawing("reconstructions", "Reconstructions", caption, figure)
+    return Drawing("reconstructions", "Reconstructions", describe(truth, rows, names), caption, figure)
+
+
+def describe(truth: Sequence[int], rows: Sequence[Shown], names: Sequence[str]) -> str:
+    """Return the finding: how many of the images are recognised, and the first mistake."""
+    wrong = [
+        f"{row.label} predicts {names[predicted]} for {names[true]}"
+        for row in rows
+        for true, predicted in zip(truth, row.predicted, strict=True)
+        if true != predicted
+    ]
+    if not wrong:
+        return f"{'The network recognises' if len(rows) == 1 else 'All networks recognise'} all {len(truth)} images."
+    example = wrong[0] if len(wrong) == 1 else f"for example, {wrong[0]}"
+    verb = "is" if len(wrong) == 1 else "are"
+    return f"{len(wrong)} of {len(truth) * len(rows)} answers {verb} wrong: {example}."
 
 
 def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndarray, Shown]:
-    """Return what a network sees of uint8 images (N, C, H, W), and its reconstructions."""
+    """Return the pixels that a network sees of uint8 images (N, C, H, W), and its reconstructions."""
     from capsnet.evaluation.recognition import recognise
 
     pixels, output = recognise(model, images)
@@ -65,7 +74,7 @@ def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndar
 def draw_reconstructions(
     originals: np.ndarray, labels: Sequence[int], rows: Sequence[Shown], names: Sequence[str]
 ) -> "Figure":
-    """Draw originals (N, C, H, W) above each run's reconstructions; a wrong class is framed and named."""
+    """Draw originals (N, C, H, W) above the reconstructions of each run; a wrong class has a frame and its name."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.62 * len(labels) + 1.3, 0.74 * (len(rows) + 1) + 0.2), layout="constrained")
@@ -80,7 +89,7 @@ def draw_reconstructions(
             for spine in axes.spines.values():
                 spine.set(visible=wrong, color=WRONG, linewidth=2)
             if wrong:
-                axes.set_title(f"taken for {names[predicted]}", fontsize=6, color=WRONG, pad=2)
+                axes.set_title(names[predicted], fontsize=6, color=WRONG, pad=2)
     for axes, label in zip(grid[0], labels, strict=True):
         axes.set_title(names[label], fontsize=8, pad=3)
     return figure

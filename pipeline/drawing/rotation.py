@@ -1,4 +1,4 @@
-"""One test image turned all the way round, still and in motion.
+"""One test image rotated through 360 degrees, as a picture and as an animation.
 
 Axes: A angles, C channels, H W height and width, J classes.
 """
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import BEHIND, COLOURS, PAGE, displayable, example, plain_axes
-from pipeline.drawing.subject import Subject
-from pipeline.drawing.words import Stretch, listed, spans, stretches
+from pipeline.drawing.style import BEHIND, COLOURS, HALF, displayable, example, plain_axes
+from pipeline.drawing.subject import Subject, with_decoder
+from pipeline.drawing.words import Stretch, stretches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
 STEP = 5
 DEGREES = range(0, 360, STEP)
-SHOWN = 30  # degrees from one picture of the strip to the next
-BARS = 10  # in motion: the classes with the longest capsules
+SHOWN = 45  # degrees between neighbouring pictures of the strip
+BARS = 10  # classes in the animation: those with the longest capsules
 PALETTE = 64  # colours of a GIF
 
 
 def rotation(subject: Subject) -> Drawing:
-    """Draw what the first seed makes of one test image at every angle."""
+    """Draw reconstructions and capsule lengths of the first seed for one test image at every angle."""
     from capsnet.explain.rotation import turn
 
-    model = subject.model_with_decoder("rotation")
+    model = with_decoder(subject, "rotation")
     chosen = example(subject.labels)
     truth = int(subject.labels[chosen])
     turned = turn(model, subject.test.images[chosen], DEGREES)
@@ -46,33 +46,35 @@ def rotation(subject: Subject) -> Drawing:
     )
     figure = draw_strip(images, reconstructions, lengths, truth, names)
     frames = list(animate(images, reconstructions, lengths, truth, names))
-    errors = ((images - reconstructions) ** 2).sum((1, 2, 3))
-    furthest = int(errors.argmax())
     caption = (
-        f"The first test image of class {names[truth]}, turned counter-clockwise, and what the first seed of "
-        f"{subject.label}, trained on upright images, makes of it. {describe(lengths, truth, names)} The squared "
-        f"error of the reconstruction is {errors[0]:.0f} upright and at most {errors[furthest]:.0f}, at "
-        f"{DEGREES[furthest]}°."
+        f"From top to bottom: the first test image of class {names[truth]}, rotated counter-clockwise; its "
+        f"reconstruction; the predicted class; the length of every class capsule, of which the longest is the answer. "
+        f"{subject.label}, first seed, {trained_on(subject)}."
     )
-    return Drawing("rotation", "A test image turned round", caption, figure, numbers, frames)
+    finding = describe(lengths, truth, names)
+    return Drawing("rotation", "One test image, rotated through 360°", finding, caption, figure, numbers, frames)
+
+
+def trained_on(subject: Subject) -> str:
+    """Say whether the training images were rotated."""
+    largest = subject.settings.get("rotation", 0)  # networks of an early version do not have this setting
+    return f"trained on images rotated by up to {largest:g}°" if largest else "trained on upright images"
 
 
 def describe(lengths: np.ndarray, truth: int, names: Sequence[str]) -> str:
-    """Say where an image with lengths (A, J) is recognised, what it is taken for elsewhere, and upside down."""
-    predicted, longest = lengths.argmax(1).tolist(), lengths.max(1)
-    found = stretches(predicted)
-    told = {}
-    for label in dict.fromkeys(predicted):
-        best = int(np.where(lengths.argmax(1) == label, longest, 0).argmax())
-        where = spans([stretch for stretch in found if stretch.value == label], DEGREES)
-        told[label] = f"{where} (at most {longest[best]:.2f}, at {DEGREES[best]}°)"
-    recognised = told.pop(truth, "at no angle")
-    half = len(DEGREES) // 2
+    """Return the finding for one image with lengths (A, J): at how many angles it is recognised, or mistaken."""
+    predicted = lengths.argmax(1)
+    counts = np.bincount(predicted, minlength=lengths.shape[1])
+    share = 100 * counts / len(predicted)
+    half = int(predicted[len(predicted) // 2])
+    upside_down = f"upside down it is {'still ' if half == truth else ''}read as {names[half]}"
+    others = np.where(np.arange(len(counts)) == truth, 0, counts)
+    if not others.any():
+        return f"The image of class {names[truth]} is recognised at every angle."
+    other = int(others.argmax())
     return (
-        f"It is recognised {recognised}"
-        + ("; it is taken for " + listed([f"{names[label]} {where}" for label, where in told.items()]) if told else "")
-        + ". The number in brackets is the length of the winning capsule. "
-        f"Upside down it is taken for {names[predicted[half]]} ({longest[half]:.2f})."
+        f"The image of class {names[truth]} is recognised at {share[truth]:.0f} % of the angles and most often "
+        f"mistaken for {names[other]} ({share[other]:.0f} %); {upside_down}."
     )
 
 
@@ -82,12 +84,12 @@ def draw_strip(
     """Draw pictures (A, C, H, W) above the lengths (A, J), angle below angle; only classes that win have a colour."""
     from matplotlib.figure import Figure
 
-    height, left, width = 3.75, 0.95, PAGE - 1.05
+    height, left, width = 3.4, 1.0, HALF - 1.1
     tile = width / (360 / SHOWN + 1)
-    figure = Figure(figsize=(PAGE, height))
+    figure = Figure(figsize=(HALF, height))
 
     def panel(top: float, tall: float, label: str) -> "Axes":
-        place = (left / PAGE, 1 - (top + tall) / height, width / PAGE, tall / height)
+        place = (left / HALF, 1 - (top + tall) / height, width / HALF, tall / height)
         axes = figure.add_axes(place, xlim=(-SHOWN / 2, 360 + SHOWN / 2), ylim=(0, 1), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
@@ -96,13 +98,13 @@ def draw_strip(
     colours = _colours(lengths, truth)
     _draw_tiles(panel(0.05, tile, "input"), images)
     _draw_tiles(panel(0.05 + tile, tile, "reconstruction"), reconstructions)
-    _draw_winners(panel(0.1 + 2 * tile, 0.17, "taken for"), lengths, colours, names)
+    _draw_winners(panel(0.1 + 2 * tile, 0.17, "predicted"), lengths, colours, names)
     _draw_lengths(panel(0.37 + 2 * tile, height - 0.95 - 2 * tile, ""), lengths, colours, names)
     return figure
 
 
 def _colours(lengths: np.ndarray, truth: int) -> dict[int, str]:
-    """Give the true class and those that win somewhere a colour each, as far as there are colours."""
+    """Assign a colour to the true class and to each class that wins at some angle, as long as there are colours."""
     on_white = [*COLOURS[:6], *COLOURS[7:]]  # all but yellow
     return dict(zip(dict.fromkeys([truth, *lengths.argmax(1).tolist()]), on_white, strict=False))
 
@@ -124,7 +126,7 @@ def _draw_winners(axes: "Axes", lengths: np.ndarray, colours: dict[int, str], na
 
 
 def pieces(stretch: Stretch) -> list[tuple[float, float]]:
-    """Return where a stretch of `DEGREES` lies on an axis from 0 to 360: in two pieces if it goes through 0."""
+    """Return the intervals of a stretch of `DEGREES` on an axis from 0 to 360: two if it contains 0 in its middle."""
     start, end = max(0, DEGREES[stretch.first] - STEP / 2), DEGREES[stretch.last] + STEP / 2
     last = stretch.last == len(DEGREES) - 1
     return [(start, 360), (0, end)] if stretch.first > stretch.last else [(start, 360 if last else end)]
@@ -146,7 +148,7 @@ def _draw_lengths(axes: "Axes", lengths: np.ndarray, colours: dict[int, str], na
     axes.set_xticks(range(0, 361, SHOWN), [f"{degrees}°" for degrees in range(0, 361, SHOWN)])
     axes.set_yticks([0, 0.5, 1])
     axes.tick_params(labelsize=8)
-    axes.set_xlabel("turned counter-clockwise by", fontsize=8)
+    axes.set_xlabel("rotated counter-clockwise by", fontsize=8)
     axes.set_ylabel("length of class capsule", rotation=90, ha="center", va="bottom", fontsize=8)
     axes.spines[["left", "bottom"]].set_visible(True)
     plain_axes(axes)
@@ -154,11 +156,10 @@ def _draw_lengths(axes: "Axes", lengths: np.ndarray, colours: dict[int, str], na
 
 def animate(
     images: np.ndarray, reconstructions: np.ndarray, lengths: np.ndarray, truth: int, names: Sequence[str]
-) -> "Iterator[Image]":
-    """Draw a frame an angle: picture (C, H, W), reconstruction, and a bar a class; all have one palette."""
+) -> Iterator[Image.Image]:
+    """Draw a frame for each angle: image (C, H, W), reconstruction and a bar for each class, in one palette."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(4.8, 2.0), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -177,7 +178,7 @@ def animate(
     right.spines[["top", "right"]].set_visible(False)
     left.set_xlabel("0°", fontsize=10)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what moves from here on takes no other room
+    figure.set_layout_engine("none")  # later frames keep this layout
     drawn = []
     for degrees, row in zip(DEGREES, lengths, strict=True):
         for picture, each in zip(pictures, (images, reconstructions), strict=True):

@@ -1,4 +1,4 @@
-"""One test image of each class turned all the way round.
+"""One test image of each class, rotated through 360 degrees.
 
 Axes: A angles, C channels, H W height and width, J classes.
 """
@@ -13,7 +13,7 @@ from pipeline.drawing.figure import Drawing
 from pipeline.drawing.rotation import DEGREES, STEP, pieces
 from pipeline.drawing.style import COLUMN, RIGHT, WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
-from pipeline.drawing.words import listed, stretches
+from pipeline.drawing.words import stretches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def rotation_classes(subject: Subject) -> Drawing:
-    """Draw which class wins, and with what length, at every angle of the first test image of each class."""
+    """Draw the predicted class and its length at every angle, for the first test image of each class."""
     from capsnet.explain.rotation import turn
 
-    model, names = subject.model, subject.test.manifest.class_names
+    model, names = subject.network, subject.test.manifest.class_names
     chosen = first_of_each_class(subject.labels)
     turned = [turn(model, subject.test.images[index], DEGREES) for index in chosen]
     lengths = [each.lengths.cpu().numpy() for each in turned]
@@ -41,38 +41,35 @@ def rotation_classes(subject: Subject) -> Drawing:
         for degrees, row in zip(DEGREES, rows, strict=True)
     )
     caption = (
-        f"The first test image of {each_class(subject.labels)}, turned counter-clockwise, and the class that the first "
-        f"seed of {subject.label} takes it for, blue where it is right: the height is the length of the winning "
-        "capsule. " + describe(lengths, truths, names)
+        f"The first test image of {each_class(subject.labels)}, rotated counter-clockwise. The height is the length of "
+        "the longest capsule, the name its class: blue where it is the right one, orange where it is not "
+        f"({subject.label}, first seed)."
     )
     upright = [each.images[0].cpu().numpy() for each in turned]
     figure = draw_ribbons(upright, lengths, truths, names)
-    return Drawing("rotation-classes", "A test image of each class turned round", caption, figure, numbers)
+    title = "One test image of each class, rotated through 360°"
+    return Drawing("rotation-classes", title, describe(lengths, truths, names), caption, figure, numbers)
 
 
 def describe(lengths: Sequence[np.ndarray], truths: Sequence[int], names: Sequence[str]) -> str:
-    """Say what each image is taken for upside down, and which are recognised at the most and the fewest angles."""
-    right, wrong, shares = [], [], {}
-    for rows, truth in zip(lengths, truths, strict=True):
-        shares[names[truth]] = 100 * float((rows.argmax(1) == truth).mean())
-        row = rows[len(DEGREES) // 2]
-        taken = int(row.argmax())
-        if taken == truth:
-            right.append(f"{names[truth]} ({row[taken]:.2f})")
-        else:
-            wrong.append(f"{names[truth]} for {names[taken]} ({row[taken]:.2f})")
+    """Return the finding: how many images are recognised upside down, and which at the most and the fewest angles."""
+    shares = {names[truth]: 100 * float((rows.argmax(1) == truth).mean()) for rows, truth in _pairs(lengths, truths)}
+    right = sum(int(rows[len(DEGREES) // 2].argmax()) == truth for rows, truth in _pairs(lengths, truths))
     most, fewest = (choose(shares, key=shares.__getitem__) for choose in (max, min))
-    still = listed(right) + (" is" if len(right) == 1 else " are") if right else "none is"
     return (
-        f"Upside down, {still} recognised{'; it takes ' + listed(wrong) if wrong else ''}. Over the whole turn, {most} "
-        f"is recognised longest, at {shares[most]:.0f} % of the angles, {fewest} shortest, at {shares[fewest]:.0f} %."
+        f"{right} of {len(truths)} images are recognised upside down; {most} is recognised at the most angles "
+        f"({shares[most]:.0f} %), {fewest} at the fewest ({shares[fewest]:.0f} %)."
     )
+
+
+def _pairs(lengths: Sequence[np.ndarray], truths: Sequence[int]) -> "zip[tuple[np.ndarray, int]]":
+    return zip(lengths, truths, strict=True)
 
 
 def draw_ribbons(
     upright: Sequence[np.ndarray], lengths: Sequence[np.ndarray], truths: Sequence[int], names: Sequence[str]
 ) -> "Figure":
-    """Draw a row an image (C, H, W): itself, and the longest of its lengths (A, J) over the angle."""
+    """Draw a row for each image (C, H, W): the image, and the longest of its lengths (A, J) over the angle."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -86,7 +83,7 @@ def draw_ribbons(
     grid[0, 1].set_yticks([0, 1], ["0", "1"], fontsize=6)
     ticks = range(0, 361, 90)
     grid[-1, 1].set_xticks(ticks, [f"{degrees}°" for degrees in ticks], fontsize=7)
-    grid[-1, 1].set_xlabel("turned counter-clockwise by", fontsize=7)
+    grid[-1, 1].set_xlabel("rotated counter-clockwise by", fontsize=7)
     return figure
 
 

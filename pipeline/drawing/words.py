@@ -1,4 +1,4 @@
-"""How captions put findings into words."""
+"""Words that captions share."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Stretch(NamedTuple):
-    """Places after each other, from `first` to `last`, that hold the same value."""
+    """Neighbouring places on a circle, from `first` to `last`, that hold the same value."""
 
     value: int
     first: int
@@ -14,9 +14,9 @@ class Stretch(NamedTuple):
 
 
 def stretches(values: Sequence[int]) -> list[Stretch]:
-    """Cut a circle of values into stretches of equal ones, in order, the one that holds place 0 first.
+    """Divide a circle of values into stretches of equal values, in order; the first stretch holds place 0.
 
-    That one may begin before the place where the circle is closed: `first` is greater than `last` then.
+    If that stretch begins before place 0, its `first` is greater than its `last`.
     """
     runs = [list(run) for _, run in groupby(range(len(values)), values.__getitem__)]
     if len(runs) > 1 and values[0] == values[-1]:
@@ -24,22 +24,16 @@ def stretches(values: Sequence[int]) -> list[Stretch]:
     return [Stretch(values[run[0]], run[0], run[-1]) for run in runs]
 
 
-def spans(found: Sequence[Stretch], degrees: Sequence[int]) -> str:
-    """Say at which angles stretches lie: from 20° to 35° and at 60°."""
-    return listed([_span(degrees[stretch.first], degrees[stretch.last]) for stretch in found])
-
-
 def listed(words: Sequence[str]) -> str:
-    """Join words as a sentence does: a, b and c."""
+    """Join words as in a sentence: a, b and c."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def counted(number: int, noun: str) -> str:
-    """Say how many: 1 seed, 3 seeds."""
+    """Return a number with its noun: 1 seed, 3 seeds."""
     return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
-def _span(first: int, last: int) -> str:
-    if first == last:
-        return f"at {first}°"
-    return f"from {first}°{' through 0°' if first > last > 0 else ''} to {last}°"
+def signed(value: float, places: int) -> str:
+    """Return a number with its sign, a minus in place of a hyphen."""
+    return f"{value:+.{places}f}".replace("-", "−")

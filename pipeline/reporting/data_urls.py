@@ -5,6 +5,8 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 
 class Embedded(NamedTuple):
     """A picture as a data URL, and its size in pixels."""
@@ -16,8 +18,6 @@ class Embedded(NamedTuple):
 
 def still(path: Path) -> Embedded:
     """Return a PNG as a lossless WebP, which is less than half as long."""
-    from PIL import Image
-
     content = io.BytesIO()
     with Image.open(path) as image:
         image.save(content, "WEBP", lossless=True, quality=80, method=4)
@@ -26,8 +26,6 @@ def still(path: Path) -> Embedded:
 
 def moving(path: Path) -> Embedded:
     """Return a GIF as it is."""
-    from PIL import Image
-
     with Image.open(path) as image:
         return Embedded(_url("image/gif", path.read_bytes()), *image.size)
 

@@ -1,4 +1,4 @@
-"""What `evaluate` left of runs, and what stands in the place of a run that nobody scored yet."""
+"""The scores of runs as `evaluate` wrote them, and rows for runs that are not scored yet."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def read_metrics(study: str, runs: Iterable[str]) -> list[Row]:
-    """Read the metrics of those runs that are scored; `seeds` becomes the number of networks that were."""
+    """Read the metrics of the runs that are scored; `seeds` becomes the number of scored networks."""
     rows = []
     for run in runs:
         path = REPORTS / study / METRICS / f"{run}.json"
@@ -25,7 +25,7 @@ def read_metrics(study: str, runs: Iterable[str]) -> list[Row]:
 
 
 def rows_of(study: str, runs: Sequence[str], params: Params) -> list[Row]:
-    """Return a row for each run: its metrics, or what params.yaml knows of it, with no seed and no score."""
+    """Return a row for each run: its metrics, or facts from params.yaml with no seed and no score."""
     scored = {row["run"]: row for row in read_metrics(study, dict.fromkeys(runs))}
     return [scored[run] if run in scored else _not_run(run, params) for run in runs]
 
@@ -56,18 +56,18 @@ def rotated_by(run: str) -> str:
 
 
 def read_rotations(study: str, run: str) -> pd.DataFrame | None:
-    """Read the accuracy of each seed at each angle; None if the run was not scored so."""
+    """Read the accuracy of each seed at each angle; None if the run is not scored on rotated images."""
     path = REPORTS / study / METRICS / f"{run}-robustness.csv"
     return pd.read_csv(path) if path.is_file() else None
 
 
 def costs_path(study: str) -> Path:
-    """Return where the costs of a study's trainings are written down, a row a run and seed."""
+    """Return the path of the costs of training in a study, a row for each run and seed."""
     return REPORTS / study / METRICS / "costs.csv"
 
 
 def read_costs(study: str) -> pd.DataFrame | None:
-    """Read what the trainings of a study took; None if nobody wrote it down."""
+    """Read the costs of training in a study; None if they are not recorded."""
     path = costs_path(study)
     return pd.read_csv(path, dtype={"commit": str, "remark": str}) if path.is_file() else None
 
@@ -78,9 +78,9 @@ def not_run(rows: Sequence[Row]) -> list[str]:
 
 
 def protocol(rows: Sequence[Row]) -> list[str]:
-    """Say what our numbers are: which networks, how many, scored on what; and first what is missing."""
+    """Say which runs are missing, and for the others which networks are scored on which images."""
     missing = not_run(rows)
-    said = [f"Not run yet: {', '.join(missing)}; what is published stands alone there."] if missing else []
+    said = [f"Not run yet: {', '.join(missing)}. These rows have published values only."] if missing else []
     scored = [row for row in rows if row["seeds"]]
     if not scored:
         return said
@@ -88,7 +88,7 @@ def protocol(rows: Sequence[Row]) -> list[str]:
     tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in scored))
     counts = [row["seeds"] for row in scored]
     if max(counts) == 1:
-        ours = f"the network of the final epoch, from one seed ({seeds}) and so without a spread,"
+        ours = f"the network of the final epoch, from one seed ({seeds}), so without a spread,"
     else:
         alone = "" if min(counts) > 1 else " (no spread where n is 1)"
         ours = f"the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}){alone},"
@@ -96,11 +96,11 @@ def protocol(rows: Sequence[Row]) -> list[str]:
 
 
 def provenance(rows: Sequence[Row]) -> str:
-    """Say where the networks were trained, and where to find the rest."""
+    """Say on what hardware and with which versions the networks were trained."""
     scored = [row for row in rows if row["seeds"]]
     if not scored:
-        return "Nothing of this has been trained yet."
+        return "None of these runs is trained yet."
     where = "; ".join(
         dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in scored)
     )
-    return f"Trained on {where}; code, data and settings of each number are those in dvc.lock of the same commit."
+    return f"Trained on {where}. The dvc.lock of this commit names the code, data and settings of every number."

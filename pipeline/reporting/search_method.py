@@ -1,4 +1,4 @@
-"""How a search went about it, and how its best trial was decided, in sentences."""
+"""How a search chose its trials and its best trial, in sentences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,37 +6,40 @@ from typing import Any
 from pipeline.runtime.paths import TUNED
 from pipeline.settings.searches import Median, Tune
 
-DECIDED = {"val_rloss": "the lowest RLoss on them", "trial": "that it came first"}
+DECIDED = {"val_rloss": "its RLoss is the lowest", "trial": "it came first"}
 
 
 def method(entry: Tune) -> str:
-    """Say which trials a search makes."""
+    """Say which values the trials have, and which trials are stopped early."""
     startup, pruner = entry.sampler.startup_trials, entry.pruner
-    ended = (
-        f"one that is behind the median of the others at the end of an epoch, from epoch "
-        f"{max(1, pruner.warmup_epochs)} on, is given up once {pruner.startup_trials} are complete"
-        if isinstance(pruner, Median)
-        else "none is given up"
+    chosen = (
+        f"The first trial has the run's own values. Trials up to the first {startup} are random, and TPE chooses the "
+        "values of the others."
     )
-    return f"the run's own values first, random ones up to the first {startup}, then those of TPE; {ended}"
+    if not isinstance(pruner, Median):
+        return f"{chosen} No trial is stopped early."
+    return (
+        f"{chosen} Once {pruner.startup_trials} trials are complete, a trial that is below the median of the others "
+        f"after epoch {max(1, pruner.warmup_epochs)} or later is stopped."
+    )
 
 
 def searched(runs: Sequence[str], searches: Mapping[str, Tune]) -> list[str]:
-    """Say of each tuned run among `runs` where its alpha and lr come from."""
+    """Say for each tuned run among `runs` where its alpha and lr come from."""
     entries = {name + TUNED: entry for name, entry in searches.items()}
     return [
-        f"{run}: {entry.run} with the alpha and lr of the best of {entry.trials} trials of {entry.epochs} epochs on "
-        f"held-out training images: {method(entry)}."
+        f"{run} is {entry.run} with the alpha and lr of the best of {entry.trials} trials, each of at most "
+        f"{entry.epochs} epochs, on held-out training images."
         for run, entry in ((run, entries[run]) for run in runs if run in entries)
     ]
 
 
 def decided(best: Mapping[str, Any]) -> str:
-    """Say which trials share the best accuracy and what decided between them; nothing if there is no such tie."""
+    """Say which trials tie and why one of them is the best; nothing if no trials tie."""
     if len(best["tied"]) < 2:
         return ""
     *others, last = map(str, best["tied"])
     return (
-        f"Trials {', '.join(others)} and {last} tie at {best['val_accuracy']:.2f} % of the held-out images; "
-        f"{DECIDED[best['decided_by']]} decided for trial {best['trial']}."
+        f"Trials {', '.join(others)} and {last} tie at {best['val_accuracy']:.2f} % of the held-out images; trial "
+        f"{best['trial']} was chosen because {DECIDED[best['decided_by']]}."
     )

@@ -1,1 +1,1 @@
-"""What every stage needs around its work: command line, paths, scratch folders, device, processes."""
+"""What every stage needs around its work: command line, paths, working files, locks, device, processes, data."""

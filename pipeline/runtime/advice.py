@@ -1,4 +1,4 @@
-"""What a user is told before and after a training that cannot come to much: nothing here changes a result."""
+"""Warnings about a training that cannot succeed or did not, and a recipe that does better."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 from pipeline.settings.runs import Run
 
-FEW = 300  # steps
-ENOUGH = 600  # steps, of batches that are small enough for the data
-BATCHES = {200: 8, 1000: 16}  # images a step for fewer training images than that
+FEWEST_STEPS = 300  # with fewer a network hardly learns
+STEPS = 600  # enough, in batches that are small enough for the data
+BATCH_SIZES = {200: 8, 1000: 16}  # below so many training images: the batch size
 LARGEST_BATCH = 32
-SEEN = 10  # times that every image is seen at least
+FEWEST_EPOCHS = 10
 
 
 class Recipe(NamedTuple):
-    """How to cut so many images into steps."""
+    """How a number of training images is divided into steps."""
 
     batch_size: int
     epochs: int
@@ -22,32 +22,41 @@ class Recipe(NamedTuple):
 
 
 def recipe(images: int) -> Recipe:
-    """Return the batch size for so many training images, and the epochs that make ENOUGH steps, at least SEEN."""
-    batch_size = next((size for below, size in BATCHES.items() if images < below), LARGEST_BATCH)
-    an_epoch = -(-images // batch_size)
-    epochs = max(SEEN, -(-ENOUGH // an_epoch))
-    return Recipe(batch_size, epochs, epochs * an_epoch)
+    """Return a batch size for this number of training images, and epochs enough for STEPS steps."""
+    batch_size = next((size for below, size in BATCH_SIZES.items() if images < below), LARGEST_BATCH)
+    steps_an_epoch = -(-images // batch_size)
+    epochs = max(FEWEST_EPOCHS, -(-STEPS // steps_an_epoch))
+    return Recipe(batch_size, epochs, epochs * steps_an_epoch)
 
 
-def before_training(run: Run, images: int) -> str:
-    """Say that a run of so many training images takes too few steps to learn in, and what would do; else nothing."""
+def too_few_steps(run: Run, images: int) -> str:
+    """Return a warning if a run takes too few steps to learn; empty if it does not.
+
+    Args:
+        run: The run, whose validation images are not trained on.
+        images: The number of its training images, those for validation included.
+    """
     from capsnet.training.loop import batch_sizes
 
     images -= round(run.validation * images)
     steps = run.epochs * len(batch_sizes(images, run.batch_size))
-    faults = [f"{images} images to train on are fewer than a batch of {run.batch_size}"] * (images < run.batch_size)
-    faults += [f"{steps} steps are few to learn in"] * (steps < FEW)
+    faults = []
+    if images < run.batch_size:
+        faults.append(f"{images} training images are fewer than a batch of {run.batch_size}")
+    if steps < FEWEST_STEPS:
+        faults.append(f"{steps} training steps are too few to learn much")
     if not faults:
         return ""
     better = recipe(images)
-    more = max(better.epochs, run.epochs)
-    return f"{', and '.join(faults)}; for so many images try batch_size {better.batch_size} and epochs {more}"
+    epochs = max(better.epochs, run.epochs)
+    advice = f"for {images} images try batch_size {better.batch_size} and epochs {epochs}"
+    return f"{', and '.join(faults)}; {advice}"
 
 
-def after_evaluation(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str, int]]) -> str:
-    """Say that a run is right no more often than one that always says the largest class; else nothing.
+def no_better_than_guessing(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str, int]]) -> str:
+    """Return a warning if a run is right no more often than the guess of the most frequent class; else empty.
 
-    Of pairs of images nothing is said.
+    A run that separates pairs gets no warning.
     """
     if "pairs" in metrics:
         return ""
@@ -57,9 +66,9 @@ def after_evaluation(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str
         counts[row["actual"]] += row["count"]
     share = 100 * max(counts.values()) / counts.total()
     accuracy = metrics["accuracy_mean"]
-    if accuracy > share + 1e-9:  # both are sums that were rounded
+    if accuracy > share + 1e-9:  # both are rounded sums
         return ""
     return (
-        f"{accuracy:.2f} % right is no better than always saying the largest class, which has {share:.2f} % of the "
-        f"{counts.total() // len(seeds)} test images"
+        f"an accuracy of {accuracy:.2f} % is no better than always answering with the most frequent class, which has "
+        f"{share:.2f} % of the {counts.total() // len(seeds)} test images"
     )

@@ -1,4 +1,4 @@
-"""The edge of every stage: its arguments, and one line for a mistake of the user's."""
+"""The command line of every stage: its arguments, and one line for a mistake of the user."""
 
 import argparse
 import os
@@ -9,21 +9,21 @@ DEBUG = "CAPSNET_DEBUG"
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Call a stage's `main`; what a user can cause ends it with a line on standard error and status 2.
+    """Call a stage's `main`. An error that a user can cause ends it with one line on standard error and status 2.
 
-    With CAPSNET_DEBUG set the traceback is shown instead.
+    With CAPSNET_DEBUG set, such an error shows its traceback instead.
     """
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from the last checkpoint")
+        sys.exit("interrupted; the same command continues from the last checkpoint")
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
-        # By its name: not every stage imports torch.
+        # Compared by its name: not every stage imports torch.
         if type(error).__name__ != "OutOfMemoryError" or os.environ.get(DEBUG):
             raise
         advice = "lower batch_size, or train one seed at a time (--seeds 0)"
@@ -32,7 +32,7 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def parser(doc: str | None, *positional: tuple[str, str]) -> argparse.ArgumentParser:
-    """Return a parser that explains itself with the stage's docstring and takes the named positional arguments."""
+    """Return a parser whose help is the docstring `doc`; `positional` are the names of arguments and their help."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, meaning in positional:
         made.add_argument(name.lower(), metavar=name, help=meaning)
@@ -40,5 +40,5 @@ def parser(doc: str | None, *positional: tuple[str, str]) -> argparse.ArgumentPa
 
 
 def name_argument(doc: str | None, name: str, meaning: str, argv: Sequence[str] | None) -> str:
-    """Parse the one argument of a stage that takes nothing but a name."""
+    """Return the only argument of a stage: a name."""
     return str(getattr(parser(doc, (name, meaning)).parse_args(argv), name.lower()))

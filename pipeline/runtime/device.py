@@ -1,4 +1,4 @@
-"""The device that computes, with everything taken out of torch that would make two runs differ."""
+"""The device that computes, and what makes torch compute the same result twice."""
 
 import os
 import platform
@@ -12,26 +12,29 @@ if TYPE_CHECKING:
 
 X86 = ("x86_64", "AMD64", "i686")
 
-
 AnyRun = TypeVar("AnyRun", bound="Run")
 
 
 class Hardware(NamedTuple):
-    """The device that computes, and the words for it under a table."""
+    """The device that computes, and its name and threads in words."""
 
     device: "torch.device"
     words: str
 
 
 def configure_torch(device: str, threads: int) -> Hardware:
-    """Choose the device and make this process deterministic; call it before the first tensor is made.
+    """Choose the device and make this process deterministic. Call it before the first tensor is created.
 
-    Several processes on one machine take a GPU each, or share the threads. Raises ValueError if `device` is "cuda" and
-    there is none, and for more processes than GPUs.
+    Args:
+        device: "cpu", "cuda", or "auto": a GPU if there is one.
+        threads: The threads of the CPU, shared by the processes of this machine that train together; on GPUs each
+            process takes one GPU.
+
+    Raises ValueError for "cuda" without a GPU, and for more processes than GPUs.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # or each step of Adam opens a context on the GPU that nobody uses
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else each step of Adam opens an unused context on the GPU
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -39,7 +42,7 @@ def configure_torch(device: str, threads: int) -> Hardware:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, threads // here))
     torch.use_deterministic_algorithms(True)
-    # Otherwise every new tensor is filled first, in case somebody reads what was never written.
+    # Otherwise torch fills every new tensor first, in case it is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -52,45 +55,45 @@ def configure_torch(device: str, threads: int) -> Hardware:
     return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")
 
 
-def computed(name: str, run: AnyRun, hardware: Hardware, *, say: bool = True) -> AnyRun:
-    """Return a run in the precision that its device computes in; with `say`, print where that is another one."""
+def in_computed_precision(name: str, run: AnyRun, hardware: Hardware, *, say: bool = True) -> AnyRun:
+    """Return the run in the precision that its device computes in; with `say`, print it if another was asked for."""
     precision = computed_precision(run.precision, hardware.device)
     if say and precision != run.precision:
-        print(f"{name}: trains in {precision}, for this hardware does not compute {run.precision}: {hardware.words}")
+        print(f"{name}: trains in {precision}: this hardware does not compute {run.precision} ({hardware.words})")
     return run.model_copy(update={"precision": precision})
 
 
 def about_precision(asked: "Run", trained: "Run") -> dict[str, str]:
-    """Return in which precision a run was trained, and instead of which one, if it is another."""
+    """Return the precision that a run was trained in and, if it is another, the one that was asked for."""
     instead = {"instead_of": asked.precision} if asked.precision != trained.precision else {}
     return {"precision": trained.precision, **instead}
 
 
 def computed_precision(asked: str, device: "torch.device") -> str:
-    """Return the precision that a device computes in by itself: float32 where another one would be emulated.
+    """Return the precision that was asked for if the device computes in it, else float32.
 
-    Emulated bfloat16 takes 16 to 25 times as long as float32.
+    Otherwise it would be emulated; emulated bfloat16 takes 16 to 25 times as long as float32.
     """
     import torch
 
     if device.type == "cuda":
-        ampere = torch.cuda.get_device_capability(device) >= (8, 0)  # the first that has either
+        ampere = torch.cuda.get_device_capability(device) >= (8, 0)  # the first generation with either
         return asked if ampere else "float32"
     return asked if asked == "bfloat16" and _has_bfloat16() else "float32"
 
 
 def _has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16, and torch's library for it (with its ONEDNN_MAX_CPU_ISA) makes use."""
+    """Tell whether the processor multiplies bfloat16, and torch's library uses that (see its ONEDNN_MAX_CPU_ISA)."""
     import torch
 
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
-    # There that library says yes to AVX512 without bfloat16 as well.
+    # On x86 that library also says yes to AVX512 without bfloat16.
     return platform.machine() not in X86 or bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def versions(hardware: Hardware) -> dict[str, str]:
-    """Return what a reader needs to know about where numbers come from: hardware, Python, torch, CUDA."""
+    """Return the hardware and the versions that a number depends on: Python, torch, CUDA."""
     import torch
 
     facts = {"hardware": hardware.words, "python": platform.python_version(), "torch": torch.__version__}

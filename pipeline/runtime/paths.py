@@ -1,4 +1,4 @@
-"""Where the declared files lie, and how tables are written into them."""
+"""The names of the declared files, and rows as the text of a CSV file."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ FIGURES = "figures"
 TUNED = "-tuned"  # after a search: the run that is trained with its best values
 PRIMARY = "-primary"  # after a data set: the folder in models/ of its decoder of primary capsules
 DECODER = "decoder.safetensors"
+SCORES = ("accuracy", "rloss", "mloss")  # of a network on the test set, by their keys in metrics
 
 
 def model_name(seed: int) -> str:
@@ -36,13 +37,18 @@ def model_files(folder: Path) -> dict[int, Path]:
 
 
 def models_in(folder: Path) -> dict[int, Path]:
-    """Return the models in any folder by seed, none if it is no folder."""
+    """Return the models in a folder by seed; none if there is no such folder."""
     seeds = sorted(int(path.stem[5:]) for path in folder.glob("seed-*.safetensors") if path.stem[5:].isdigit())
     return {seed: folder / model_name(seed) for seed in seeds}
 
 
+def rotated_path(study: str, run: str) -> Path:
+    """Return the path of the confusion counts of a run on rotated test images; `rotate` writes them."""
+    return REPORTS / study / METRICS / f"{run}-rotated-confusion.csv"
+
+
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows of one shape as CSV; what does not apply is empty."""
+    """Return rows with the same keys as CSV; None becomes an empty field."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

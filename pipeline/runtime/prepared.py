@@ -1,4 +1,4 @@
-"""Prepared data sets: data/<dataset>.npz, what data/<dataset>.json says about it, and the way onto the device."""
+"""Prepared data sets: the arrays in data/<dataset>.npz, their manifest in data/<dataset>.json, a split on a device."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ import numpy as np
 
 from capsnet.data.arrays import Arrays, read_split, write_arrays
 from capsnet.files import md5, write_whole
-from pipeline.tracking.recorder import DataSet
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +18,10 @@ DATA = Path("data")
 
 
 class Manifest(NamedTuple):
-    """What is worth knowing about a prepared data set.
+    """The facts about a prepared data set.
 
-    `note` is empty unless the data is an inexact copy; classes without a name of their own are named by their numbers.
+    `note` says how the data differs from the original, and is empty if it does not. Classes without names are named
+    by their numbers.
     """
 
     dataset: str
@@ -35,23 +35,32 @@ class Manifest(NamedTuple):
     test: int
 
 
-class Prepared(NamedTuple):
-    """One split on the device, with what else is known of its images, its manifest and how it is recorded."""
+class DataSource(NamedTuple):
+    """What MLflow records as the data set of a run; `digest` is the MD5 of the file."""
 
-    images: "Tensor"
-    labels: "Tensor"
+    name: str
+    digest: str
+    path: str
+    note: str
+
+
+class Prepared(NamedTuple):
+    """One split on the device, with the attributes of its images, its manifest, and how it is recorded."""
+
+    images: "Tensor"  # (N, C, H, W), uint8
+    labels: "Tensor"  # (N,), int64
     attributes: Mapping[str, np.ndarray]
     manifest: Manifest
-    source: DataSet
+    source: DataSource
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Image size, channels and classes: what the data decides about the architecture."""
+        """Image size, channels and classes: the data decides these of a network's settings."""
         return self.manifest.image_size, self.manifest.channels, self.manifest.classes
 
     @property
     def groups(self) -> "Tensor | None":
-        """Which images show the same thing, where the data set says so: the attribute `instance`."""
+        """The attribute `instance`: images with the same number show the same object. None if the data has none."""
         import torch
 
         instance = self.attributes.get("instance")
@@ -79,19 +88,21 @@ def write_prepared(name: str, source: str, arrays: Arrays) -> Manifest:
 
 
 def read_manifest(name: str) -> Manifest:
-    """Read what `prepare` wrote about a data set. Raises FileNotFoundError naming the command that makes it."""
+    """Read the manifest of a data set. Raises FileNotFoundError naming the command that makes it."""
     path = DATA / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
     try:
         manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: of another version ({error}); `dvc repro prepare@{name}` makes it anew") from error
+        raise ValueError(
+            f"{path}: written by another version ({error}); `dvc repro prepare@{name}` makes it again"
+        ) from error
     return manifest._replace(class_names=tuple(manifest.class_names))
 
 
 def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
-    """Read one split, "train" or "test", onto the device; the other split is not touched."""
+    """Read one split, "train" or "test", onto the device. The other split is not read."""
     import torch
 
     manifest = read_manifest(name)
@@ -102,5 +113,5 @@ def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
         torch.from_numpy(arrays.labels).to(device),
         arrays.attributes,
         manifest,
-        DataSet(name, md5(path), str(path), manifest.note),
+        DataSource(name, md5(path), str(path), manifest.note),
     )

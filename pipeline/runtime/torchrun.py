@@ -1,4 +1,4 @@
-"""Several processes that train together, as `torchrun --nproc-per-node N -m pipeline.<stage>` starts them."""
+"""Several processes that train together, started by `torchrun --nproc-per-node N -m pipeline.<stage>`."""
 
 import os
 import signal
@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
-from pipeline.runtime.stores import first_line
+from pipeline.runtime.masking import first_line
 
 
 class Group(NamedTuple):
-    """This process among those that train together; the one that leads writes and records."""
+    """This process among those that train together. The process that leads writes and records."""
 
     rank: int
     number: int
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes and records."""
+        """Whether this process writes and records."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait for the other processes."""
         if self.number > 1:
             from torch import distributed
 
@@ -30,15 +30,15 @@ class Group(NamedTuple):
 
 
 def leads() -> bool:
-    """Tell whether this process speaks for its group: the only one, or the first of those that torchrun started."""
+    """Tell whether this process leads: it is alone, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[Group]:
-    """Join the processes that torchrun started, for as long as the block lasts; alone there is nothing to join.
+    """Join the processes that torchrun started for the block; a process that is alone joins nothing.
 
-    Raises ValueError if another process ends before its work is done: none can go on without it.
+    Raises ValueError if another process ends before its work is done: none can continue without it.
     """
     number = int(os.environ.get("WORLD_SIZE", "1"))
     if number == 1:
@@ -49,13 +49,13 @@ def process_group(device: str) -> Iterator[Group]:
 
     ended = (
         f"one of the {number} processes of this training has ended, and the others with it; "
-        "the same command goes on from the last checkpoint"
+        "the same command continues from the last checkpoint"
     )
-    earlier = signal.signal(signal.SIGTERM, _exit_saying(ended))  # what torchrun sends to those that are left
+    earlier = signal.signal(signal.SIGTERM, _exit_saying(ended))  # torchrun sends it to the remaining processes
     try:
         if device != "cpu" and torch.cuda.is_available():
             here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-            distributed.init_process_group("nccl", device_id=here)  # or barriers guess the device, and say so
+            distributed.init_process_group("nccl", device_id=here)  # else barriers guess the device, with a warning
         else:
             distributed.init_process_group("gloo")
         yield Group(distributed.get_rank(), number)
@@ -77,6 +77,6 @@ def _exit_saying(message: str) -> Callable[[int, object], NoReturn]:
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:
-    """Tell a lost connection from other errors: torch has no class of its own for what gloo raises."""
+    """Tell whether an error is a lost connection: torch has no class for the errors of gloo."""
     text = str(error).lower()
     return any(word in text for word in ("gloo", "nccl", "connection", "tcpstore", "socket"))

@@ -1,7 +1,6 @@
-"""Weights that lie in git: published/<name>.safetensors, and what that file is in published/<name>.json.
+"""Published weights, in git: published/<name>.safetensors, with their manifest in published/<name>.json.
 
-They stand in for the models of a run where nobody trained it: for pictures, predictions and the explorer, never for
-scores.
+They replace the models of a run that is not trained here: for pictures, predictions and the explorer, never for scores.
 """
 
 import json
@@ -14,17 +13,17 @@ PUBLISHED = Path("published")
 
 
 def published_models(run: str) -> dict[int, Path]:
-    """Return the published models of a run by seed, if there are any. Raises ValueError for a damaged manifest."""
+    """Return the published models of a run by seed. Raises ValueError for a damaged manifest."""
     return dict(sorted((seed, path) for name, seed, path in _published() if name == run))
 
 
 def published_runs() -> list[str]:
-    """Return the runs of which a model is published. Raises ValueError for a damaged manifest."""
+    """Return the runs with a published model. Raises ValueError for a damaged manifest."""
     return sorted({name for name, _, _ in _published()})
 
 
 def _published() -> Iterator[tuple[str, int, Path]]:
-    """Yield run, seed and weights of each manifest whose weights are there."""
+    """Yield the run, the seed and the file of each published model."""
     for path in sorted(PUBLISHED.glob("*.json")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -36,7 +35,7 @@ def _published() -> Iterator[tuple[str, int, Path]]:
 
 
 def models_of(run: str) -> dict[int, Path]:
-    """Return the models of a run by seed: those trained here, or else the published ones.
+    """Return the models of a run by seed: those trained here, otherwise the published ones.
 
     Raises FileNotFoundError naming the command that trains them.
     """
@@ -44,5 +43,5 @@ def models_of(run: str) -> dict[int, Path]:
 
 
 def can_be_drawn(run: str) -> bool:
-    """Say whether there is a network of the run, trained here or published."""
+    """Tell whether the run has a model, trained here or published."""
     return bool(models_in(MODELS / run) or published_models(run))

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from capsnet.training.config import TrainingConfig
 from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
 
 if TYPE_CHECKING:
     from capsnet.networks.capsnet import NetworkConfig
-    from capsnet.training.config import TrainingConfig
 
 
 DECODER_WORDS = {"none": "no decoder", "fc": "FC", "deconv": "DeConv", "upsampling": "upsampling"}
@@ -144,10 +144,8 @@ class Run(Checked):
         values |= {field.name: getattr(self, field.name) for field in fields(network) if field.name not in values}
         return network(**values)
 
-    def training(self) -> "TrainingConfig":
+    def training(self) -> TrainingConfig:
         """Return the training settings as the library takes them."""
-        from capsnet.training.config import TrainingConfig
-
         return TrainingConfig(**{field.name: getattr(self, field.name) for field in fields(TrainingConfig)})
 
 

@@ -1,1 +1,9 @@
-"""MLflow: recording runs, finding them again, and models that MLflow loads."""
+"""MLflow: it records what the stages did, and decides nothing.
+
+- mlflow_run: open an MLflow run for the length of a block.
+- recorder: what a stage writes into it, and the recorder that records nothing.
+- lookup: find the runs of a model again.
+- store, experiments, moved_artifacts: where the runs lie.
+- mlflow_model, model_loader: a trained network as a model that MLflow serves.
+- tensorboard: the same metrics as event files.
+"""

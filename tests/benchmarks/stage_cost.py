@@ -10,11 +10,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pipeline import train
-from pipeline.tracking.recorder import TrackedRun, untracked
+from pipeline.tracking.recorder import MlflowRecorder, NoRecorder, Recorder
+from pipeline.training.job import Job
 
 SETTINGS = ("--set", "epochs=1", "--seeds", "0", "--device", "cpu")
 RECORDING = ("log", "tag", "attach")  # what a stage calls; the rest is within opening and closing a run
@@ -35,17 +36,17 @@ def count_tracking(spent: dict[str, float]) -> None:
         return timed_call
 
     for name in RECORDING:
-        setattr(TrackedRun, name, timed(getattr(TrackedRun, name)))
-    opened = train._tracked
+        setattr(MlflowRecorder, name, timed(getattr(MlflowRecorder, name)))
+    opened = Job._record
 
     @contextmanager
-    def timed_run(*arguments: Any) -> Iterator[TrackedRun]:
+    def timed_run(*arguments: Any) -> Iterator[Recorder]:
         manager = opened(*arguments)
         yielded = timed(manager.__enter__)()
         yield yielded
         timed(manager.__exit__)(None, None, None)
 
-    train._tracked = timed_run
+    Job._record = timed_run
 
 
 def count_epochs(spent: dict[str, float], started: float) -> None:
@@ -67,7 +68,7 @@ def main(started: float, recording: str, out: str) -> None:
     """Run the stage."""
     spent = {"tracking": 0.0, "epoch": 0.0}
     if recording == "untracked":
-        train._tracked = lambda *_: untracked()
+        Job._record = lambda *_: nullcontext(NoRecorder())
     else:
         count_tracking(spent)
     count_epochs(spent, started)

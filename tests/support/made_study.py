@@ -90,7 +90,10 @@ def write_pictures(name: str, runs: list[str], captions: dict[str, str], title: 
     for number, picture in enumerate(captions):
         Image.new("RGB", (1200, 300), (40 * number, 80, 120)).save(folder / f"{picture}.png")
         (folder / f"{picture}.pdf").write_bytes(b"%PDF")
-    figures = [{"name": picture, "title": title, "caption": caption} for picture, caption in captions.items()]
+    figures = [
+        {"name": picture, "title": title, "finding": f"Found in {picture}.", "caption": caption}
+        for picture, caption in captions.items()
+    ]
     told = {"dataset": "squares", "note": "drawn by hand", "runs": runs, "figures": figures}
     (folder / "figures.json").write_text(json.dumps(told))
 

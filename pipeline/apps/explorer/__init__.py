@@ -1,1 +1,1 @@
-"""The explorer's parts: what it computes, how it shows that, and the page."""
+"""The parts of the explorer: what it computes (session), shows (panels) and answers (answers), and the page."""

@@ -1,4 +1,4 @@
-"""How the explorer shows what it computed: pieces of HTML that need nothing but themselves.
+"""How the explorer shows what it computed: pieces of HTML that load no other file.
 
 Axes: C channels, H size that the network sees, J classes, T types of primary capsules, Y X rows and columns.
 """
@@ -18,7 +18,7 @@ from capsnet.networks.config import ReceptiveField
 from pipeline.apps.explorer.session import View
 
 MOST_BARS = 12
-ORANGE = (213, 94, 0)  # Okabe and Ito 2008: told apart from grey with any colour vision
+ORANGE = (213, 94, 0)  # Okabe and Ito 2008: distinguishable from grey with any colour vision
 TILES = 8  # maps in a row
 
 STYLE = f"""
@@ -51,14 +51,14 @@ input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !importan
 
 
 def png(picture: Image.Image) -> str:
-    """Return a picture as an address that holds it."""
+    """Return a picture as a data URL."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def figure(image: Float[Tensor, "C H H"], name: str, caption: str) -> str:
-    """Return an image, its name in words and what there is to say about it, which is HTML already."""
+    """Return an image with its name, for screen readers, and its caption, which is HTML."""
     source = png(shown(image.numpy()))
     return f'<figure><img class="pixels" src="{source}" alt="{name}"><figcaption>{caption}</figcaption></figure>'
 
@@ -74,12 +74,12 @@ def pair(view: View, truth: str, names: Sequence[str]) -> str:
 
 
 def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:
-    """Return the lengths of the class capsules as bars, of many classes the longest."""
+    """Return the lengths of the class capsules as bars: those of the longest if there are many classes."""
     order = lengths.argsort(descending=True).tolist()
     best = order[0]
     rows = ""
     for index in sorted(order[:MOST_BARS]):
-        length, mark = float(lengths[index]), " best" * (index == best)
+        length, mark = float(lengths[index]), " best" if index == best else ""
         rows += (
             f'<span class="name{mark}">{escape(names[index])}</span>'
             f'<div class="track"><div class="fill{mark}" style="width:{100 * length:.1f}%"></div></div>'
@@ -89,7 +89,7 @@ def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:
 
 
 def coupling(view: View, field: ReceptiveField, name: str) -> str:
-    """Return the mean coupling over the types, laid on the image, and the map of each type."""
+    """Return the coupling averaged over the types, drawn over the image, and the map of each type."""
     mean = view.coupling.mean(0)
     size = view.pixels.shape[1]
     strength = _between_extremes(mean.numpy())

@@ -1,4 +1,4 @@
-"""What the explorer computes: an image is looked at once, its winning capsule decoded as often as it is moved.
+"""What the explorer computes: a view of each chosen image once, a reconstruction each time its capsule is moved.
 
 Axes: C channels, S size of the data's images, H size that the network sees, J classes, D pose size, T types of primary
 capsules, Y X rows and columns of their grid.
@@ -22,14 +22,14 @@ FARTHEST = 0.25  # along a dimension, as in Sabour et al. 2017, figure 4
 
 
 class Shown(NamedTuple):
-    """An image of the data or of the user's; `truth` is empty where nobody knows its class."""
+    """A test image, or one of the user; `truth` is the name of its class, empty if it is unknown."""
 
     image: UInt8[np.ndarray, "C S S"]
     truth: str
 
 
 class View(NamedTuple):
-    """What the network makes of one image."""
+    """What the network computes of one image."""
 
     pixels: Float[Tensor, "C H H"]
     capsules: Float[Tensor, "1 J D"]
@@ -40,7 +40,7 @@ class View(NamedTuple):
 
 
 def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> View:
-    """Look at an image, turned counter-clockwise."""
+    """Run the network on an image rotated counter-clockwise."""
     pixels, output = recognise(model, rotate(torch.from_numpy(image)[None], float(degrees)), with_coupling=True)
     assert output.coupling is not None
     winner = output.lengths.argmax(1)
@@ -51,6 +51,6 @@ def look(model: CapsNet, image: UInt8[np.ndarray, "C S S"], degrees: float) -> V
 
 @torch.no_grad()
 def moved(model: CapsNet, view: View, offsets: Sequence[float]) -> Float[Tensor, "C H H"]:
-    """Decode the winning capsule, moved by `offsets`. Raises ValueError without a decoder."""
+    """Decode the winning capsule after adding `offsets` to it. Raises ValueError without a decoder."""
     capsules = move(view.capsules, view.winner, torch.tensor([offsets], dtype=view.capsules.dtype))
     return model.decode(capsules, view.winner)[0]

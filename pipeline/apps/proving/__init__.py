@@ -1,1 +1,1 @@
-"""Parts of `prove`: what dvc.lock names, commits, a training in small, and what differs between two of them."""
+"""The parts of `prove`: the entries of dvc.lock, commits, a short training, and the differences between two of them."""

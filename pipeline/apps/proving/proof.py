@@ -1,4 +1,4 @@
-"""The proof for one run: train and score with the code of then and of now, and compare."""
+"""The proof for one run: train and score it with the old code and with the code of now, and compare."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,74 +7,110 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.apps.proving.commits import checked_out
-from pipeline.apps.proving.differences import number_of_steps, number_of_tensors, of_metrics, of_rows, of_tensors
-from pipeline.apps.proving.locked import Entry, Locked
-from pipeline.apps.proving.trial import (
+from pipeline.apps.proving.differences import (
+    metric_difference,
+    number_of_steps,
+    number_of_tensors,
+    row_difference,
+    tensor_difference,
+)
+from pipeline.apps.proving.lock_file import Entry, LockedStage
+from pipeline.apps.proving.short_run import (
+    Plan,
     Side,
     StageFailed,
-    planned,
+    make_plan,
+    models_of_run,
     put_data,
     put_settings,
     score,
     train,
-    trained_here,
 )
 from pipeline.runtime.paths import MODELS, model_name, state_name
 from pipeline.settings.params import PARAMS
 
 
 class Different(Exception):
-    """Where the code of now does something else than that of then."""
+    """Where the code of now does something else than the old code."""
 
 
-def prove(run: str, stages: Sequence[Locked], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
-    """Train and score with both codes; return what was compared. Raises Different at the first difference.
+def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
+    """Train and score a run with both codes, and return in words what was compared.
 
-    `stages` are those that dvc.lock is to keep: without `evaluate` the code of now only has to load and score models of
-    then. Raises StageFailed if the code of then does not run here.
+    Args:
+        run: The run.
+        stages: The stages that dvc.lock is to keep. Without `evaluate` the code of now only has to load the models of
+            the old code and score them.
+        commits: The commit with the old code of each stage.
+        now: The code of now.
+        steps: The least number of training steps.
+        images: The largest number of test images.
+
+    Raises Different at the first difference, and StageFailed if the old code does not run here.
     """
     settings = _settings(stages[0].then)
     own = settings[f"runs.{run}"]
-    plan = planned(run, own, own.get("seeds") or settings["seeds"], steps, images)
+    plan = make_plan(run, own, own.get("seeds") or settings["seeds"], steps, images)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="capsnet-prove-")))
-        then: dict[str, Side] = {}  # by commit: most often one
-        for stage, commit in zip(stages, commits, strict=True):
-            if commit not in then:
-                project = stack.enter_context(checked_out(commit, folder / f"then-{len(then)}"))
-                then[commit] = Side(f"the code of {commit[:7]}", project, folder)
-            put_settings(_settings(stage.then), then[commit].project)
         ours = Side("the code of now", now.project, folder)
-        for side in (*then.values(), ours):
+        old: dict[str, Side] = {}  # by commit: most often one
+        for stage, commit in zip(stages, commits, strict=True):
+            if commit not in old:
+                project = stack.enter_context(checked_out(commit, folder / f"then-{len(old)}"))
+                old[commit] = Side(f"the code of {commit[:7]}", project, folder)
+            put_settings(_settings(stage.then), old[commit].project)
+        for side in (*old.values(), ours):
             put_data(own["dataset"], plan, side.project)
-        theirs = train(then[commits[0]], plan, folder / "train-then")
-        with _different_where_it_fails():
-            mine = train(ours, plan, folder / "train-now")
-        state = state_name(plan.seed)
-        for other, here in zip(theirs, mine, strict=True):
-            after = f"after step {number_of_steps(other / state)}: "
-            _require_equal(
-                ("", of_rows(other / "history.csv", here / "history.csv", "epoch")),
-                (after, of_tensors(other / state, here / state)),
-                (f"{after}model: ", of_tensors(other / model_name(plan.seed), here / model_name(plan.seed))),
-            )
-        models = [theirs[-1], *trained_here(run)]
-        with _different_where_it_fails():
-            ours_scored = score(ours, run, models, folder / "scores-now")
-        if len(stages) > 1:
-            scored = score(then[commits[-1]], run, models, folder / "scores-then")
-            for made, other, here in zip(("the first steps", MODELS / run), scored, ours_scored, strict=False):
-                where = f"scores of {made}: "
-                _require_equal(
-                    (where, of_metrics(other / f"{run}.json", here / f"{run}.json")),
-                    (where, of_rows(other / f"{run}-confusion.csv", here / f"{run}-confusion.csv", "seed")),
-                )
-        return (
-            f"seed {plan.seed}, {number_of_steps(theirs[-1] / state)} steps in {plan.epochs} epochs, resumed after "
-            f"epoch {plan.stop}; {number_of_tensors(theirs[-1] / state)} tensors"
-            + (f"; scores of {len(plan.test)} images" if len(stages) > 1 else "; no scores")
-            + (f", of the models in {MODELS / run} too" if len(stages) > 1 and len(models) > 1 else "")
+        trained = _compare_trainings(plan, old[commits[0]], ours, folder)
+        models = [trained, *models_of_run(run)]
+        scorer = old[commits[-1]] if len(stages) > 1 else None
+        _compare_scores(run, models, scorer, ours, folder)
+        return _in_words(plan, trained / state_name(plan.seed), models, scored=scorer is not None)
+
+
+def _compare_trainings(plan: Plan, old: Side, ours: Side, folder: Path) -> Path:
+    """Train with both codes; return the folder that the old code trained last. Raises Different."""
+    theirs = train(old, plan, folder / "train-then")
+    with _failure_is_a_difference():
+        mine = train(ours, plan, folder / "train-now")
+    state, model = state_name(plan.seed), model_name(plan.seed)
+    for then, now in zip(theirs, mine, strict=True):
+        after = f"after step {number_of_steps(then / state)}: "
+        _require_equal(
+            ("", row_difference(then / "history.csv", now / "history.csv", "epoch")),
+            (after, tensor_difference(then / state, now / state)),
+            (f"{after}model: ", tensor_difference(then / model, now / model)),
         )
+    return theirs[-1]
+
+
+def _compare_scores(run: str, models: Sequence[Path], old: Side | None, ours: Side, folder: Path) -> None:
+    """Score models with both codes, or only with the code of now if there is no old one. Raises Different."""
+    with _failure_is_a_difference():
+        mine = score(ours, run, models, folder / "scores-now")
+    if old is None:
+        return
+    theirs = score(old, run, models, folder / "scores-then")
+    for subject, then, now in zip(("the first steps", MODELS / run), theirs, mine, strict=False):
+        where = f"scores of {subject}: "
+        metrics, confusion = f"{run}.json", f"{run}-confusion.csv"
+        _require_equal(
+            (where, metric_difference(then / metrics, now / metrics)),
+            (where, row_difference(then / confusion, now / confusion, "seed")),
+        )
+
+
+def _in_words(plan: Plan, state: Path, models: Sequence[Path], *, scored: bool) -> str:
+    """Return what was compared."""
+    words = (
+        f"seed {plan.seed}, {number_of_steps(state)} steps in {plan.epochs} epochs, resumed after epoch {plan.stop}; "
+        f"{number_of_tensors(state)} tensors"
+    )
+    if not scored:
+        return f"{words}; no scores"
+    words += f"; scores of {len(plan.test)} images"
+    return f"{words}, also of the models in {MODELS / plan.run}" if len(models) > 1 else words
 
 
 def _settings(entry: Entry) -> Mapping[str, Any]:
@@ -82,13 +118,14 @@ def _settings(entry: Entry) -> Mapping[str, Any]:
 
 
 def _require_equal(*differences: tuple[str, str]) -> None:
-    """Raise Different with every difference that there is, and where."""
+    """Raise Different with every difference that there is; each comes with the words for where it is."""
     if found := [where + difference for where, difference in differences if difference]:
         raise Different("; ".join(found))
 
 
 @contextmanager
-def _different_where_it_fails() -> Iterator[None]:
+def _failure_is_a_difference() -> Iterator[None]:
+    """Raise Different if a stage of the code of now fails: the old code did not."""
     try:
         yield
     except StageFailed as error:

@@ -1,10 +1,10 @@
-// Sorts a table by the column whose header is pressed: up, down, and back to the order that the page came in.
-// Without this script everything is there, and stays in that order.
+// Sorts a table by the column whose header is pressed: ascending, descending, and back to the order of the page.
+// Opens a picture on the whole screen when it is pressed. Without this script, a picture is a link to its file.
 "use strict";
 
 const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
 
-// What a cell is sorted by: "1,411,344" and "96.81 ± 0.64" by their first number, which may have a minus sign.
+// The value by which a cell is sorted: "1,411,344" and "96.81 ± 0.64" by their first number, which may have a minus sign.
 function value(cell, numeric) {
   const text = cell.textContent.trim();
   return numeric ? parseFloat(text.replaceAll(",", "").replace("−", "-")) : text;
@@ -39,4 +39,28 @@ for (const table of document.querySelectorAll("table.sortable")) {
       body.append(...sort(rows, column, header.classList.contains("number"), order));
     });
   }
+}
+
+const view = document.createElement("dialog");
+const close = document.createElement("button");
+view.className = "view";
+close.type = "button";
+close.textContent = "Close";
+view.append(close);
+view.addEventListener("click", () => view.close());
+document.body.append(view);
+
+for (const plate of document.querySelectorAll(".plate")) {
+  plate.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab or window is meant
+    event.preventDefault();
+    const image = plate.querySelector("img");
+    const enlarged = image.cloneNode();
+    // On a wide screen as large as it fits, on a narrow one in its own size, to be moved under the finger.
+    const fitting = Math.min(innerWidth, (innerHeight * image.naturalWidth) / image.naturalHeight, image.naturalWidth);
+    enlarged.width = Math.max(fitting, image.getAttribute("width"));
+    view.replaceChildren(enlarged, close);
+    view.showModal();
+    view.scrollTo(0, 0);
+  });
 }

@@ -15,11 +15,13 @@ from pipeline.reporting.findings import FINDINGS
 from pipeline.reporting.tables import build, write
 from pipeline.reporting.typeset import read_markdown
 from pipeline.settings.params import load_params
-from pipeline.tracking.recorder import peak_memory
+from pipeline.tracking.lookup import RecordedTraining
+from pipeline.tracking.process_facts import peak_memory
 
 PATH = Path("reports/toy/metrics/costs.csv")
 HEADER = [
-    "Run", "Model", "Data", "Seconds an epoch", "Epochs", "n", "Hours in all", "Peak memory (MB)", "Hardware", "Commit",
+    "Run", "Model", "Data", "Seconds per epoch", "Epochs", "n", "Hours, all seeds", "Peak memory (MB)", "Hardware",
+    "Commit",
 ]  # fmt: skip
 RUNS = ["toy-fc", "toy-deconv", "toy-pairs"]
 
@@ -84,7 +86,9 @@ def test_what_mlflow_recorded_is_written_down_a_row_a_run_and_seed(
 
 
 def test_without_a_recorded_training_nothing_is_written(costly: Path) -> None:
-    with pytest.raises(ValueError, match="toy: got no recorded training of a model in models/, expected at least one"):
+    with pytest.raises(
+        ValueError, match="toy: got no model in models/ whose training MLflow recorded, expected at least one"
+    ):
         costs.main(["toy"])
     assert not PATH.exists()
 
@@ -98,10 +102,10 @@ def test_seconds_are_images_by_speed_and_hours_those_of_all_epochs(
         def history(self, metric: str) -> list[float]:
             return {"images_per_second": [0.01, 0.03], "peak_memory_mb": [512.4]}.get(metric, [])
 
-        def tagged(self, name: str) -> str:
+        def tag_value(self, name: str) -> str:
             return "0123456789"
 
-    found = costs.Trained(Recorded(), None)  # type: ignore[arg-type]
+    found = RecordedTraining(Recorded(), None)  # type: ignore[arg-type]
     path = Path("models/toy-fc/seed-0.safetensors")
     row = costs.cost("toy-fc", 0, path, found, load_params(), "")
     assert row["seconds_an_epoch"] == (3600 + 1200) / 2
@@ -131,8 +135,8 @@ def test_the_table_has_a_row_for_each_recorded_run_and_names_those_that_are_scor
     assert "Scored, but without recorded costs: toy-pairs." in caption
     csv = pd.read_csv("reports/toy/tables/costs.csv")
     assert FINDINGS["costs"](csv, load_params().tables["toy-costs"]) == [
-        "In all: 6.2 hours for 3 networks of 2 runs.",
-        "An epoch takes from 20.0 seconds (toy-fc) to 1,234.5 (toy-deconv).",
+        "Training took 6.2 hours in total, for 3 networks of 2 runs.",
+        "An epoch takes between 20.0 seconds (toy-fc) and 1,234.5 seconds (toy-deconv).",
     ]
 
 

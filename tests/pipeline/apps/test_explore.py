@@ -153,7 +153,7 @@ def test_a_file_that_names_no_data_set_cannot_be_explored(toy: Path, tiny_model:
 
 
 def test_the_explorer_without_gradio_says_what_to_install(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("pipeline.apps.explorer.page")]:
+    for name in [name for name in sys.modules if name.startswith("pipeline.apps.explorer.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(ValueError, match=r"gradio is not installed; pip install '\.\[explore\]'"):

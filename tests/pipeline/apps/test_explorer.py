@@ -20,7 +20,7 @@ from capsnet.explain.coupling import receptive_field
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from pipeline.apps.explorer import panels
-from pipeline.apps.explorer.page import Explorer
+from pipeline.apps.explorer.answers import Explorer
 from pipeline.apps.explorer.session import View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,7 +124,7 @@ def test_a_file_whose_decoder_fails_is_named_on_the_page_and_what_is_odd_about_o
     explorer = Explorer(network, SimpleNamespace(images=torch.zeros(1), labels=torch.zeros(1)))
     Image.new("L", (80, 80)).save(tmp_path / "a.png")
     told: list[str] = []
-    monkeypatch.setattr("pipeline.apps.explorer.page.gr.Warning", told.append)
+    monkeypatch.setattr("pipeline.apps.explorer.answers.gr.Warning", told.append)
     assert explorer.uploaded(str(tmp_path / "a.png")).image == "an image"
     assert told == []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)

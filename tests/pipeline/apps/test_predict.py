@@ -1,4 +1,4 @@
-"""Pictures in, a line a picture out; what cannot be read is named, and the rest is answered all the same."""
+"""Each picture gets one line; a file that cannot be read is named, and the others are still answered."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_every_picture_is_answered_as_the_network_answers_and_what_is_none_is_na
     assert ended.value.code == 1
     said = capsys.readouterr()
     assert said.err.splitlines() == [
-        "note: passed over: 4 files: in/.hidden; in/__MACOSX/0.png; in/deep/._3.png; in/deep/Thumbs.db",
+        "note: ignored: 4 files: in/.hidden; in/__MACOSX/0.png; in/deep/._3.png; in/deep/Thumbs.db",
         "error: in/text.png: cannot identify image file",
         "error: missing.png: No such file or directory",
     ]
@@ -210,7 +210,7 @@ def test_an_export_without_its_libraries_says_what_to_install(run: str, monkeypa
 @pytest.mark.slow
 def test_an_export_is_written_and_named(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     predict.main([run, "--export", "toy.onnx"])
-    assert capsys.readouterr().out.startswith("toy.onnx: differs from the network by")
+    assert capsys.readouterr().out.startswith("toy.onnx: its outputs differ from those of the network by at most")
     assert Path("toy.onnx").stat().st_size > 1000
 
 

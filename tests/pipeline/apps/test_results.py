@@ -14,9 +14,10 @@ from tiny_project import VARIANTS, tiny_params, write_params
 from pipeline import report
 from pipeline.apps import results
 from pipeline.apps.readme import with_results
-from pipeline.reporting.page import gather, missing
+from pipeline.reporting.gaps import missing
+from pipeline.reporting.page import gather
 from pipeline.reporting.tables import build, write
-from pipeline.reporting.typeset import read_markdown
+from pipeline.reporting.typeset import read_parts
 from pipeline.settings.params import load_params
 
 KINDS = tiny_params()["studies"]["toy"]["tables"]
@@ -36,6 +37,10 @@ def without(*names: str) -> None:
         for path in (FOLDER / "metrics").glob(f"{name}*"):
             if path.stem in (name, f"{name}-robustness"):
                 path.unlink()
+
+
+def all_rows(kind: str) -> list[list[str]]:
+    return [row for part in build(f"toy-{kind}", load_params()).parts for row in part.cells[1:]]
 
 
 def made(*arguments: str) -> tuple[str, str]:
@@ -59,15 +64,15 @@ def test_a_run_that_is_not_scored_keeps_its_row_with_what_is_published_about_it(
     row = table.data.iloc[0]
     assert (row["seeds"], row["published_accuracy"]) == (0, 98.0)
     assert row[["accuracy_mean", "accuracy_std", "difference", "parameters"]].isna().all()
-    assert table.notes[0] == "Not run yet: toy-fc; what is published stands alone there."
+    assert table.notes[0] == "Not run yet: toy-fc. These rows have published values only."
     assert table.missing == ["dvc repro evaluate@toy-fc"]
 
 
 def test_a_gap_leaves_every_other_row_as_it_was(study: Path) -> None:
-    whole = {kind: build(f"toy-{kind}", load_params()).cells for kind in KINDS}
+    whole = {kind: all_rows(kind) for kind in KINDS}
     without("toy-tuned", "toy-deconv", "toy-pairs")
     for kind, before in whole.items():
-        after = build(f"toy-{kind}", load_params()).cells
+        after = all_rows(kind)
         gone = [row for row in after if "not run" in row]
         assert len(gone) == {"decoders": 2, "benchmarks": 0, "topologies": 1, "robustness": 1}[kind]
         kept = [row for row in after if row not in gone]
@@ -81,7 +86,7 @@ def test_every_table_page_and_finding_can_be_made_whatever_is_missing(gone: tupl
     page, readme = made()
     for kind in KINDS:
         text = (FOLDER / f"tables/{kind}.md").read_text()
-        rows = [row for row in read_markdown(text)[1:] if "not run" in row]
+        rows = [row for part in read_parts(text) for row in part.cells[1:] if "not run" in row]
         assert {row[0] if kind != "topologies" else row[2] for row in rows} <= set(gone)
         assert ("Not run yet" in text) == bool(rows)
     for text in (page, readme):
@@ -99,7 +104,7 @@ def test_the_number_of_seeds_is_that_of_the_networks_and_one_has_no_spread(study
         text = (FOLDER / f"tables/decoders.{form}").read_text()
         assert "±" not in text
         assert r"\pm" not in text
-        assert "from one seed (0) and so without a spread" in text
+        assert "from one seed (0), so without a spread" in text
     assert pd.read_csv(FOLDER / "tables/decoders.csv")["seeds"].tolist() == [1] * 5
     write_metrics("toy-fc", [97.0, 98.0])
     table = build("toy-decoders", load_params())
@@ -113,7 +118,6 @@ def test_a_run_that_is_not_scored_on_rotated_images_says_so_at_every_angle(study
     at = [table.cells[0].index(f"{degrees}°") for degrees in (90, 180)]
     assert [table.cells[1][place] for place in at] == ["not run", "not run"]
     assert table.cells[1][3] == "98.00 ± 1.41"
-    assert [table.cells[2][place] for place in at] == ["", ""]
     assert table.missing == ["dvc repro rotate@toy-fc"]
     assert "Not rotated yet: toy-fc." in made()[1]
 
@@ -123,7 +127,7 @@ def test_a_base_that_is_not_scored_leaves_its_group_without_differences(study: P
     data = build("toy-topologies", load_params()).data
     assert data["factor"].tolist() == ["decoder", "decoder", "batch_norm", "batch_norm"]
     assert data["difference"].isna().all()
-    assert "Without toy-deconv_bn there is nothing to compare with." in made()[1]
+    assert "All runs are compared with toy-deconv_bn, which is missing." in made()[1]
 
 
 def test_scores_from_before_a_setting_was_there_still_have_their_one_factor(study: Path) -> None:
@@ -192,6 +196,19 @@ def test_what_is_missing_is_printed_with_the_command_that_makes_it(
     ]
 
 
+def test_the_marked_tables_of_every_document_are_filled_and_other_text_stays(study: Path) -> None:
+    text = "# Results\n\n<!-- table: toy/decoders -->\nold\n<!-- end -->\n\nAfter it.\n"
+    Path("docs").mkdir()
+    for name in ("README.md", "docs/results.md"):
+        Path(name).write_text(text)
+    Path("docs/notes.txt").write_text(text)
+    made()
+    table = Path("reports/toy/tables/decoders.md").read_text()
+    for name in ("README.md", "docs/results.md"):
+        assert Path(name).read_text() == text.replace("old\n", table)
+    assert Path("docs/notes.txt").read_text() == text
+
+
 def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> None:
     text = "# Toy\n\n<!-- findings: toy -->\nold\n<!-- end -->\n\n<!-- table: toy/decoders -->\n<!-- end -->\n"
     without("toy-fc_bn")
@@ -218,6 +235,6 @@ def test_an_unknown_study_is_refused_by_name(study: Path) -> None:
 def test_a_study_of_which_nothing_is_run_has_a_page(project: Path) -> None:
     write_params(project, tiny_params() | {"seeds": [0]})
     page, readme = made()
-    assert readme.count("Nothing of this has been trained yet.") == len(KINDS)
+    assert readme.count("None of these runs is trained yet.") == len(KINDS)
     assert "Somebody 2000" in page
-    assert np.all([len(read_markdown((FOLDER / f"tables/{kind}.md").read_text())) > 1 for kind in KINDS])
+    assert np.all([len(read_parts((FOLDER / f"tables/{kind}.md").read_text())[0].cells) > 1 for kind in KINDS])

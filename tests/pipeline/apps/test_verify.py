@@ -48,8 +48,8 @@ def changed(made: pd.DataFrame, column: str, factor: float, summand: float, runs
 def test_each_change_of_a_single_run_is_seen_and_named(run: str, change: str) -> None:
     column, factor, summand = CHANGES[change]
     found = compare("decoders", changed(table(), column, factor, summand, [run]), table())
-    assert found.off[0].startswith(f"decoders: {run}: {column}: got ")
-    assert all(f" {column}: " in line for line in found.off)
+    assert found.faults[0].startswith(f"decoders: {run}: {column}: got ")
+    assert all(f" {column}: " in line for line in found.faults)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_each_change_of_a_single_run_is_seen_and_named(run: str, change: str) ->
 def test_each_change_of_all_runs_is_seen_in_the_study_in_git(kind: str, change: str) -> None:
     column, factor, summand = CHANGES[change]
     theirs = pd.read_csv(ROOT / f"reports/digits/tables/{kind}.csv")
-    assert compare(kind, theirs, theirs).off == []
+    assert compare(kind, theirs, theirs).faults == []
     found = compare(kind, changed(theirs, column, factor, summand, list(theirs["run"])), theirs)
-    assert any(f"all runs together: {column}: " in line for line in found.off)
+    assert any(f"all runs together: {column}: " in line for line in found.faults)
 
 
 def test_what_another_rounding_does_is_no_difference() -> None:
@@ -72,7 +72,7 @@ def test_what_another_rounding_does_is_no_difference() -> None:
         ours[f"{column}_mean"] += shift
         ours[f"{column}_std"] += shift.abs()
     found = compare("decoders", ours, table())
-    assert found.off == []
+    assert found.faults == []
     assert found.values == ours.size
 
 
@@ -88,10 +88,10 @@ def test_the_tolerance_is_half_the_seeds_and_half_the_columns_spread() -> None:
 
 def test_other_draws_of_the_same_seeds_may_differ_by_more_but_not_all_of_them() -> None:
     ours = changed(table(), "accuracy_mean", 1.0, -0.9, ["fc"])
-    assert compare("decoders", ours, table(), same_draws=False).off == []
+    assert compare("decoders", ours, table(), same_draws=False).faults == []
     for column, factor, summand in CHANGES.values():
         ours = changed(table(), column, factor, summand, RUNS)
-        assert compare("decoders", ours, table(), same_draws=False).off
+        assert compare("decoders", ours, table(), same_draws=False).faults
 
 
 def test_an_ensemble_may_differ_by_the_spread_of_its_run_and_published_rows_are_compared() -> None:
@@ -101,12 +101,14 @@ fc,FC,digits,3,96.0,0.5,,
 fc,FC (ensemble of 3),digits,1,97.0,,,
 ,Others,digits,,,,99.0,Somebody
 """
-    assert compare("benchmarks", table(text), table(text)).off == []
+    assert compare("benchmarks", table(text), table(text)).faults == []
     near, far = table(text.replace(",97.0,", ",97.3,")), table(text.replace(",97.0,", ",97.6,"))
-    assert compare("benchmarks", near, table(text)).off == []
-    (said,) = compare("benchmarks", far, table(text)).off
-    assert said == "benchmarks: fc: accuracy_mean: got 97.6, expected 97 within 0.5: off by 0.6, 1.2 times that"
-    (said,) = compare("benchmarks", table(text.replace("99.0", "98.0")), table(text)).off
+    assert compare("benchmarks", near, table(text)).faults == []
+    (said,) = compare("benchmarks", far, table(text)).faults
+    assert (
+        said == "benchmarks: fc: accuracy_mean: got 97.6, expected 97 within 0.5: the difference is 0.6, 1.2 times that"
+    )
+    (said,) = compare("benchmarks", table(text.replace("99.0", "98.0")), table(text)).faults
     assert said == "benchmarks: Others: published_accuracy: got 98.0, expected 99.0"
 
 
@@ -123,28 +125,28 @@ fc,FC (ensemble of 3),digits,1,97.0,,,
 )
 def test_anything_else_that_differs_is_seen_too(old: str, new: str, said: str) -> None:
     found = compare("decoders", table(DECODERS.replace(old, new, 1)), table())
-    assert len([line for line in found.off if line.startswith(said)]) == 1, found.off
+    assert len([line for line in found.faults if line.startswith(said)]) == 1, found.faults
 
 
 def test_without_a_spread_a_number_has_to_be_equal() -> None:
     text = "run,seeds,accuracy_mean,accuracy_std\nfc,1,96.5,\n"
-    assert compare("decoders", table(text), table(text)).off == []
-    found = compare("decoders", table(text.replace("96.5", "96.6")), table(text)).off
+    assert compare("decoders", table(text), table(text)).faults == []
+    found = compare("decoders", table(text.replace("96.5", "96.6")), table(text)).faults
     assert found[0] == "decoders: fc: accuracy_mean: got 96.6, expected 96.5 exactly: it has no spread"
 
 
 def test_what_the_hardware_computes_in_is_told_and_no_fault() -> None:
     text = "run,precision,seeds,accuracy_mean,accuracy_std\nfc,bfloat16,3,96.5,0.5\n"
     found = compare("decoders", table(text.replace("bfloat16", "float32")), table(text))
-    assert found.told == ["decoders: fc: precision: got float32, expected bfloat16"]
-    assert found.off == []
+    assert found.remarks == ["decoders: fc: precision: got float32, expected bfloat16"]
+    assert found.faults == []
 
 
 def test_a_label_that_differs_in_the_precision_alone_is_told_and_no_fault() -> None:
     other = table(DECODERS.replace("DeConv w/ BN, bfloat16", "DeConv w/ BN"))
     found = compare("decoders", other, table())
-    assert found.told == ["decoders: bfloat16: model: got DeConv w/ BN, expected DeConv w/ BN, bfloat16"]
-    assert found.off == []
+    assert found.remarks == ["decoders: bfloat16: model: got DeConv w/ BN, expected DeConv w/ BN, bfloat16"]
+    assert found.faults == []
 
 
 @pytest.fixture
@@ -170,7 +172,7 @@ def test_every_table_of_the_study_is_compared_and_the_verdict_is_in_words_and_st
     assert ended.value.code == 0
     assert said.startswith("reports/toy/tables: ")
     assert said.endswith(
-        "in decoders, benchmarks, topologies, robustness: all as committed, or within the spread of its seeds\n"
+        "in decoders, benchmarks, topologies, robustness: all as committed, or within the spread of the seeds\n"
     )
     for kind in ("decoders", "benchmarks", "topologies", "robustness"):
         path = repository / f"reports/toy/tables/{kind}.csv"
@@ -184,7 +186,7 @@ def test_every_table_of_the_study_is_compared_and_the_verdict_is_in_words_and_st
         assert ended.value.code == 1
         assert f"\n{kind}: " in f"\n{said}"
         assert "accuracy_mean: got 68, expected 98 within " in said or "expected 99.25 within" in said
-        assert " are off\n" in said
+        assert " differ by more than the spread of the seeds\n" in said
         path.write_text(before)
 
 

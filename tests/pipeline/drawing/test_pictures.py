@@ -1,10 +1,11 @@
-"""What pictures find and show, on numbers that can be looked through.
+"""The findings and the content of pictures, on numbers that can be checked by hand.
 
 Axes: A angles, D pose size, J classes, M measures, R seeds.
 """
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,19 +13,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from capsnet.explain.shape import MEASURES
-from pipeline.drawing import outputs
+from pipeline.drawing.confusion import describe as describe_confusion
+from pipeline.drawing.curves import describe as describe_curves
 from pipeline.drawing.curves import draw_curves
 from pipeline.drawing.embedding import draw_embedding
 from pipeline.drawing.figure import write_below
-from pipeline.drawing.perturbation import Moved, tiled, told_agreeing
-from pipeline.drawing.rotation import DEGREES, describe, pieces
-from pipeline.drawing.rotation_accuracy import accuracies, most_taken, percent
-from pipeline.drawing.style import COLUMN, PAGE, each_class, example, first_of_each_class
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.outputs import labels_of, reported_and_ours
+from pipeline.drawing.perturbation import Moved, agreement, tiled
+from pipeline.drawing.reconstructions import Shown
+from pipeline.drawing.reconstructions import describe as describe_reconstructions
+from pipeline.drawing.rotation import DEGREES, describe, pieces, trained_on
+from pipeline.drawing.rotation_accuracy import accuracies, as_counts, most_frequent_mistakes, percent
+from pipeline.drawing.rotation_accuracy import describe as describe_accuracy
+from pipeline.drawing.style import COLUMN, PAGE, class_look, each_class, example, first_of_each_class
+from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.drawing.words import stretches
 from pipeline.settings.tables import Published
-
-RUN = {"device": "cpu", "threads": 1, "dataset": "squares", "study": "toy"}
 
 
 def test_the_image_shown_alone_is_the_first_2_of_ten_classes_and_else_the_first_of_the_first_class() -> None:
@@ -32,23 +36,34 @@ def test_the_image_shown_alone_is_the_first_2_of_ten_classes_and_else_the_first_
     assert example(np.array([2, 1, 0, 2, 1, 0])) == 2
 
 
-def test_a_picture_of_reconstructions_of_a_network_without_a_decoder_is_refused_by_the_name_of_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Subject, "model", SimpleNamespace(decoder=None))
+def subject(**changes: Any) -> Subject:
+    facts: dict[str, Any] = {"run": "toy-fc", "label": "FC", "study": "toy", "test": None, "labels": np.arange(3)}
+    return Subject(**{**facts, "models": {}, "network": SimpleNamespace(decoder=None), "settings": {}, **changes})
+
+
+def test_a_picture_of_reconstructions_of_a_network_without_a_decoder_is_refused_by_the_name_of_the_run() -> None:
     with pytest.raises(ValueError, match="rotation: toy-fc: got a network without a decoder, expected one with"):
-        Subject("toy-fc", "FC", "toy", None).model_with_decoder("rotation")
+        with_decoder(subject(), "rotation")
 
 
-def test_a_turn_is_told_by_where_each_class_wins() -> None:
+def test_a_rotation_finds_how_often_an_image_is_recognised_and_its_most_frequent_mistake() -> None:
     lengths = np.full((len(DEGREES), 3), 0.1)
     lengths[:, 1] = 0.5
-    lengths[10:37, 1], lengths[10:37, 2], lengths[20, 2] = 0.2, 0.6, 0.75
-    told = describe(lengths, 1, ("a", "b", "c"))
-    assert told.startswith("It is recognised from 185° through 0° to 45° (at most 0.50, at 0°); ")
-    assert "; it is taken for c from 50° to 180° (at most 0.75, at 100°)." in told
-    assert told.endswith("Upside down it is taken for c (0.60).")
-    assert describe(lengths, 0, ("a", "b", "c")).startswith("It is recognised at no angle; it is taken for b ")
+    lengths[10:37, 2] = 0.6
+    assert describe(lengths, 1, ("a", "b", "c")) == (
+        "The image of class b is recognised at 62 % of the angles and most often mistaken for c (38 %); upside down it "
+        "is read as c."
+    )
+    assert describe(lengths[:, :2], 1, ("a", "b")) == "The image of class b is recognised at every angle."
+    assert "class a is recognised at 0 % of the angles" in describe(lengths, 0, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"rotation": 20.0}, "trained on images rotated by up to 20°"), ({}, "trained on upright images")],
+)
+def test_a_caption_says_whether_training_images_were_rotated(settings: dict[str, float], words: str) -> None:
+    assert trained_on(subject(settings=settings)) == words
 
 
 def test_all_angles_have_a_place_on_the_axis_once() -> None:
@@ -62,7 +77,19 @@ def test_accuracies_and_shares_are_those_counted_by_hand() -> None:
     confusion = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
     assert accuracies(np.stack([confusion, confusion.T])[:, None]).tolist() == [[87.5], [87.5]]
     assert percent(confusion).tolist() == [[75, 25, 0], [0, 100, 0], [0, 0, 0]]
-    assert most_taken(percent(confusion)) == {0: 1}
+    assert most_frequent_mistakes(percent(confusion)) == {0: 1}
+
+
+def test_rows_of_rotated_counts_are_arranged_by_seed_and_angle() -> None:
+    columns = ["seed", "degrees", "actual", "predicted", "count"]
+    rows = [(0, 0, 0, 0, 4), (0, 0, 1, 1, 6), (0, 180, 0, 1, 4), (0, 180, 1, 1, 6), (2, 0, 0, 0, 4), (2, 0, 1, 1, 6)]
+    counts = as_counts(pd.DataFrame([*rows, (2, 180, 0, 0, 4), (2, 180, 1, 0, 6)], columns=columns), 2)
+    assert (counts.seeds, counts.degrees, counts.upside_down) == ([0, 2], [0, 180], 1)
+    assert counts.confusion[0, 1].tolist() == [[0, 4], [0, 6]]
+    assert accuracies(counts.confusion).tolist() == [[100, 60], [100, 40]]
+    assert describe_accuracy("FC", counts) == (
+        "FC recognises 100.0 % of the upright test images, 50.0 % at 180°, and fewest at 180° (50.0 %)."
+    )
 
 
 def test_a_dimension_is_named_after_what_it_changes_most_against_the_spread_and_else_changes_little() -> None:
@@ -114,7 +141,7 @@ def test_scores_of_the_test_images_stand_at_the_end_of_their_curves() -> None:
     scores = {"one": {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}, "two": {}}
     panels = draw_curves({"one": history, "two": history}, scores).axes
     marked = {
-        axes.get_ylabel(): [
+        axes.get_title(loc="left"): [
             (line.get_marker(), line.get_xdata()[0], line.get_ydata()[0])
             for line in axes.lines
             if len(line.get_xdata()) == 1
@@ -128,11 +155,8 @@ def test_scores_of_the_test_images_stand_at_the_end_of_their_curves() -> None:
     }
 
 
-def test_a_run_stands_beside_what_others_report_for_single_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_has_what_others_report_for_single_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(outputs, "read_prepared", lambda *_: None)
     metrics = tmp_path / "reports/toy/metrics/a.json"
     metrics.parent.mkdir(parents=True)
     metrics.write_text('{"accuracy_mean": 99.25, "rloss_mean": 10.5}')
@@ -142,9 +166,8 @@ def test_a_run_stands_beside_what_others_report_for_single_networks(
         (Published(**others, rloss=9.5), {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}),
         (Published(**others, ensemble=True), {}),
     ):
-        params = SimpleNamespace(runs={"a": SimpleNamespace(**RUN, label="FC")}, published={"a": entry})
-        (subject,) = outputs.subjects(["a"], params)
-        assert subject.reported_and_ours == expected
+        params = SimpleNamespace(runs={"a": SimpleNamespace(study="toy")}, published={"a": entry})
+        assert reported_and_ours("a", params) == expected
 
 
 def test_of_names_of_classes_on_one_place_one_is_drawn_and_the_legend_has_them_all() -> None:
@@ -157,6 +180,22 @@ def test_of_names_of_classes_on_one_place_one_is_drawn_and_the_legend_has_them_a
     assert [text.get_text() for text in names.get_legend().get_texts()] == ["airplane", "automobile", "ship"]
 
 
+@pytest.mark.parametrize("names", [[*"0123456789"], [f"a rather long class {number}" for number in range(10)]])
+def test_every_name_of_the_legend_is_inside_the_picture_and_ten_classes_look_different(names: list[str]) -> None:
+    columns = [f"{space}_{axis}" for space in ("pixels", "class_capsules") for axis in ("first", "second")]
+    labels = list(range(10))
+    points = pd.DataFrame({"actual": labels, "predicted": labels, **dict.fromkeys(columns, labels)})
+    figure = draw_embedding(points, names)
+    figure.draw_without_rendering()
+    legend = figure.axes[-1].get_legend()
+    shown = [text.get_window_extent() for text in legend.get_texts()]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert min(box.x0 for box in shown) >= 0
+    assert max(box.x1 for box in shown) <= figure.bbox.x1
+    looks = [class_look(label) for label in labels]
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 10
+
+
 def test_of_many_classes_the_first_are_shown_and_captions_say_so() -> None:
     labels = np.arange(26).repeat(3)
     assert first_of_each_class(labels) == list(range(0, 30, 3))
@@ -164,15 +203,46 @@ def test_of_many_classes_the_first_are_shown_and_captions_say_so() -> None:
     assert each_class(labels[:30]) == "each class"
 
 
-def test_other_images_of_a_class_agree_with_the_first_as_often_as_they_do() -> None:
-    told = told_agreeing([1.0, 0.5, float("nan")])
-    assert told == "On up to 20 other test images of the class, 75 % of the named changes have the same direction."
-    assert told_agreeing([float("nan")]) == "There are no other test images of the class to compare with."
+def test_other_images_of_a_class_agree_as_often_as_they_do() -> None:
+    words = agreement([1.0, 0.5, float("nan")])
+    assert words == "Other test images of the class change in the same direction in 75 % of the cases."
+    assert agreement([float("nan")]) == "There are no other test images of the class to compare with."
 
 
-def test_runs_that_are_called_alike_go_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "read_prepared", lambda *_: None)
-    runs = {name: SimpleNamespace(**RUN, label=label) for name, label in (("a", "FC"), ("b", "FC"), ("c", "DeConv"))}
-    params = SimpleNamespace(runs=runs, published={})
-    assert [subject.label for subject in outputs.subjects(["a", "c"], params)] == ["FC", "DeConv"]
-    assert [subject.label for subject in outputs.subjects(["a", "b", "c"], params)] == ["a", "b", "c"]
+def test_runs_with_equal_labels_go_by_their_names() -> None:
+    runs = {name: SimpleNamespace(label=label) for name, label in (("a", "FC"), ("b", "FC"), ("c", "DeConv"))}
+    params = SimpleNamespace(runs=runs)
+    assert labels_of(["a", "c"], params) == {"a": "FC", "c": "DeConv"}
+    assert labels_of(["a", "b", "c"], params) == {"a": "a", "b": "b", "c": "c"}
+
+
+def test_the_highest_and_the_lowest_training_accuracy_after_the_last_epoch_are_found() -> None:
+    histories = {
+        name: pd.DataFrame({"epoch": [1, 2], "train_accuracy": [50.0, last]})
+        for name, last in (("a", 90.0), ("b", 95.0))
+    }
+    assert describe_curves(histories) == (
+        "After the last epoch the training accuracy is highest for b (95.00 %) and lowest for a (90.00 %)."
+    )
+    alone = describe_curves({"a": histories["a"]})
+    assert alone == "After the last epoch the training accuracy is 90.00 %."
+
+
+@pytest.mark.parametrize(
+    ("counts", "finding"),
+    [
+        ([[2, 0], [0, 3]], "All 5 answers are right."),
+        (
+            [[2, 0], [1, 2]],
+            "1 of 5 answers (20.00 %) is wrong; the most frequent mistake is 7 read as 3 (1 of 3).",
+        ),
+    ],
+)
+def test_the_most_frequent_mistake_is_found(counts: list[list[int]], finding: str) -> None:
+    assert describe_confusion(np.array(counts), ["3", "7"]) == finding
+
+
+def test_recognised_reconstructions_are_counted_and_a_mistake_is_named() -> None:
+    rows = [Shown("FC", np.zeros((2, 1, 1, 1)), [0, 1]), Shown("DeConv", np.zeros((2, 1, 1, 1)), [0, 0])]
+    assert describe_reconstructions([0, 1], rows[:1], ["a", "b"]) == "The network recognises all 2 images."
+    assert describe_reconstructions([0, 1], rows, ["a", "b"]) == "1 of 4 answers is wrong: DeConv predicts a for b."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.drawing.words import Stretch, counted, listed, spans, stretches
+from pipeline.drawing.words import Stretch, counted, listed, signed, stretches
 
 
 def test_equal_values_after_each_other_are_a_stretch_round_the_circle() -> None:
@@ -18,12 +18,10 @@ def test_words_are_joined_as_in_a_sentence(words: list[str], sentence: str) -> N
     assert listed(words) == sentence
 
 
-def test_a_stretch_is_told_from_its_first_to_its_last_angle() -> None:
-    found = [Stretch(2, 3, 1), Stretch(2, 2, 2), Stretch(2, 3, 0), Stretch(2, 0, 1)]
-    told = "from 270° through 0° to 90°, at 180°, from 270° to 0° and from 0° to 90°"
-    assert spans(found, range(0, 360, 90)) == told
+def test_a_signed_number_has_a_minus_in_place_of_a_hyphen() -> None:
+    assert [signed(value, 1) for value in (-0.25, 3.0)] == ["−0.2", "+3.0"]
 
 
-@pytest.mark.parametrize(("number", "told"), [(0, "0 seeds"), (1, "1 seed"), (2, "2 seeds"), (1234, "1,234 seeds")])
-def test_one_is_singular(number: int, told: str) -> None:
-    assert counted(number, "seed") == told
+@pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (2, "2 seeds"), (1234, "1,234 seeds")])
+def test_one_is_singular(number: int, words: str) -> None:
+    assert counted(number, "seed") == words

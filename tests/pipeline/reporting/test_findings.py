@@ -3,7 +3,13 @@
 import pandas as pd
 import pytest
 
-from pipeline.reporting.findings import benchmarks, decoders, missing, robustness, search_plots, topologies
+from pipeline.reporting.findings import HEADLINES
+from pipeline.reporting.findings.benchmarks import benchmarks
+from pipeline.reporting.findings.decoders import decoders
+from pipeline.reporting.findings.robustness import robustness
+from pipeline.reporting.findings.shared import missing
+from pipeline.reporting.findings.topologies import topologies
+from pipeline.reporting.searches import plots
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}
@@ -31,36 +37,47 @@ def decoder_table(accuracies: list[float], spreads: list[float | None], **column
 
 def test_decoders_that_differ_by_less_than_their_seeds_are_said_to() -> None:
     assert decoders(decoder_table([97.0, 97.5, 97.25], [0.5, 0.25, 0.125]), DECODERS) == [
-        "Highest mean accuracy: B (97.50 %); lowest: A (97.00 %).",
-        "They are 0.50 points apart, within the standard deviation between seeds of one run (0.12 to 0.50 points, "
-        "n = 3): the order may be chance.",
+        "B has the highest mean accuracy (97.50 %), A the lowest (97.00 %).",
+        "The difference of 0.50 points is within the standard deviation between the seeds of one run (0.12 to 0.50 "
+        "points, n = 3), so the order may be chance.",
     ]
 
 
 def test_decoders_that_differ_by_more_are_not_called_chance_and_equals_are_named_together() -> None:
     said = decoders(decoder_table([97.0, 98.0, 98.0], [0.25, 0.25, 0.5]), DECODERS)
-    assert said[0] == "Highest mean accuracy: B and C (98.00 %); lowest: A (97.00 %)."
-    assert said[1].startswith("They are 1.00 points apart, more than")
+    assert said[0] == "B and C have the highest mean accuracy (98.00 %), A the lowest (97.00 %)."
+    assert said[1].startswith("The difference of 1.00 points is larger than")
     assert "chance" not in said[1]
 
 
 def test_a_single_seed_has_no_spread_to_compare_with_and_equal_decoders_no_order() -> None:
     assert decoders(decoder_table([97.0, 98.0], [None, None], seeds=[1, 1]), DECODERS) == [
-        "Highest mean accuracy: B (98.00 %); lowest: A (97.00 %)."
+        "B has the highest mean accuracy (98.00 %), A the lowest (97.00 %)."
     ]
     said = decoders(decoder_table([97.0, 97.0], [0.5, 0.5], seeds=[2, 3]), DECODERS)
-    assert said == ["Mean accuracy: 97.00 %, A and B (n = 2 and 3)."]
+    assert said == ["A and B have a mean accuracy of 97.00 % (n = 2 and 3)."]
+
+
+def test_a_difference_is_that_of_the_numbers_as_they_stand_there() -> None:
+    table = decoder_table([97.2649, 96.8151], [0.1, 0.1], published_accuracy=[97.0051, None])
+    said = decoders(table, DECODERS)
+    assert said[0] == "A has the highest mean accuracy (97.26 %), B the lowest (96.82 %)."
+    assert said[1].startswith("The difference of 0.44 points")
+    assert said[-1] == "Difference to the published accuracy, in points: A +0.25 (published 97.01 %)."
 
 
 def test_reconstruction_size_and_published_values_of_decoders_are_compared() -> None:
     columns = {"rloss_mean": [21.0, 10.5], "decoder_parameters": [1000, 250], "published_rloss": [20.0, None]}
     table = decoder_table([97.0, 98.0], [0.1, 0.1], **columns, published_accuracy=[97.5, None])
     assert decoders(table, DECODERS)[2:] == [
-        "Best reconstruction: B, RLoss 10.50 per image.",
-        "Smallest decoder: B, 250 parameters, 75.0 % fewer than the 1,000 of A.",
-        "Points against the published accuracy: A −0.50 (97.50 %).",
-        "RLoss against the published one: A +1.00 (20.00).",
+        "B reconstructs best, with an RLoss of 10.50 per image.",
+        "B has the smallest decoder: 250 parameters, 75.0 % fewer than the 1,000 of A.",
+        "Difference to the published accuracy, in points: A −0.50 (published 97.50 %).",
+        "Difference to the published RLoss: A +1.00 (published 20.00).",
     ]
+    headline = HEADLINES["decoders"](table, DECODERS)
+    assert headline == "B reconstructs best, with a squared error of 10.50 per image; A has 21.00."
+    assert HEADLINES["decoders"](table.iloc[:1], DECODERS) == ""
 
 
 FEWER = "with 82 % fewer parameters in the decoder"
@@ -80,8 +97,8 @@ def test_the_claims_about_decoders_are_held_against_what_came_out() -> None:
         f"DeConv w/ BN reconstructs better than FC w/ BN: RLoss 9.00 against 13.00 (n = 3), {FEWER}.",
         "FC w/ BN reconstructs better than FC: RLoss 13.00 against 21.00 (n = 3).",
         "DeConv w/ BN reconstructs better than DeConv: RLoss 9.00 against 13.50 (n = 3).",
-        "The order of RLoss is not the published one: from FC, DeConv, FC w/ BN down to DeConv w/ BN; published: FC, "
-        "FC w/ BN, DeConv, DeConv w/ BN.",
+        "The order by RLoss, highest first, is FC; DeConv; FC w/ BN; DeConv w/ BN: published is FC; FC w/ BN; DeConv; "
+        "DeConv w/ BN.",
     ]
     table["rloss_mean"] = [13.6, 13.0, 13.5, 9.0]
     said = decoders(table, DECODERS)
@@ -106,12 +123,12 @@ def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
     said = decoders(table, DECODERS)
     assert said[:3] == [
         "Not run yet: run-1 and run-2.",
-        "The order of RLoss of these 2 is the published one: from FC down to DeConv w/ BN.",
-        "Mean accuracy: 99.00 %, FC and DeConv w/ BN (n = 1).",
+        "The order of these 2 runs by RLoss, highest first, is FC; DeConv w/ BN: as published.",
+        "FC and DeConv w/ BN have a mean accuracy of 99.00 % (n = 1).",
     ]
     table.loc[[1, 2], "decoder_parameters"] = float("nan")  # then the others are no whole numbers in a file either
-    assert decoders(table, DECODERS)[4].startswith(
-        "Smallest decoder: DeConv w/ BN, 180 parameters, 82.0 % fewer than the"
+    assert decoders(table, DECODERS)[4] == (
+        "DeConv w/ BN has the smallest decoder: 180 parameters, 82.0 % fewer than the 1,000 of FC."
     )
     table["accuracy_mean"] = float("nan")
     assert decoders(table, DECODERS) == ["Not run yet: run-0, run-1, run-2 and run-3."]
@@ -125,7 +142,7 @@ def test_a_run_that_is_scored_but_makes_no_ensemble_is_not_called_missing() -> N
 
 def test_runs_of_one_model_are_told_apart_by_their_names() -> None:
     said = decoders(decoder_table([97.0, 98.0], [0.1, 0.1], model=["FC", "FC"]), DECODERS)
-    assert said[0] == "Highest mean accuracy: run-1 (98.00 %); lowest: run-0 (97.00 %)."
+    assert said[0] == "run-1 has the highest mean accuracy (98.00 %), run-0 the lowest (97.00 %)."
 
 
 def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_networks() -> None:
@@ -147,15 +164,21 @@ def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_netw
         "source",
         "difference",
     ]
-    assert benchmarks(pd.DataFrame(rows, columns=columns), BENCHMARKS) == [
-        "Highest mean accuracy on mnist: a (99.50 %); lowest: b (99.00 %).",
-        "They are 0.50 points apart, more than the standard deviation between seeds of one run (0.10 to 0.10 points, "
-        "n = 3).",
-        "Mean accuracy on cifar10: 70.00 %, c (n = 7).",
-        "a: −0.25 points against the published 99.75 % (S, table 1).",
-        "The 7 networks of c together: 75.00 %, +5.00 points against the mean of the single networks.",
-        "The 7 networks of c together: −14.50 points against the published 89.50 % (S, section 7).",
+    table = pd.DataFrame(rows, columns=columns)
+    assert benchmarks(table, BENCHMARKS) == [
+        "a has the highest mean accuracy on mnist (99.50 %), b the lowest (99.00 %).",
+        "The difference of 0.50 points is larger than the standard deviation between the seeds of one run (0.10 to "
+        "0.10 points, n = 3).",
+        "c has a mean accuracy of 70.00 % on cifar10 (n = 7).",
+        "a differs by −0.25 points from the published 99.75 % (S, table 1).",
+        "The ensemble of the 7 networks of c reaches 75.00 %, +5.00 points compared with the mean of the single "
+        "networks.",
+        "The ensemble of the 7 networks of c differs by −14.50 points from the published 89.50 % (S, section 7).",
     ]
+    assert HEADLINES["benchmarks"](table, BENCHMARKS) == (
+        "a (FC) recognises 99.50 % of the mnist test images (published 99.75 %); b recognises 99.00 %."
+    )
+    assert HEADLINES["benchmarks"](table.iloc[4:], BENCHMARKS) == ""
 
 
 def topology_table(accuracies: dict[str, float], spread: float | None) -> pd.DataFrame:
@@ -169,12 +192,13 @@ def topology_table(accuracies: dict[str, float], spread: float | None) -> pd.Dat
 
 def test_a_setting_counts_where_it_moves_the_accuracy_by_more_than_both_spreads() -> None:
     assert topologies(topology_table({"1": 98.0, "2": 99.0, "3": 99.25}, 0.25), TOPOLOGIES) == [
-        "base, from which each run differs in one setting, has 99.00 ± 0.25 %.",
-        "Of 2 settings, size 1 moves the accuracy most: −1.00 points.",
-        "Beyond the standard deviations of both runs together: size 1 (−1.00); none of the others.",
+        "base, from which each run differs in one setting, recognises 99.00 ± 0.25 %.",
+        "Of 2 settings, size 1 changes the accuracy most: by −1.00 points.",
+        "These settings change the accuracy by more than the standard deviations of both runs together: size 1 "
+        "(−1.00); the others do not.",
     ]
     said = topologies(topology_table({"1": 98.9, "2": 99.0}, 0.25), TOPOLOGIES)
-    assert said[2] == "Beyond the standard deviations of both runs together: none of them."
+    assert said[2] == "No setting changes the accuracy by more than the standard deviations of both runs together."
     assert len(topologies(topology_table({"1": 98.9, "2": 99.0}, None), TOPOLOGIES)) == 2
 
 
@@ -183,10 +207,13 @@ def test_a_run_is_lost_at_the_first_angle_that_halves_its_accuracy() -> None:
     lost = [("a", 0, 98.0), ("a", 90, 48.0), ("a", 180, 50.0), ("a", 270, 20.0)]
     kept = [("b", 0, 98.0), ("b", 120, 60.0), ("b", 240, 70.0)]
     assert robustness(pd.DataFrame([*lost, *kept], columns=columns), ROBUSTNESS) == [
-        "a: 98.00 % upright, 48.00 % at 90°; first below half of that at 90°, least at 270° (20.00 %), 50.00 % upside "
-        "down.",
-        "b: 98.00 % upright, 60.00 % at 120°; nowhere below half of that, least at 120° (60.00 %).",
+        "a recognises 98.00 % of the upright images, 48.00 % at 90°, and 50.00 % upside down. Its accuracy falls below "
+        "half of that at 90° and is lowest at 270° (20.00 %).",
+        "b recognises 98.00 % of the upright images, 60.00 % at 120°. Its accuracy never falls below half of that and "
+        "is lowest at 120° (60.00 %).",
     ]
+    headline = HEADLINES["robustness"](pd.DataFrame(kept, columns=columns), ROBUSTNESS)
+    assert headline == "b recognises 98.00 % of the upright test images, but 60.00 % if they are rotated by 120°."
 
 
 def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
@@ -199,9 +226,10 @@ def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
         ("c", nothing, 60.0, nothing, nothing, nothing),
     ]
     assert robustness(pd.DataFrame(rows, columns=columns), ROBUSTNESS) == [
-        "a: 98.00 % upright, 40.00 % at 90°; first below half of that at 90°, least at 90° (40.00 %).",
-        "b: 77.50 ± 0.50 %, −1.50 points against 79.00 %.",
-        "c: 60.00 %.",
+        "a recognises 98.00 % of the upright images, 40.00 % at 90°. Its accuracy falls below half of that at 90° and "
+        "is lowest at 90° (40.00 %).",
+        "b recognises 77.50 ± 0.50 % of its test images, −1.50 points compared with the published 79.00 %.",
+        "c recognises 60.00 % of its test images.",
     ]
 
 
@@ -210,13 +238,25 @@ def test_the_plots_of_a_search_are_captioned_with_its_trials(trials: int) -> Non
     values = {"alpha": [0.1, 0.2, 0.3, 0.4], "lr": [4.0, 3.0, 2.0, 1.0], "val_accuracy": [90.0, 91.0, 92.0, 99.0]}
     states = [*["complete"] * 3, "pruned"]
     table = pd.DataFrame({"trial": range(4), "state": states, **values}).head(trials)
-    said = {name: caption for name, _, caption in search_plots(table, min(trials, 3) - 1)}
+    shown = {each.name: each for each in plots(table, min(trials, 3) - 1)}
     if trials == 1:
-        assert said["importance"].endswith("alpha unknown, lr unknown (n = 1 trials).")
+        assert shown["importance"].finding.endswith("is unknown for alpha and unknown for lr.")
         return
-    assert said["history"].endswith(
-        "90.00 % in trial 0, 92.00 % at best, first in trial 2. 1 of 4 trials were given up early."
+    assert [each.finding for each in shown.values()] == [
+        "The highest validation accuracy is 92.00 %, of trial 2; trial 0 has 90.00 %.",
+        "The best validation accuracy comes with alpha 0.3 and lr 2.",
+        "The chosen trial, 2, has alpha 0.3 and lr 2.",
+        "The rank correlation with the validation accuracy is +1.00 for alpha and −1.00 for lr.",
+    ]
+    assert shown["history"].caption == "1 of 4 trials was stopped early."
+
+
+def test_trials_that_tie_are_said_to() -> None:
+    values = {"alpha": [0.1, 0.2, 0.3], "lr": [4.0, 3.0, 2.0], "val_accuracy": [92.0, 91.0, 92.0]}
+    history, parallel, contour, _ = plots(pd.DataFrame({"trial": range(3), "state": "complete", **values}), 2)
+    assert (
+        history.finding
+        == "The highest validation accuracy is 92.00 %, of trials 0 and 2, which tie; trial 0 has 92.00 %."
     )
-    assert said["parallel"] == "A line a trial. The best 3 have alpha from 0.1 to 0.3 and lr from 2 to 4."
-    assert said["contour"].endswith("from 90.00 to 92.00 %; the best trial is at alpha 0.3, lr 2.")
-    assert said["importance"].endswith("alpha +1.00, lr −1.00 (n = 3 trials).")
+    assert parallel.finding == "The best validation accuracy comes with alpha from 0.1 to 0.3 and lr from 2 to 4."
+    assert contour.caption == "A ring marks the trials that tie, a cross a trial that was stopped early."

@@ -22,6 +22,7 @@ from pipeline.settings.tables import KINDS
 
 HOSTILE = """<script>alert("1")</script> & 'it' | *b* [x](y) {{ 7 }} `c`"""
 PICTURES = ["curves", "curves", "pairs", "reconstructions", "rotation", "history", "parallel", "contour", "importance"]
+NO_BREAK = "\u00a0"
 
 
 @pytest.fixture
@@ -62,9 +63,9 @@ def test_each_kind_of_table_has_findings() -> None:
 
 def test_page_and_readme_show_every_picture_with_caption_files_and_command(study: Path) -> None:
     page, readme = made()
-    for caption in ("They fall.", "They resemble.", "It turns."):
-        assert caption in page.text
-        assert caption in readme
+    for words in ("They fall.", "They resemble.", "It turns.", "Found in rotation.", "Found in pairs."):
+        assert words in page.text
+        assert words in readme
     targets = {link["href"] for link in page.all("a")}
     for path in FOLDER.rglob("*"):
         if path.suffix in (".png", ".pdf", ".gif"):
@@ -72,6 +73,55 @@ def test_page_and_readme_show_every_picture_with_caption_files_and_command(study
     for command in ("compare@toy-decoders", "draw@squares", "tabulate@toy-decoders", "tune@toy", "evaluate-tuned@toy"):
         assert f"dvc repro {command}" in page.text
         assert f"dvc repro {command}" in readme
+
+
+def test_the_page_begins_with_a_picture_and_three_findings_that_lead_to_their_evidence(study: Path) -> None:
+    page, readme = made()
+    (first,) = (place for place, (tag, _) in enumerate(page.tags) if tag == "nav")
+    before = page.tags[:first]
+    pictures = [attributes for tag, attributes in before if tag == "img" and "image/webp" in attributes["src"]]
+    assert [each["alt"] for each in pictures] == ["Seen"]
+    assert ("figure", {"id": "figure-squares-rotation"}) in before
+    links = [attributes["href"] for tag, attributes in before if tag == "a"]
+    assert [link for link in links if link.startswith("#table-")] == [
+        "#table-benchmarks",
+        "#table-decoders",
+        "#table-robustness",
+    ]
+    findings = gather("toy", load_params()).summary.findings
+    assert [each.sentence for each in findings] == [
+        "toy-fc (FC) recognises 98.00 % of the squares test images (published 98.00 %).",
+        "All 5 runs reconstruct with a squared error of 20.00 per image.",
+        "toy-fc recognises 98.00 % of the upright test images, but 15.00 % if they are rotated by 90°.",
+    ]
+    for each in findings:
+        assert each.sentence in page.text.replace(NO_BREAK, " ")
+        assert each.sentence in readme
+
+
+def test_figures_are_findings_where_there_are_no_tables(study: Path) -> None:
+    values = tiny_params()
+    values["studies"]["toy"]["tables"] = []
+    write_params(study, values | {"tables": {}})
+    summary = gather("toy", load_params()).summary
+    assert summary.picture is not None
+    assert summary.picture.anchor == "figure-squares-rotation"
+    expected = ["figure-toy-decoders-curves", "figure-squares-reconstructions", "figure-toy-pairs-curves"]
+    assert [finding.anchor for finding in summary.findings] == expected
+
+
+def test_no_picture_is_shown_twice(study: Path) -> None:
+    folder = FOLDER / "figures/squares"
+    shutil.copy(folder / "rotation.png", folder / "curves.png")
+    told = json.loads((folder / "figures.json").read_text())
+    told["figures"].append({**told["figures"][0], "name": "curves", "caption": "Shown already."})
+    (folder / "figures.json").write_text(json.dumps(told))
+    page, readme = made()
+    for text in (page.text, readme):
+        assert "Shown already." not in text
+        assert "The comparison of several runs shows the learning curves." in text
+        assert "At the top of the page: Seen." in text
+        assert text.count("It turns.") == 1
 
 
 def test_every_link_of_page_and_readme_leads_to_a_file_a_place_or_mlflow(study: Path) -> None:
@@ -129,7 +179,8 @@ def test_text_from_outside_is_shown_as_it_stands(study: Path) -> None:
     write_params(study, values)
     for path in FOLDER.rglob("figures.json"):
         told = json.loads(path.read_text())
-        told["note"] = told["figures"][0]["title"] = told["figures"][0]["caption"] = HOSTILE
+        told["note"] = HOSTILE
+        told["figures"][0] |= dict.fromkeys(("title", "finding", "caption"), HOSTILE)
         path.write_text(json.dumps(told))
     page, readme = made()
     assert len(page.all("script")) == 1
@@ -164,12 +215,23 @@ def test_a_lost_file_is_named_with_the_stage_that_makes_it(
     assert capsys.readouterr().err == f"error: {FOLDER / missing}: no such file; `dvc repro {command}` makes it\n"
 
 
+def test_pictures_of_an_earlier_version_are_refused_with_the_stage_that_draws_them(study: Path) -> None:
+    listing = FOLDER / "figures/squares/figures.json"
+    told = json.loads(listing.read_text())
+    del told["figures"][0]["finding"]
+    listing.write_text(json.dumps(told))
+    with pytest.raises(
+        ValueError, match=r"squares/figures\.json: of another version .*`dvc repro draw@squares` makes it"
+    ):
+        gather("toy", load_params())
+
+
 def test_a_study_without_tables_pictures_and_searches_has_a_page(study: Path) -> None:
     values = tiny_params()
     values["studies"]["toy"]["tables"] = []
     write_params(study, values | {"tables": {}, "figures": {}, "compare": {}, "pairs": {}, "tune": {}})
     page, readme = made()
-    assert "What came out" not in page.text + readme
+    assert "Tables" not in page.text + readme
     assert page.all("img") == []
 
 

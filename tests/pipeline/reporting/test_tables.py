@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.reporting.tables import BUILDERS, build
-from pipeline.reporting.typeset import read_markdown
+from pipeline.reporting.typeset import read_markdown, read_parts
 from pipeline.runtime.command_line import run_stage
 from pipeline.settings.params import Params, load_params
 from pipeline.settings.tables import KINDS
@@ -50,11 +50,13 @@ def test_every_kind_is_written_as_csv_markdown_and_latex_with_its_notes(kind: st
     csv = pd.read_csv(FOLDER / f"tables/{kind}.csv")
     pd.testing.assert_frame_equal(csv, table.data, check_dtype=False)
     text = (FOLDER / f"tables/{kind}.md").read_text()
-    assert read_markdown(text) == table.cells
+    assert read_parts(text) == table.parts
     for note in ("1,200 of squares", "made & 100 % by hand", "a slide rule"):
         assert note in text
-    caption, cells = parse_latex((FOLDER / f"tables/{kind}.tex").read_text())
+    first, *others = (FOLDER / f"tables/{kind}.tex").read_text().split("\n\n")
+    caption, cells = parse_latex(first)
     assert cells == table.cells
+    assert [parse_latex(other)[1] for other in others] == [part.cells for part in table.parts[1:]]
     assert caption.startswith(tiny_params()["tables"][f"toy-{kind}"]["title"])
     assert "n seeds (0, 1)" in caption
     assert "Data: squares: made & 100 % by hand." in caption
@@ -92,6 +94,21 @@ def test_a_loss_in_accuracy_is_shown_with_a_minus_sign(scored: Path) -> None:
     write_metrics("toy-fc", [97.0, 97.5])
     cells = build("toy-decoders", load_params()).cells
     assert cells[1][cells[0].index("Difference (points)")] == "−0.75"
+
+
+def test_a_shown_difference_is_that_of_the_shown_numbers(scored: Path) -> None:
+    write_metrics("toy-fc", [97.2649])
+    values = tiny_params()
+    values["published"]["toy-fc"]["accuracy"] = 96.8151
+    write_params(Path(), values)
+    table = build("toy-decoders", load_params())
+    row = dict(zip(table.cells[0], table.cells[1], strict=True))
+    assert (row["Accuracy (%)"], row["Accuracy (%), published"], row["Difference (points)"]) == (
+        "97.26",
+        "96.82",
+        "+0.44",
+    )
+    assert table.data.loc[0, "difference"] == pytest.approx(97.2649 - 96.8151), "the file has the exact one"
 
 
 def test_a_setting_without_published_values_has_no_empty_columns(scored: Path) -> None:
@@ -219,10 +236,15 @@ def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(s
     of_itself = table.data[table.data["degrees"].isna()].set_index("run")
     assert of_itself["accuracy_mean"].to_dict() == {"toy-fc": 98.0, "toy-pairs": 72.0}
     assert of_itself["difference"].to_dict() == {"toy-fc": 0.0, "toy-pairs": pytest.approx(float("nan"), nan_ok=True)}
-    assert table.cells[2][3:9] == ["72.00 ± 2.83", "", "", "", "", "2"]
+    rotated, harder = table.parts
+    assert (rotated.title, harder.title) == ("Test images rotated by an angle", "Other test images")
+    assert [row[0] for row in rotated.cells[1:]] == ["toy-fc"]
+    columns = ["Run", "Model", "Data", "Accuracy (%)", "n", "Epochs", "Parameters"]
+    assert harder.cells == [columns, ["toy-pairs", "FC, pairs", "squares", "72.00 ± 2.83", "2", "2", "12,345"]]
+    assert all(cell for part in table.parts for row in part.cells for cell in row), "no cell is empty"
     said = [note for note in table.notes if note.startswith("toy-pairs: 2,400 pairs")]
     assert len(said) == 1
-    assert said[0].endswith("84.25 % of the single images are.")
+    assert said[0].endswith("of the single images, 84.25 % are.")
 
 
 def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path) -> None:
@@ -238,7 +260,9 @@ def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path)
     table = build("toy-robustness", load_params())
     assert table.data["difference"].tolist() == [-7.0]
     assert table.cells[1][3:6] == ["72.00 ± 2.83", "79.00", "−7.00"]
-    assert "moved: trained on digits moved about a field, scored on rotated, sheared, scaled ones." in table.notes
+    said = "moved: trained on digits that are shifted, scored on digits that are rotated, sheared and scaled."
+    assert said in table.notes
+    assert [part.title for part in table.parts] == [""]
     assert not any("Columns of degrees" in note for note in table.notes)
 
 

@@ -15,9 +15,12 @@ from capsnet.networks.saved import load, read_settings
 from pipeline import evaluate, tabulate, train, tune
 from pipeline.reporting.tables import build
 from pipeline.runtime import device
-from pipeline.runtime.device import Hardware, computed, computed_precision
+from pipeline.runtime.device import Hardware, computed_precision, in_computed_precision
+from pipeline.searching import whole_search
+from pipeline.searching.search import Search
 from pipeline.settings.params import load_params
 from pipeline.settings.runs import DynamicRun
+from pipeline.training import whole_run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 WITH = pytest.mark.parametrize("there", [True, False], ids=["with bfloat16", "without"])
@@ -95,13 +98,13 @@ def test_an_interrupted_training_is_not_resumed_in_another_precision(
     asking: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = []
-    scratch = train.scratch
+    scratch = whole_run.scratch
 
     def noting(stage: str, name: str, out: Path, key: str, **more: Any) -> Any:
         keys.append(key)
         return scratch(stage, name, out, key, **more)
 
-    monkeypatch.setattr(train, "scratch", noting)
+    monkeypatch.setattr(whole_run, "scratch", noting)
     for there in (True, False):
         settle(monkeypatch, there)
         train.main(["toy-deconv"])
@@ -114,10 +117,10 @@ def test_a_search_computes_in_the_precision_that_there_is(
 ) -> None:
     settle(monkeypatch, there)
 
-    def searched(search: tune.Search, *_: Any) -> None:
+    def run_trials(search: Search, *_: Any) -> None:
         raise ValueError(search.run.training().precision)
 
-    monkeypatch.setattr(tune, "run_search", searched)
+    monkeypatch.setattr(whole_search, "run_trials", run_trials)
     with pytest.raises(ValueError, match="^bfloat16$" if there else "^float32$"):
         tune.main(["toy"])
     assert ("does not compute bfloat16" in capsys.readouterr().out) == (not there)
@@ -176,9 +179,9 @@ def test_of_several_processes_one_says_it(monkeypatch: pytest.MonkeyPatch, capsy
     settle(monkeypatch, False)
     run = DynamicRun.model_validate(TINY | {"precision": "bfloat16"})
     hardware = Hardware(CPU, "an old processor, 2 threads")
-    assert computed("toy", run, hardware, say=False).precision == "float32"
+    assert in_computed_precision("toy", run, hardware, say=False).precision == "float32"
     assert capsys.readouterr().out == ""
-    computed("toy", run, hardware)
+    in_computed_precision("toy", run, hardware)
     assert capsys.readouterr().out == (
-        "toy: trains in float32, for this hardware does not compute bfloat16: an old processor, 2 threads\n"
+        "toy: trains in float32: this hardware does not compute bfloat16 (an old processor, 2 threads)\n"
     )

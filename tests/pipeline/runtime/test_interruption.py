@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
-from pipeline.runtime.scratch import fingerprint, owner, scratch
+from pipeline.runtime.scratch import fingerprint, scratch
+from pipeline.runtime.workspace import owner
 
 EPOCHS = 40
 

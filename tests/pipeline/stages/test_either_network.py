@@ -56,7 +56,7 @@ def there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_picture_is_drawn_and_says_what_the_network_does(there: Path) -> None:
     told = json.loads((there / REPORTS / "figures/squares/figures.json").read_text())
-    captions = {each["name"]: each["caption"] for each in told["figures"]}
+    captions = {each["name"]: f"{each['finding']} {each['caption']}" for each in told["figures"]}
     assert set(captions) == set(PICTURES)
     assert all((there / REPORTS / f"figures/squares/{name}.png").is_file() for name in captions)
     assert "where all get the same attention" in captions["coupling"]

@@ -18,7 +18,7 @@ from capsnet.evaluation.recognition import evaluate
 from pipeline import publish
 from pipeline.apps.network import find_model, open_network
 from pipeline.apps.results import lacking
-from pipeline.reporting.page import drawn_sets
+from pipeline.reporting.pictures import drawn_sets
 from pipeline.runtime.command_line import run_stage
 from pipeline.runtime.prepared import read_prepared
 from pipeline.settings.params import load_params
@@ -109,7 +109,7 @@ def test_the_same_models_are_published_to_the_same_bytes(there: Path) -> None:
 
 def test_a_seed_that_is_not_trained_cannot_be_published(there: Path) -> None:
     Path("models/toy-fc/seed-1.safetensors").unlink()
-    with pytest.raises(ValueError, match="seed: got 1, expected one of 0, trained of toy-fc"):
+    with pytest.raises(ValueError, match="seed: got 1, expected one of the trained seeds of toy-fc: 0"):
         publish.main(["toy-fc-seed-1"])
 
 
@@ -136,7 +136,7 @@ def test_pictures_of_a_run_are_drawn_from_its_published_weights_without_what_els
     assert [each["name"] for each in told["figures"]] == pictures[:-1]
     assert told["weights"] == ["published/toy-deconv_bn.safetensors"]
     assert told["left_out"] == [
-        "primary, for want of a decoder of primary capsules (`dvc repro decode@squares`)",
+        "primary: there is no decoder of primary capsules (`dvc repro decode@squares` makes it)",
     ]
     history = pd.read_csv("reports/toy/metrics/toy-deconv_bn-history.csv")
     assert history["seed"].nunique() == 2, "the course of every seed is in git"
@@ -156,7 +156,7 @@ def test_pictures_that_the_data_cannot_show_are_left_out_and_named(
     draw.main(["squares"])
     told = json.loads((FIGURES / "squares/figures.json").read_text())
     assert [each["name"] for each in told["figures"]] == ["curves"]
-    said = "attributes, for squares does not say azimuth, elevation, lighting of its images"
+    said = "attributes: the images of squares have no azimuth, elevation, lighting"
     assert told["left_out"] == [said]
     assert "weights" not in told
     assert f"left out: {said}\n" in capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_a
     told = json.loads((FIGURES / "toy-decoders/figures.json").read_text())
     assert told["runs"] == ["toy-fc", "toy-deconv_bn"]
     assert len(told["left_out"]) == len(VARIANTS) - 2
-    assert "toy-deconv, which is not trained here (`dvc repro evaluate@toy-deconv`)" in told["left_out"]
+    assert "toy-deconv: it is not trained here (`dvc repro evaluate@toy-deconv` trains it)" in told["left_out"]
     assert [each["name"] for each in told["figures"]] == ["curves", "reconstructions"]
     shutil.rmtree("models/toy-fc")
     shutil.rmtree("published")
@@ -184,7 +184,7 @@ def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path)
     def lacked() -> list[str]:
         return [lacking(each) for each in drawn_sets("toy", load_params())]
 
-    nothing = "no network is there"
+    nothing = "there is no network"
     assert [each.name for each in drawn_sets("toy", load_params())] == ["toy-decoders", "squares", "toy-pairs"]
     assert lacked() == ["", "", nothing]
     shutil.rmtree("models")
@@ -192,9 +192,9 @@ def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path)
     Path("published/toy-fc-seed-1.json").unlink()
     assert lacked() == [nothing, "", nothing]
     Path("data/squares.npz").unlink()
-    assert lacked()[1] == "only the images are not there: `dvc repro prepare@squares`, then this command again"
+    assert lacked()[1] == "only the images are missing: run `dvc repro prepare@squares`, then this command again"
     Path("reports/toy/metrics/toy-deconv_bn-history.csv").unlink()
-    assert lacked()[1] == "the scores of toy-deconv_bn are not there"
+    assert lacked()[1] == "there are no scores of toy-deconv_bn"
 
 
 def test_results_are_drawn_once_and_again_when_a_model_is_newer_or_asked_for(

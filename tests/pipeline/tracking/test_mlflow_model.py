@@ -16,8 +16,9 @@ import capsnet
 from capsnet.evaluation.recognition import seen
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
-from pipeline.tracking.recorder import TrackedRun, tracked
-from pipeline.tracking.serving import save_served
+from pipeline.tracking.mlflow_model import write_model
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.recorder import MlflowRecorder
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 PATIENCE = 200  # seconds until the server answers
@@ -40,9 +41,9 @@ def lengths(network: Path) -> np.ndarray:
 def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(project: Path, network: Path) -> None:
     import mlflow
 
-    with tracked("test", "x", tags=TAGS) as run:
-        run.serve(network)
-        assert not run.silent
+    with record_run("test", "x", tags=TAGS) as run:
+        run.log_model(network)
+        assert not run.failed
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     model = mlflow.pyfunc.load_model(f"runs:/{run.id}/model")
     np.testing.assert_array_equal(model.predict(IMAGES), lengths(network))
@@ -53,13 +54,13 @@ def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(projec
         model.predict(np.repeat(IMAGES, 2, 1))
 
 
-def recorded_file(run: TrackedRun, name: str) -> Path:
+def recorded_file(run: MlflowRecorder, name: str) -> Path:
     return Path(run.client.get_run(run.id).info.artifact_uri.removeprefix("file://")) / "model/data" / name
 
 
 def test_a_recorded_network_takes_no_room_of_its_own_beside_its_file(project: Path, network: Path) -> None:
-    with tracked("test", "x", tags=TAGS) as run:
-        run.serve(network)
+    with record_run("test", "x", tags=TAGS) as run:
+        run.log_model(network)
     recorded = recorded_file(run, network.name)
     assert recorded.samefile(network)
     before = recorded.read_bytes()
@@ -75,9 +76,9 @@ def test_where_files_cannot_be_linked_a_recorded_network_is_a_copy(
         raise OSError("another disk")
 
     monkeypatch.setattr(Path, "hardlink_to", refused)
-    with tracked("test", "x", tags=TAGS) as run:
-        run.serve(network)
-        assert not run.silent
+    with record_run("test", "x", tags=TAGS) as run:
+        run.log_model(network)
+        assert not run.failed
     recorded = recorded_file(run, network.name)
     assert not recorded.samefile(network)
     assert recorded.read_bytes() == network.read_bytes()
@@ -90,16 +91,16 @@ def test_a_model_that_cannot_be_recorded_is_a_warning(
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    with tracked("test", "x", tags=TAGS) as run:
+    with record_run("test", "x", tags=TAGS) as run:
         monkeypatch.setattr(type(run.client), "log_artifacts", full)
-        run.serve(network)
+        run.log_model(network)
     assert "warning: MLflow: disk full" in capsys.readouterr().err
 
 
 @pytest.fixture
 def server(tmp_path: Path, network: Path) -> Iterator[str]:
     """The address of `mlflow models serve`, started in a folder from which capsnet cannot be imported."""
-    save_served(network, tmp_path / "model", "0")
+    write_model(network, tmp_path / "model", "0")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(tmp_path / "model")]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,4 +1,4 @@
-"""Stores that users name by URL, and project folders that are called anything."""
+"""The MLflow store: in project folders with any name, moved, or named by a URL."""
 
 import os
 import shutil
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tiny_project import ROOT
 
-from pipeline.runtime.scratch import FOLDER
-from pipeline.runtime.stores import LOGINS, OPTUNA, TRACKING, first_line, masked
-from pipeline.tracking import recorder
-from pipeline.tracking.recorder import tracked
+from pipeline.runtime.prepared import DataSource
+from pipeline.runtime.workspace import SCRATCH
+from pipeline.tracking.lookup import find_training
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.store import STORE, open_client, store_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -33,7 +34,7 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in (TRACKING, "DVC_ROOT", "MLFLOW_RUN_ID"):
+        for name in (STORE, "DVC_ROOT", "MLFLOW_RUN_ID"):
             patch.delenv(name, raising=False)
         record("first")
     return folder
@@ -44,17 +45,17 @@ def there(made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A folder with a store in use; the working directory."""
     folder = shutil.copytree(made_store, tmp_path / "project")
     monkeypatch.chdir(folder)
-    recorder._client()
+    open_client()
     return folder
 
 
 def record(name: str, experiment: str = "test") -> Path:
     """Record a run with an artifact, and return the artifact's path."""
     Path("history.csv").write_text(name)
-    with tracked(experiment, name, tags=TAGS) as run:
+    with record_run(experiment, name, tags=TAGS) as run:
         run.log(1, {"loss": 1.0})
         run.attach(Path("history.csv"))
-        assert not run.silent
+        assert not run.failed
     return artifact_of(run.client.get_run(run.id))
 
 
@@ -94,9 +95,9 @@ def test_a_project_may_be_called_anything(
 def record_in_a_process(folder: Path) -> None:
     """Record a run in a process of its own: MLflow keeps stores by their URI, which is relative for some folders."""
     code = """from pathlib import Path
-from pipeline.tracking.recorder import tracked
+from pipeline.tracking.mlflow_run import record_run
 Path("history.csv").touch()
-with tracked("test", "another", tags={"kind": "run"}) as run:
+with record_run("test", "another", tags={"kind": "run"}) as run:
     run.attach(Path("history.csv"))"""
     subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
     with closing(sqlite3.connect(folder / "mlflow.db")) as store:
@@ -115,6 +116,17 @@ def test_a_project_may_be_called_what_a_uri_would_read_otherwise(name: str, made
 def test_a_new_store_is_made_in_a_project_called_anything(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     record_in_a_process(tmp_path / name)
+
+
+def test_the_store_lies_in_the_real_repository_of_a_dvc_experiment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = project / "real"
+    real.mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(real))
+    assert store_uri() == f"sqlite:///{real}/mlflow.db"
+    monkeypatch.setenv(STORE, "http://127.0.0.1:1")
+    assert store_uri() == "http://127.0.0.1:1"
 
 
 def test_the_store_of_an_experiment_in_a_folder_of_its_own_is_the_projects(
@@ -142,7 +154,7 @@ def test_the_artifacts_of_a_project_that_was_moved_lie_beside_its_store(
     said = f"MLflow: from now on artifacts lie beside {after}/mlflow.db, no longer in {before}\n"
     assert capsys.readouterr().err == said
     assert not before.exists()
-    client = recorder._client()
+    client = open_client()
     (experiment,) = (each for each in client.search_experiments() if each.name == "test")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     for name in ("first", "second", "third"):
@@ -164,7 +176,7 @@ def test_an_artifact_that_was_left_where_it_was_is_still_found(
 
 
 def test_artifacts_that_a_user_keeps_elsewhere_stay_there(there: Path, tmp_path: Path) -> None:
-    recorder._client().create_experiment("own", (tmp_path / "on-a-big-disk").as_uri())
+    open_client().create_experiment("own", (tmp_path / "on-a-big-disk").as_uri())
     assert record("second", "own").is_relative_to(tmp_path / "on-a-big-disk")
 
 
@@ -173,7 +185,7 @@ def test_the_artifacts_of_a_sqlite_store_elsewhere_lie_beside_it(
 ) -> None:
     (tmp_path / "data").mkdir()
     shutil.copy(made_store / "mlflow.db", tmp_path / "data/runs.db")
-    monkeypatch.setenv(TRACKING, f"sqlite:///{tmp_path}/data/runs.db")
+    monkeypatch.setenv(STORE, f"sqlite:///{tmp_path}/data/runs.db")
     assert record("second", "another").is_relative_to(tmp_path / "data/mlartifacts")
 
 
@@ -183,12 +195,12 @@ def test_a_run_of_mlflow_that_is_not_in_this_store_is_passed_over_in_a_line(
 ) -> None:
     ((first, experiment),) = query("select run_uuid, experiment_id from runs")
     if stale == "deleted":
-        recorder._client().delete_run(first)
+        open_client().delete_run(first)
         stale = first
     monkeypatch.setenv("MLFLOW_RUN_ID", stale)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
     capsys.readouterr()
-    with tracked("test", "second", tags=TAGS) as run, tracked("test", "child", tags=TAGS, parent=run):
+    with record_run("test", "second", tags=TAGS) as run, record_run("test", "child", tags=TAGS, parent=run):
         pass
     said = capsys.readouterr().err
     assert said == f"MLflow: MLFLOW_RUN_ID: no run {stale} in sqlite:///{there}/mlflow.db; going on without it\n"
@@ -197,7 +209,7 @@ def test_a_run_of_mlflow_that_is_not_in_this_store_is_passed_over_in_a_line(
 
 
 def test_a_deleted_experiment_is_explained_with_both_ways_out(there: Path) -> None:
-    client = recorder._client()
+    client = open_client()
     client.delete_experiment(client.get_experiment_by_name("test").experiment_id)
     with pytest.raises(ValueError, match=r"MLflow: sqlite:.*experiment 'test' was deleted") as caught:
         record("second")
@@ -218,12 +230,12 @@ def test_a_deleted_experiment_is_explained_with_both_ways_out(there: Path) -> No
 def test_a_store_that_cannot_be_used_is_named_without_a_login(
     url: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(TRACKING, url)
+    monkeypatch.setenv(STORE, url)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ValueError, match=r"^MLflow: \w[\w+]*://\*\*\*@127\.0\.0\.1.* cannot be used: .+") as caught:
         record("first")
     (project / "seed-0.safetensors").write_bytes(b"")
-    assert recorder.find_trained("test", project / "seed-0.safetensors") is None
+    assert find_training("test", project / "seed-0.safetensors") is None
     said = str(caught.value) + "".join(capsys.readouterr())
     assert "warning: MLflow: " in said
     assert not [secret for secret in SECRETS if secret in said], said
@@ -231,40 +243,13 @@ def test_a_store_that_cannot_be_used_is_named_without_a_login(
 
 def test_no_login_is_recorded(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://otto:pa%40ss%2Fword@localhost/optuna"
-    monkeypatch.setenv(OPTUNA, url)
-    data = recorder.DataSet("digits", "d", "https://otto:pa%40ss%2Fword@example.org/digits.npz", "")
+    monkeypatch.setenv("CAPSNET_OPTUNA_STORAGE", url)
+    data = DataSource("digits", "d", "https://otto:pa%40ss%2Fword@example.org/digits.npz", "")
     monkeypatch.setattr("sys.argv", ["pipeline/train.py", "--note", url])
-    with tracked("test", "second", tags={**TAGS, "from": url}, settings={"note": url}, data=data) as run:
+    with record_run("test", "second", tags={**TAGS, "from": url}, settings={"note": url}, data=data) as run:
         run.tag({"another": url})
     assert not [value for value in everything(there) if any(secret in value for secret in SECRETS)]
     assert query("select value from tags where key = 'another'") == [("postgresql://***@localhost/optuna",)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("postgresql://otto:secret@h:5432/db", "postgresql://***@h:5432/db"),
-        ("no server at http://otto@h/x, nor at http://h2/y", "no server at http://***@h/x, nor at http://h2/y"),
-        ("mysql://h/db?user=otto&password=secret&charset=utf8", "mysql://h/db?user=***&password=***&charset=utf8"),
-        ("ftp://otto:p@ss/w:rd@h", "ftp://***@h"),
-        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
-        ("write to me@example.org", "write to me@example.org"),
-    ],
-)
-def test_logins_are_taken_out_of_a_text(text: str, expected: str) -> None:
-    assert masked(text) == expected
-
-
-def test_logins_of_the_environment_are_taken_out_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(OPTUNA, "postgresql://otto:pa%40ss@h/db")
-    monkeypatch.setenv(LOGINS[1], "swordfish")
-    said = 'FATAL: password authentication failed for user "otto" (pa@ss, pa%40ss, swordfish), not for ottos\nmore'
-    expected = 'FATAL: password authentication failed for user "***" (***, ***, ***), not for ottos'
-    assert first_line(ValueError(said)) == expected
-
-
-def test_an_error_without_words_is_named_by_its_kind() -> None:
-    assert first_line(KeyError()) == "KeyError"
 
 
 def test_make_ui_says_where_the_runs_are_without_a_login(tmp_path: Path) -> None:
@@ -273,9 +258,9 @@ def test_make_ui_says_where_the_runs_are_without_a_login(tmp_path: Path) -> None
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.lock").touch()
     os.utime(tmp_path / "requirements.lock", (0, 0))
-    variables = {**os.environ, TRACKING: "https://otto:secret@example.org/mlflow"}
+    variables = {**os.environ, STORE: "https://otto:secret@example.org/mlflow"}
     # Started by another make, as the tests are, it would name the folders that it enters.
     command = ["make", "--no-print-directory", "ui"]
     said = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
     assert said.stdout == "the runs are on https://***@example.org/mlflow\n"
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / SCRATCH).exists()

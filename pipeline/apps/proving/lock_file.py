@@ -1,4 +1,4 @@
-"""What dvc.lock names behind a stage, what it would name now, and how that is written."""
+"""The entries of dvc.lock: as they are, as they would be with the code of now, and written back."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from dvc.stage import PipelineStage
 
 LOCK = Path("dvc.lock")
-CODE = ("capsnet/", "pipeline/")  # where code lies
+CODE = ("capsnet/", "pipeline/")  # the folders of code
 
 Entry = dict[str, Any]  # of one stage in dvc.lock: cmd, deps, params, outs
 
 
-class Locked(NamedTuple):
-    """A stage as dvc.lock has it, and as it would be with the code of now: of the same outs."""
+class LockedStage(NamedTuple):
+    """The entry of a stage in dvc.lock, and the entry that it would have with the code of now and the same outputs."""
 
     stage: str
     then: Entry
@@ -29,7 +29,7 @@ class Locked(NamedTuple):
 
     @property
     def code(self) -> dict[str, str]:
-        """The MD5 of each file and folder of code behind the outs, as DVC writes it."""
+        """The MD5 of each file and folder of code that the outputs were made with, as DVC writes it."""
         return {path: dep["md5"] for path, dep in _deps(self.then).items() if path.startswith(CODE)}
 
     @property
@@ -39,47 +39,47 @@ class Locked(NamedTuple):
 
     @property
     def new_settings(self) -> list[str]:
-        """The settings that there were not, with their values of now."""
+        """The settings that the entry does not have yet, with their values of now."""
         added = _leaves(self.now.get("params", {})).items() - _leaves(self.then.get("params", {})).items()
         return sorted(f"{'.'.join(place[1:])}: {value}" for place, value in added)
 
 
 def read_lock() -> dict[str, Entry]:
-    """Return the stages in dvc.lock. Raises ValueError for a file that is damaged, or not as git has it."""
+    """Return the stages in dvc.lock. Raises ValueError if the file is damaged, or differs from the one in git."""
     if not LOCK.is_file():
-        raise FileNotFoundError(f"{LOCK}: no such file in {Path.cwd()}; nothing was ever made here")
+        raise FileNotFoundError(f"{LOCK}: no such file in {Path.cwd()}; no stage ever ran here")
     from dvc.utils.serialize import load_yaml
 
     with _in_one_line():
         content = load_yaml(str(LOCK))
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
-        raise ValueError(f"{LOCK}: got no `stages`, expected what DVC writes; git has an earlier one")
+        raise ValueError(f"{LOCK}: got no `stages`, expected a file that DVC wrote; git has an earlier version")
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", str(LOCK)], capture_output=True, text=True, check=False
     )
     if changed.returncode:
         raise ValueError(f"git: {changed.stderr.strip()}")
     if changed.stdout:
-        raise ValueError(f"{LOCK}: got changes that are not in git, expected none; commit them first")
+        raise ValueError(f"{LOCK}: got uncommitted changes, expected none; commit them first")
     return dict(content["stages"])
 
 
-def locked(names: Sequence[str], lock: Mapping[str, Entry], project: Path) -> list[Locked]:
-    """Return stages as they are in `lock`, and as they would be with the code in the folder `project`.
+def locked_stages(names: Sequence[str], lock: Mapping[str, Entry], project: Path) -> list[LockedStage]:
+    """Return the entries of stages in `lock`, and those that they would have with the code in the folder `project`.
 
-    Raises ValueError if anything but code differs between the two: a command, data, a setting that there was, outs.
+    Raises ValueError if anything but code differs between the two: a command, data, outputs, or an old setting.
     """
     from dvc.repo import Repo
 
     with _in_one_line(), Repo() as repo:
         stages = {name: repo.stage.load_one(name=name) for name in names}
-        return [Locked(name, lock[name], _renewed(name, stages[name], lock[name], project)) for name in names]
+        return [LockedStage(name, lock[name], _entry_of_now(name, stages[name], lock[name], project)) for name in names]
 
 
-def write_lock(stages: Sequence[Locked]) -> None:
-    """Put the entries of now into dvc.lock, whole or not at all, while DVC keeps its hands off it.
+def write_lock(stages: Sequence[LockedStage]) -> None:
+    """Write the entries of now into dvc.lock, all or none, while DVC's own lock keeps DVC from writing it.
 
-    Raises ValueError if one of them is not what it was.
+    Raises ValueError if one of the old entries has changed.
     """
     from dvc.repo import Repo
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
@@ -93,7 +93,7 @@ def write_lock(stages: Sequence[Locked]) -> None:
         write_whole(LOCK, dumps_yaml(content))
 
 
-def _renewed(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
+def _entry_of_now(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
     from dvc.dependency import ParamsDependency
 
     if stage.cmd != then["cmd"]:
@@ -125,20 +125,20 @@ def _renewed(name: str, stage: "PipelineStage", then: Entry, project: Path) -> E
 
 
 def _require_settings(name: str, then: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise ValueError if a setting that there was is gone or has another value."""
+    """Raise ValueError if an old setting is missing or has another value."""
     for file, keys in then.items():
-        there = _leaves(read_yaml(Path(file)))
+        current = _leaves(read_yaml(Path(file)))
         for key, value in keys.items():
             for place, expected in _leaves(value, tuple(key.split("."))).items():
                 where = f"{name}: {file}: {'.'.join(place)}"
-                if place not in there:
+                if place not in current:
                     raise ValueError(f"{where}: missing, expected {expected} as in {LOCK}")
-                if there[place] != expected:
-                    raise ValueError(f"{where}: got {there[place]}, expected {expected} as in {LOCK}")
+                if current[place] != expected:
+                    raise ValueError(f"{where}: got {current[place]}, expected {expected} as in {LOCK}")
 
 
 def _leaves(values: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return what is not a mapping by the keys that lead there; lists as tuples, so that they can be in sets."""
+    """Return each value that is not a mapping, by the keys that lead to it; hashable: lists become tuples."""
     if isinstance(values, Mapping) and values:
         return {
             inner: leaf for key, value in values.items() for inner, leaf in _leaves(value, (*place, str(key))).items()
@@ -157,13 +157,13 @@ def _deps(entry: Entry) -> dict[str, Entry]:
 
 
 def folder_md5(files: Mapping[str, str]) -> str:
-    """Return what DVC writes for a folder: the MD5 of the list of its files, `files` being their MD5s by path in it."""
+    """Return what DVC writes as the MD5 of a folder; `files` are the MD5s of its files, by their paths in it."""
     listed = [{"md5": files[path], "relpath": path} for path in sorted(files, key=lambda path: path.split("/"))]
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def code_entry(path: str, project: Path) -> Entry:
-    """Return what DVC writes about a file or a folder of code."""
+    """Return what dvc.lock says about a file or a folder of code."""
     place = project / path
     if place.is_file():
         return {"path": path, "hash": "md5", "md5": md5(place), "size": place.stat().st_size}
@@ -183,7 +183,7 @@ def _is_code(path: Path) -> bool:
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """Raise ValueError for what DVC refuses."""
+    """Raise ValueError, with a message of one line, for an error of DVC."""
     from dvc.exceptions import DvcException
 
     try:

@@ -1,25 +1,20 @@
-"""The explorer's page in gradio: everything comes from this machine, fonts included."""
+"""The explorer's page in gradio. It loads nothing from other machines, not even fonts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 import matplotlib.pyplot as plt
-import numpy as np
 from PIL import Image
 
 from capsnet.explain.coupling import receptive_field
-from capsnet.sources.folder import open_picture
 from pipeline.apps.explorer import panels
-from pipeline.apps.explorer.session import FARTHEST, Shown, View, look, moved
-from pipeline.apps.network import Network
-from pipeline.runtime.prepared import Prepared
+from pipeline.apps.explorer.answers import ANY, Explorer
+from pipeline.apps.explorer.session import FARTHEST, Shown, View
 
 HOST = "127.0.0.1"
 LARGEST = "10mb"
-ANY = "any class"
 CANVAS = 280
 THEME = gr.themes.Default(
     primary_hue="orange",
@@ -46,76 +41,8 @@ MAP = (
 )
 
 
-class Explorer:
-    """Answers the page's events for one network and the test images of its data."""
-
-    def __init__(self, network: Network, test: Prepared) -> None:
-        self.network = network
-        self.name = f"{network.path.parent.name} {network.path.stem}"
-        self.images = test.images.numpy()
-        self.labels = test.labels.numpy()
-
-    def members(self, name: str) -> np.ndarray:
-        """Return the numbers of the test images of a class, or of all."""
-        if name == ANY:
-            return np.arange(len(self.labels))
-        return np.flatnonzero(self.labels == self.network.class_names.index(name))
-
-    def test_image(self, name: str, number: float) -> Shown:
-        """Return a test image: the given one of its class, counted from 1, at most the last."""
-        members = self.members(name)
-        index = members[min(max(int(number), 1), len(members)) - 1]
-        return Shown(self.images[index], self.network.class_names[self.labels[index]])
-
-    def own(self, picture: Image.Image) -> Shown:
-        """Return the user's picture as an image of the data. Raises gr.Error with what is wrong about it."""
-        try:
-            return Shown(self.network.image(picture, self.network.treatment), "")
-        except ValueError as error:
-            raise gr.Error(escape(str(error))) from error
-
-    def uploaded(self, path: str) -> Shown:
-        """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
-        try:
-            picture, warnings = open_picture(Path(path))
-        except ValueError as error:
-            raise gr.Error(escape(f"{Path(path).name}: {error}")) from error
-        for warning in warnings:
-            gr.Warning(escape(f"{Path(path).name}: {warning}"))
-        return self.own(picture)
-
-    def drawn(self, drawing: dict[str, Any]) -> Shown | None:
-        """Return a drawing as an image of the data, on white paper, and None while nothing is drawn."""
-        if drawing["composite"] is None:
-            return None
-        paper = Image.new("RGBA", drawing["composite"].size, "white")
-        paper.alpha_composite(drawing["composite"])
-        return self.own(paper) if paper.convert("L").getextrema() != (255, 255) else None
-
-    def view(self, chosen: Shown, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
-        """Look at an image; return what was seen, and the panels."""
-        names, model = self.network.class_names, self.network.model
-        view = look(model, chosen.image, degrees)
-        return (
-            view,
-            panels.pair(view, chosen.truth, names),
-            panels.bars(view.lengths, names),
-            panels.coupling(view, receptive_field(model.config), names[int(view.winner)]),
-            self.move(view, *offsets),
-        )
-
-    def move(self, view: View, *offsets: float) -> str:
-        """Return the panel of the moved capsule, empty without a decoder."""
-        if self.network.model.decoder is None:
-            return ""
-        name = self.network.class_names[int(view.winner)]
-        caption = f"Capsule <b>{escape(name)}</b>, moved" if any(offsets) else "Not moved yet"
-        image = moved(self.network.model, view, offsets)
-        return f'<div class="pair">{panels.figure(image, "moved capsule", caption)}</div>'
-
-
 class Parts(NamedTuple):
-    """What on the page is asked and answers."""
+    """The inputs and outputs of the page."""
 
     image: gr.State  # a Shown
     seen: gr.State  # a View
@@ -155,7 +82,7 @@ def _lay_out(explorer: Explorer) -> Parts:
                     kind, number, pad, file = _choices(explorer)
                     degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
                 with gr.Column(min_width=280, scale=5, elem_classes="card"):
-                    _title("2. What the network makes of it", SEE + DRAWN * decodes)
+                    _title("2. What the network makes of it", SEE + DRAWN if decodes else SEE)
                     pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
             with gr.Column(elem_classes="card"):
                 _title("3. Where the votes came from", MAP.format(field=receptive_field(config).size))
@@ -171,7 +98,7 @@ def _lay_out(explorer: Explorer) -> Parts:
 
 
 def _connect(explorer: Explorer, parts: Parts) -> None:
-    # Of events that come in faster than answers the last one counts.
+    # If events come faster than answers, only the last one is answered.
     quietly: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
     answered = [parts.image, parts.seen, parts.pair, parts.bars, parts.maps, parts.drawn]
 
@@ -220,10 +147,12 @@ def _choices(explorer: Explorer) -> tuple[gr.Dropdown, gr.Slider, gr.Sketchpad, 
     names = [ANY, *(name for name in explorer.network.class_names if len(explorer.members(name)))]
     with gr.Tab("Test image"):
         kind = gr.Dropdown(names, value=ANY, label="Class")
-        number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Which of them", buttons=[])
+        number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Number within the class", buttons=[])
     with gr.Tab("Draw"):
         pad = gr.Sketchpad(
-            Image.new("RGBA", (CANVAS, CANVAS), "white"),  # on an empty one the brush would have to be chosen first
+            Image.new(
+                "RGBA", (CANVAS, CANVAS), "white"
+            ),  # on an empty one the user would have to choose the brush first
             type="pil",
             canvas_size=(CANVAS, CANVAS),
             fixed_canvas=True,
@@ -251,8 +180,8 @@ def _sliders(number: int) -> list[gr.Slider]:
 
 
 def serve(explorer: Explorer, port: int | None) -> None:
-    """Serve the page on this machine alone, until interrupted."""
-    # gradio draws nothing, but sets the backend around every event: without this the first would wait for the import.
+    """Serve the page to this machine only, until interrupted."""
+    # gradio sets matplotlib's backend around each event: without this the first event would wait for that import.
     plt.switch_backend("agg")
     build(explorer).launch(
         server_name=HOST,

@@ -1,7 +1,7 @@
-"""A run in small: a part of its data, the first steps of its training with a stop in the middle, scores.
+"""A short version of a run: part of its data, the first training steps with a stop in the middle, and scores.
 
-It is done by the stages `train` and `evaluate` of a folder with the project's code, in processes of their own, so that
-any version of the code can do it that knows `--set`, `--seeds`, `--resume` and `--out`.
+The stages `train` and `evaluate` of a folder with the project's code do it, in processes of their own. So any version
+of the code can do it whose stages have the options `--set`, `--seeds`, `--resume` and `--out`.
 """
 
 import json
@@ -23,12 +23,12 @@ from pipeline.settings.params import PARAMS
 from pipeline.settings.reading import read_yaml
 
 CODE = ("capsnet", "pipeline")
-# What would lead a process to another place than its folder.
+# Variables that would make a process work outside its folder.
 OUTSIDE = ("DVC_ROOT", "MLFLOW_RUN_ID", "PYTHONSAFEPATH", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 class Side(NamedTuple):
-    """A folder with the project's code of some time, and what that code is called."""
+    """A folder with one version of the project's code, and what messages call it."""
 
     words: str
     project: Path
@@ -36,46 +36,47 @@ class Side(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How much of a run is trained: `seed` for `epochs`, stopped and taken up again after `stop` of them."""
+    """How much of a run is trained: one seed, stopped after epoch `stop` and resumed, up to epoch `epochs`."""
 
     run: str
     seed: int
-    train: np.ndarray  # places of images
-    test: np.ndarray
+    train: np.ndarray  # (N,): indices of training images
+    test: np.ndarray  # (M,): indices of test images
     stop: int
     epochs: int
 
 
 class StageFailed(Exception):
-    """What the last line of a stage said."""
+    """A stage failed; the message is its last line."""
 
 
 def snapshot(folder: Path) -> Side:
-    """Copy the code and the settings of now: nobody changes them while they are tried."""
+    """Copy the code and the settings of now into a folder, where nobody changes them during the proof."""
     for name in CODE:
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PARAMS, folder / PARAMS)
     return Side("the code of now", folder, folder)
 
 
-def planned(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> Plan:
-    """Choose images so that each epoch ends with a smaller batch, and epochs so that there are `steps` steps."""
+def make_plan(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> Plan:
+    """Choose images so that each epoch ends with a smaller batch, and epochs so that there are enough steps."""
     with np.load(_array_file(settings["dataset"])) as arrays:
-        there = {split: len(arrays[f"{split}_labels"]) for split in ("train", "test")}
-    batch, held_out = settings["batch_size"], settings.get("validation", 0.0)  # there was a time without it
+        available = {split: len(arrays[f"{split}_labels"]) for split in ("train", "test")}
+    batch, held_out = settings["batch_size"], settings.get("validation", 0.0)  # early runs have no such setting
     trained = max(2, math.ceil(steps / 2)) * batch + math.ceil(batch / 2)
-    number = min(there["train"], math.ceil(trained / (1 - held_out)))
-    each = max(1, math.ceil(math.floor(number * (1 - held_out)) / batch) - 1)  # a batch less: groups are of any size
-    epochs = max(2, math.ceil(steps / each))
+    number = min(available["train"], math.ceil(trained / (1 - held_out)))
+    # One batch fewer than that: images that belong together are held out together, so the split is not exact.
+    steps_an_epoch = max(1, math.ceil(math.floor(number * (1 - held_out)) / batch) - 1)
+    epochs = max(2, math.ceil(steps / steps_an_epoch))
     draw = np.random.default_rng(0)
     train, test = (
-        np.sort(draw.permutation(there[split])[:wanted]) for split, wanted in (("train", number), ("test", images))
+        np.sort(draw.permutation(available[split])[:wanted]) for split, wanted in (("train", number), ("test", images))
     )
     return Plan(run, seeds[0], train, test, epochs // 2, epochs)
 
 
 def put_data(dataset: str, plan: Plan, project: Path) -> None:
-    """Write the images of a plan as the prepared data of a project."""
+    """Write the images of a plan as the prepared data set of a project."""
     (project / DATA).mkdir(exist_ok=True)
     chosen = {"train": plan.train, "test": plan.test}
     with np.load(_array_file(dataset)) as arrays:
@@ -91,7 +92,7 @@ def put_data(dataset: str, plan: Plan, project: Path) -> None:
 
 
 def put_settings(settings: Mapping[str, Any], project: Path) -> None:
-    """Make params.yaml of a project say what dvc.lock says; `settings` by keys with dots."""
+    """Write settings into params.yaml of a project; their keys have dots, as in dvc.lock."""
     path = project / PARAMS
     content = read_yaml(path)
     for key, value in settings.items():
@@ -105,7 +106,7 @@ def put_settings(settings: Mapping[str, Any], project: Path) -> None:
 
 
 def train(side: Side, plan: Plan, out: Path) -> tuple[Path, Path]:
-    """Train up to the stop and then to the end; return the folders of both."""
+    """Train up to the stop, then resume and train to the end; return the folders of both results."""
     stopped, ended = out / "stopped", out / "ended"
     for folder, epochs in ((stopped, plan.stop), (ended, plan.epochs)):
         resume = ["--resume", str(stopped / state_name(plan.seed))] if folder == ended else []
@@ -115,7 +116,7 @@ def train(side: Side, plan: Plan, out: Path) -> tuple[Path, Path]:
 
 
 def score(side: Side, run: str, models: Sequence[Path], out: Path) -> list[Path]:
-    """Score copies of the models in some folders, in one process; return the folders with the scores."""
+    """Score copies of the models in each folder, in one process; return the folders with the scores."""
     folders = [out / str(number) for number in range(len(models))]
     for made, folder in zip(models, folders, strict=True):
         folder.mkdir(parents=True)
@@ -127,8 +128,8 @@ def score(side: Side, run: str, models: Sequence[Path], out: Path) -> list[Path]
     return folders
 
 
-def trained_here(run: str) -> list[Path]:
-    """Return the folder of the run's own models, if they are at hand."""
+def models_of_run(run: str) -> list[Path]:
+    """Return the folder of the run's models, as a list that is empty if they are not here."""
     folder = MODELS / run
     return [folder.resolve()] if models_in(folder) else []
 
@@ -141,7 +142,7 @@ def _array_file(dataset: str) -> Path:
 
 
 def _python(side: Side, words: str, *arguments: str) -> None:
-    """Run Python in the project of a side. Raises StageFailed."""
+    """Run Python in the project of a side. Raises StageFailed if it does not end with status 0."""
     environment = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
     environment |= {
         "PYTHONPATH": str(side.project),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tiny_project import ROOT
 
-from pipeline.tracking import recorder
-from pipeline.tracking.recorder import TrackedRun, tracked, untracked
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.recorder import MlflowRecorder, NoRecorder
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 
@@ -45,13 +45,15 @@ def test_a_failure_in_the_middle_of_training_is_one_warning_and_no_lost_run(
     assert Path("models/toy-fc/history.csv").exists()
     said = [line for line in capsys.readouterr().err.splitlines() if "warning: MLflow" in line]
     # One for each of the two seeds and the parent.
-    assert said == ["warning: MLflow: the server has gone; this run is no longer recorded, its files are"] * 3
+    assert (
+        said == ["warning: MLflow: the server has gone; this run is no longer recorded, but its files are written"] * 3
+    )
     assert query("select distinct step from metrics") == [(1,)]
 
 
 def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:
     for error in (RuntimeError, KeyboardInterrupt):
-        with pytest.raises(error), tracked("test", error.__name__, tags=TAGS):
+        with pytest.raises(error), record_run("test", error.__name__, tags=TAGS):
             raise error
     assert query("select name, status from runs order by name") == [
         ("KeyboardInterrupt", "KILLED"),
@@ -60,31 +62,20 @@ def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path
 
 
 def test_a_run_started_by_mlflow_run_becomes_the_parent(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tracked("test", "outer", tags=TAGS) as outer:
+    with record_run("test", "outer", tags=TAGS) as outer:
         ((experiment,),) = query("select experiment_id from runs")
         monkeypatch.setenv("MLFLOW_RUN_ID", outer.id)
         monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", str(experiment))
-        with tracked("another", "inner", tags=TAGS):
+        with record_run("another", "inner", tags=TAGS):
             pass
     assert query("select value from tags where key = 'mlflow.parentRunId'") == [(outer.id,)]
     assert len(set(query("select experiment_id from runs"))) == 1
 
 
-def test_the_store_lies_in_the_real_repository_of_a_dvc_experiment(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = project / "real"
-    real.mkdir()
-    monkeypatch.setenv("DVC_ROOT", str(real))
-    assert recorder.store() == f"sqlite:///{real}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert recorder.store() == "http://127.0.0.1:1"
-
-
 @pytest.mark.slow
 def test_processes_that_start_together_share_one_new_store(project: Path) -> None:
-    code = """from pipeline.tracking.recorder import tracked
-with tracked("test", "x", tags={"kind": "run"}) as run:
+    code = """from pipeline.tracking.mlflow_run import record_run
+with record_run("test", "x", tags={"kind": "run"}) as run:
     run.log(1, {"a": 1.0})"""
     started = [
         subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(3)
@@ -94,9 +85,9 @@ with tracked("test", "x", tags={"kind": "run"}) as run:
 
 
 def test_a_resumed_run_records_each_step_once(project: Path) -> None:
-    with tracked("test", "x", tags=TAGS) as first:
+    with record_run("test", "x", tags=TAGS) as first:
         first.log(1, {"train_loss": 1.0})
-    again = TrackedRun(first.client, first.id)
+    again = MlflowRecorder(first.client, first.id, first.experiment_id)
     again.resume("train_loss")
     again.log(1, {"train_loss": 5.0})
     again.log(2, {"train_loss": 2.0})
@@ -104,25 +95,42 @@ def test_a_resumed_run_records_each_step_once(project: Path) -> None:
     assert losses == [(1, 1.0), (2, 2.0)]
 
 
-def test_a_run_that_another_process_records_takes_everything_and_says_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_recorder_that_records_nothing_takes_everything_for_its_children_too(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with untracked() as run:
+    with record_run("test", "child", tags=TAGS, parent=NoRecorder()) as run:
         run.log(1, {"loss": 1.0})
         run.tag({"stage": "train"})
-        run.attach(tmp_path / "history.csv")
-        run.serve(tmp_path / "seed-0.safetensors")
-        run.finish("FINISHED")
+        run.attach(project / "history.csv")
+        run.log_model(project / "seed-0.safetensors")
     assert capsys.readouterr() == ("", "")
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_child_that_cannot_be_opened_is_a_warning_and_its_parent_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    with record_run("test", "parent", tags=TAGS) as parent:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(parent.client), "create_run", full)
+            with record_run("test", "child", tags=TAGS, parent=parent) as child:
+                child.log(1, {"loss": 1.0})
+        parent.log(1, {"loss": 2.0})
+    assert capsys.readouterr().err.startswith("warning: MLflow: disk full; this run is no longer recorded")
+    assert query("select value from metrics where key = 'loss'") == [(2.0,)]
+    assert query("select name, status from runs") == [("parent", "FINISHED")]
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_was_left_open_for_the_same_output_is_killed(resume: bool, project: Path) -> None:
     """Its process was killed with -9: the block never ended."""
-    left = [tracked("test", "left", tags={**TAGS, "output": output}) for output in ("models/o'brien", "models/x")]
+    left = [record_run("test", "left", tags={**TAGS, "output": output}) for output in ("models/o'brien", "models/x")]
     for each in left:
         each.__enter__()
-    with tracked("test", "new", tags={**TAGS, "output": "models/o'brien", "fingerprint": "g"}, resume=resume):
+    with record_run("test", "new", tags={**TAGS, "output": "models/o'brien", "fingerprint": "g"}, resume=resume):
         pass
     assert query(
         "select name, status, value from runs join tags using (run_uuid) where key = 'output' order by name, value"
@@ -138,7 +146,7 @@ def test_an_experiment_neither_ends_nor_takes_up_what_the_workspace_left_open(
 ) -> None:
     """It runs in a folder of its own, with the store of the project."""
     tags = {**TAGS, "output": "models/x"}
-    left = tracked("test", "left", tags=tags, resume=True)
+    left = record_run("test", "left", tags=tags, resume=True)
     left.__enter__()
     with monkeypatch.context() as patch:
         experiment = project / ".dvc/tmp/exps/tmp1"
@@ -147,10 +155,10 @@ def test_an_experiment_neither_ends_nor_takes_up_what_the_workspace_left_open(
         patch.setenv("DVC_ROOT", str(project))
         patch.setenv("DVC_EXP_NAME", "brisk-otter")
         for fingerprint in ("f", "g"):
-            with tracked("test", f"theirs {fingerprint}", tags={**tags, "fingerprint": fingerprint}, resume=True):
+            with record_run("test", f"theirs {fingerprint}", tags={**tags, "fingerprint": fingerprint}, resume=True):
                 pass
     states = "select name, status from runs order by name"
     assert query(states) == [("left", "RUNNING"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]
-    with tracked("test", "again", tags=tags, resume=True):
+    with record_run("test", "again", tags=tags, resume=True):
         pass
     assert query(states) == [("left", "FINISHED"), ("theirs f", "FINISHED"), ("theirs g", "FINISHED")]

@@ -1,0 +1,59 @@
+"""What the table `benchmarks` shows."""
+
+import pandas as pd
+
+from pipeline.reporting.findings.shared import highest_and_lowest, missing, scored
+from pipeline.reporting.tables.columns import difference, signed
+from pipeline.settings.tables import Benchmarks
+
+
+def benchmarks(table: pd.DataFrame, entry: Benchmarks) -> list[str]:
+    """Say for each data set which run is best, and how much an ensemble gains."""
+    size = _ensemble_size(table)
+    single = _single(table)
+    said = missing(table)
+    for dataset, rows in single.groupby("dataset", sort=False):
+        said += highest_and_lowest(rows, rows["run"], f" on {dataset}")
+    means = single.set_index("run")["accuracy_mean"]
+    for place, row in scored(table).iterrows():
+        name = row["run"]
+        if pd.notna(size[place]):
+            name = f"The ensemble of the {size[place]} networks of {row['run']}"
+            gain = ""
+            if row["run"] in means:
+                points = signed(difference(row["accuracy_mean"], means[row["run"]]))
+                gain = f", {points} points compared with the mean of the single networks"
+            said.append(f"{name} reaches {row['accuracy_mean']:.2f} %{gain}.")
+        if pd.notna(row["published_accuracy"]):
+            points = signed(difference(row["accuracy_mean"], row["published_accuracy"]))
+            said.append(
+                f"{name} differs by {points} points from the published {row['published_accuracy']:.2f} % "
+                f"({row['source']})."
+            )
+    return said
+
+
+def headline(table: pd.DataFrame, entry: Benchmarks) -> str:
+    """Return the finding on the first data set in one sentence; nothing if no run is scored."""
+    single = _single(table)
+    if single.empty:
+        return ""
+    dataset = single["dataset"].iloc[0]
+    rows = single[single["dataset"] == dataset]
+    best, worst = (rows.loc[place] for place in (rows["accuracy_mean"].idxmax(), rows["accuracy_mean"].idxmin()))
+    reference = best["published_accuracy"]
+    published = "" if pd.isna(reference) else f" (published {reference:.2f} %)"
+    others = f"; {worst['run']} recognises {worst['accuracy_mean']:.2f} %" if len(rows) > 1 else ""
+    return (
+        f"{best['run']} ({best['model']}) recognises {best['accuracy_mean']:.2f} % of the {dataset} test images"
+        f"{published}{others}."
+    )
+
+
+def _ensemble_size(table: pd.DataFrame) -> "pd.Series[str]":
+    size: pd.Series[str] = table["model"].str.extract(r"\(ensemble of (\d+)\)$", expand=False)
+    return size
+
+
+def _single(table: pd.DataFrame) -> pd.DataFrame:
+    return scored(table[table["run"].notna() & _ensemble_size(table).isna()])

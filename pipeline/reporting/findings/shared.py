@@ -1,0 +1,68 @@
+"""Words and comparisons that the findings share. Compared numbers are rounded as they are shown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pipeline.reporting.tables.columns import difference, signed, spread
+
+NOT_RUN_YET = "Not run yet: "
+
+
+def missing(table: pd.DataFrame) -> list[str]:
+    """Name the runs of a table that are not scored yet."""
+    done = set(scored(table)["run"])
+    names = dict.fromkeys(run for run in table["run"].dropna() if run not in done)
+    return [f"{NOT_RUN_YET}{listed(names)}."] if names else []
+
+
+def scored(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with an accuracy of ours."""
+    return table[table["accuracy_mean"].notna()]
+
+
+def highest_and_lowest(table: pd.DataFrame, names: "pd.Series[str]", where: str = "") -> list[str]:
+    """Say which mean accuracy is the highest and the lowest, and whether the seeds of one run differ as much."""
+    accuracy, spreads = table["accuracy_mean"].round(2), table["accuracy_std"]
+    highest, lowest = accuracy.max(), accuracy.min()
+    seeds = listed(map(str, sorted(table["seeds"].astype(int).unique())))
+    if highest == lowest:
+        verb = "has" if len(table) == 1 else "have"
+        return [f"{listed(names)} {verb} a mean accuracy of {highest:.2f} %{where} (n = {seeds})."]
+    first, last = names[accuracy == highest], names[accuracy == lowest]
+    said = [
+        f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean accuracy{where} ({highest:.2f} %), "
+        f"{listed(last)} the lowest ({lowest:.2f} %)."
+    ]
+    if spreads.notna().any():
+        apart = difference(highest, lowest)
+        within = apart <= round(spreads.max(), 2)
+        said.append(
+            f"The difference of {apart:.2f} points is {'within' if within else 'larger than'} the standard deviation "
+            f"between the seeds of one run ({spreads.min():.2f} to {spreads.max():.2f} points, n = {seeds})"
+            f"{', so the order may be chance' if within else ''}."
+        )
+    return said
+
+
+def against_published(table: pd.DataFrame, names: "pd.Series[str]", key: str, words: str, unit: str) -> list[str]:
+    """Say how far each value is from the published one."""
+    both = table.dropna(subset=[f"{key}_mean", f"published_{key}"])
+    each = [
+        f"{names[place]} {signed(difference(row[f'{key}_mean'], row[f'published_{key}']))} "
+        f"(published {row[f'published_{key}']:.2f}{unit})"
+        for place, row in both.iterrows()
+    ]
+    return [f"{words}: {'; '.join(each)}."] if each else []
+
+
+def percent(row: "pd.Series[Any]") -> str:
+    """Return the accuracy of a row with its spread."""
+    return f"{spread(row['accuracy_mean'], row['accuracy_std'], 2)} %"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Join words as in a sentence: a, b and c."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last

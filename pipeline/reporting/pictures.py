@@ -1,0 +1,133 @@
+"""The pictures of a study as its page shows them: sets of pictures, one for each stage that draws."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from pipeline.drawing.figure import INDEX
+from pipeline.reporting.data_urls import Embedded, moving, still
+from pipeline.runtime.paths import FIGURES, REPORTS
+from pipeline.settings.params import Params
+
+# The files of a picture by their suffix, with the name of their link.
+FILES = {".png": "PNG", ".pdf": "PDF", ".csv": "numbers (CSV)", ".gif": "animation (GIF)"}
+# Pictures that a comparison of several runs also has.
+COMPARED = {"curves": "learning curves", "reconstructions": "reconstructions"}
+
+
+class FigureShown(NamedTuple):
+    """One picture; `files` are the paths of its files from the page, by the name of their link."""
+
+    name: str
+    anchor: str
+    title: str
+    finding: str
+    caption: str
+    image: Embedded
+    motion: Embedded | None
+    files: dict[str, str]
+
+
+class SetShown(NamedTuple):
+    """The pictures of one stage, and what holds for all of them."""
+
+    name: str
+    title: str
+    command: str
+    note: str
+    runs: Sequence[str]
+    figures: list[FigureShown]
+    remarks: list[str]  # on published weights, and on pictures that are left out or shown elsewhere
+
+
+class Drawn(NamedTuple):
+    """The pictures of one stage, made or not: reports/<study>/figures/<name>/."""
+
+    study: str
+    stage: str
+    name: str
+    dataset: str
+    runs: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command that makes the pictures with all that they need."""
+        return f"dvc repro {self.stage}@{self.name}"
+
+    @property
+    def listing(self) -> Path:
+        """The file that lists the pictures."""
+        return REPORTS / self.study / FIGURES / self.name / INDEX
+
+
+def drawn_sets(study: str, params: Params) -> list[Drawn]:
+    """Return the sets of pictures of a study, in the order of its page."""
+    compared = [("compare", name, each.dataset, each.runs) for name, each in params.compare.items()]
+    figures = [("draw", name, name, (each.run,)) for name, each in params.figures.items()]
+    pairs = [("separate", name, each.dataset, (name,)) for name, each in params.pairs.items()]
+    everything = [Drawn(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
+    return [each for each in everything if each.study == study]
+
+
+def picture_sets(drawn: Sequence[Drawn], params: Params) -> list[SetShown]:
+    """Return the sets that are drawn, each picture once."""
+    return without_repeats([picture_set(each, params) for each in drawn if each.listing.is_file()])
+
+
+def picture_set(drawn: Drawn, params: Params) -> SetShown:
+    """Return the pictures that a stage drew of runs, as it lists them.
+
+    Raises ValueError if an earlier version drew them, without findings.
+    """
+    told = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    if any("finding" not in each for each in told["figures"]):
+        raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
+    title = f"{', '.join(params.runs[run].label for run in told['runs'])} on {told['dataset']}"
+    figures = [
+        figure(
+            drawn.listing.parent / each["name"],
+            (each["title"], each["finding"], each["caption"]),
+            f"figure-{drawn.name}-{each['name']}",
+            drawn.command,
+        )
+        for each in told["figures"]
+    ]
+    remarks = [f"Drawn with the weights in {', '.join(told['weights'])}."] if "weights" in told else []
+    remarks += [f"Left out: {sentence}." for sentence in told.get("left_out", [])]
+    return SetShown(drawn.name, title, drawn.command, told["note"], told["runs"], figures, remarks)
+
+
+def without_repeats(sets: Sequence[SetShown]) -> list[SetShown]:
+    """Leave out pictures of a single run that an earlier comparison shows beside those of other runs."""
+    kept: list[SetShown] = []
+    for each in sets:
+        shown = {
+            figure.name
+            for other in kept
+            if {*each.runs} < {*other.runs}
+            for figure in other.figures
+            if figure.name in COMPARED
+        }
+        repeated = [COMPARED[figure.name] for figure in each.figures if figure.name in shown]
+        figures = [figure for figure in each.figures if figure.name not in shown]
+        remarks = [f"The comparison of several runs shows the {' and the '.join(repeated)}."] if repeated else []
+        kept.append(each._replace(figures=figures, remarks=[*each.remarks, *remarks]))
+    return kept
+
+
+def figure(stem: Path, words: tuple[str, str, str], anchor: str, command: str) -> FigureShown:
+    """Return a picture with title, finding and caption, and all files beside it: reports/<study>/<stem>.png ..."""
+    image = still(existing(Path(f"{stem}.png"), command))
+    there = {suffix: path for suffix in FILES if (path := Path(f"{stem}{suffix}")).is_file()}
+    motion = moving(there[".gif"]) if ".gif" in there else None
+    files = {FILES[suffix]: quote("/".join(path.parts[2:])) for suffix, path in there.items()}
+    return FigureShown(stem.name, anchor, *words, image, motion, files)
+
+
+def existing(path: Path, command: str) -> Path:
+    """Return the path of a file. Raises FileNotFoundError naming the command that makes it if it is not there."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `{command}` makes it")
+    return path

@@ -1,0 +1,49 @@
+"""The MLflow experiment that runs belong to, and the run that `mlflow run` opens around the stages it starts."""
+
+import os
+from typing import TYPE_CHECKING
+
+from pipeline.tracking.store import ARTIFACTS, store_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def experiment_id(client: "MlflowClient", name: str, outer: "Run | None") -> str:
+    """Return the id of the experiment `name`, created if there is none, or that of the run of `mlflow run`.
+
+    Raises ValueError if the experiment was deleted: MLflow keeps its name.
+    """
+    if outer is not None:
+        return str(outer.info.experiment_id)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        file = store_file()
+        return client.create_experiment(name, (file.parent / ARTIFACTS).as_uri() if file else None)
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted; restore it (`mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}`), or choose another name: tracking.experiment in params.yaml"
+        )
+    return str(found.experiment_id)
+
+
+def run_of_mlflow_run(client: "MlflowClient") -> "Run | None":
+    """Return the run that `mlflow run` opened and named in MLFLOW_RUN_ID, or None.
+
+    The variable may be left over in a shell and name a run of another store.
+    """
+    from mlflow import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    identity = os.environ.get("MLFLOW_RUN_ID")
+    if not identity:
+        return None
+    try:
+        run = client.get_run(identity)
+    except MlflowException as error:
+        if error.error_code not in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
+            raise
+        return None
+    return run if run.info.lifecycle_stage == "active" else None

@@ -1,0 +1,47 @@
+"""Repositories with a run in dvc.lock, to be copied: really trained, or made up."""
+
+import importlib
+import shutil
+from pathlib import Path
+
+import pytest
+from proofs import STAGES, called, commit, make_repository, write_made_up_lock
+
+
+@pytest.fixture(scope="session")
+def really_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one run trained and scored through DVC, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_repository(folder)
+        called("dvc", "repro", "-q", STAGES[1])
+        commit("Train")
+    return folder
+
+
+@pytest.fixture
+def trained(really_trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(really_trained, tmp_path, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a dvc.lock that says that a run was trained and scored, to be copied."""
+    folder = tmp_path_factory.mktemp("made-up")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_repository(folder)
+        importlib.import_module("pipeline.prepare").main(["squares"])
+        write_made_up_lock()
+        commit("Lock")
+    return folder
+
+
+@pytest.fixture
+def repository(made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made_up, tmp_path, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,106 @@
+"""The same project gives the same bytes, from training data alone, and files are replaced as a whole."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from every_stage import ORDER, REPORTS, contents, run_stage
+from tiny_project import make_project, tiny_params, write_params
+
+from pipeline.runtime.paths import model_files
+
+
+def test_the_same_project_gives_the_same_bytes_again(
+    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_project(tmp_path))
+    for name, arguments in [
+        ("prepare", ["squares"]),
+        ("train", ["toy-deconv_bn"]),
+        ("train", ["toy-pairs"]),
+        ("evaluate", ["toy-deconv_bn"]),
+        ("evaluate", ["toy-pairs"]),
+        ("tune", ["toy"]),
+        ("decode", ["squares"]),
+    ]:
+        run_stage(name, arguments)
+    for folder in ("data", "models/toy-deconv_bn", "models/squares-primary", "models/toy-pairs", "reports/toy/tuning"):
+        assert contents(tmp_path / folder) == contents(there / folder), folder
+    for run in ("toy-deconv_bn", "toy-pairs"):
+        again = (tmp_path / REPORTS / f"metrics/{run}.json").read_bytes()
+        assert again == (there / REPORTS / f"metrics/{run}.json").read_bytes()
+
+
+def test_training_and_tuning_never_read_the_test_split(
+    prepared: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    with np.load("data/squares.npz") as arrays:
+        training_only = {name: arrays[name] for name in arrays if not name.startswith("test")}
+    np.savez("data/squares.npz", **training_only)
+    run_stage("train", ["toy-fc"])
+    run_stage("train", ["toy-deconv_bn"])
+    run_stage("decode", ["squares"])
+    run_stage("tune", ["toy"])
+    assert contents(prepared / "models/toy-fc") == contents(there / "models/toy-fc")
+    assert contents(prepared / "models/squares-primary") == contents(there / "models/squares-primary")
+    assert contents(prepared / "reports/toy/tuning") == contents(there / "reports/toy/tuning")
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [("prepare", ["squares"]), ("train", ["toy-fc"]), ("evaluate", ["toy-fc"]), ("tabulate", ["toy-robustness"])],
+        pytest.param(ORDER, marks=pytest.mark.slow),
+    ],
+    ids=["four stages", "every stage"],
+)
+def test_what_a_stage_wrote_is_replaced_and_never_written_into(
+    stages: list[tuple[str, list[str]]], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC's cache and MLflow have the same files under other names."""
+    names = ("data", "models", "reports", "mlartifacts", "params.yaml", "squares.npz")
+    for name in names:
+        if (finished / name).is_dir():
+            shutil.copytree(finished / name, tmp_path / name, copy_function=os.link)
+        else:
+            shutil.copy(finished / name, tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_nlink > 1]
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    kept = {path: (finished / path.relative_to(tmp_path)) for path in files}
+    monkeypatch.chdir(tmp_path)
+    for name, arguments in stages:
+        run_stage(name, arguments)
+    assert sum(path.stat().st_ino != before[path][0] for path in files) > len(stages)
+    for path in files:
+        assert kept[path].stat().st_mtime_ns == before[path][1], path
+
+
+def test_an_ad_hoc_run_writes_into_its_folder_alone_and_can_be_continued(prepared: Path) -> None:
+    before = contents(prepared / "models") if (prepared / "models").exists() else {}
+    settings = ["toy-fc", "--seeds", "0", "--set", "decoder=deconv", "--out"]
+    run_stage("train", [*settings, "long", "--set", "epochs=3"])
+    run_stage("train", [*settings, "short", "--set", "epochs=1"])
+    state = "short/seed-0.state.safetensors"
+    run_stage("train", [*settings, "continued", "--set", "epochs=3", "--resume", state])
+    assert (contents(prepared / "models") if (prepared / "models").exists() else {}) == before
+    long, continued = pd.read_csv("long/history.csv"), pd.read_csv("continued/history.csv")
+    pd.testing.assert_frame_equal(long, continued, check_exact=True)
+    run_stage("evaluate", ["toy-fc", "--out", "continued"])
+    assert json.loads(Path("continued/toy-fc.json").read_text())["epochs"] == 3
+
+
+def test_a_run_without_decoder_goes_through_training_and_evaluation(prepared: Path) -> None:
+    params = tiny_params()
+    params["runs"]["toy-fc"] |= {"decoder": "none", "validation": 0.0}
+    write_params(prepared, params)
+    run_stage("train", ["toy-fc"])
+    run_stage("evaluate", ["toy-fc"])
+    metrics = json.loads(Path("reports/toy/metrics/toy-fc.json").read_text())
+    assert metrics["decoder_parameters"] == 0
+    assert "rloss_mean" not in metrics
+    assert list(model_files(Path("models/toy-fc"))) == [0, 1]
