@@ -21,6 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.apps.workers.local import local_cluster, usual_number
+from pipeline.apps.workers.progress import duration
+from pipeline.apps.workers.session import earlier, finish, only_one
+from pipeline.apps.workers.stages import Plan, project
 from pipeline.runtime.command_line import parser, run_stage
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings i
 def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM call `stop`, so that nothing is recorded by halves; the second one ends all."""
     numbers = (signal.SIGINT, signal.SIGTERM)
-    earlier = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def handle(number: int, frame: object) -> None:
         restore()
@@ -48,7 +52,7 @@ def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in earlier.items():
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
@@ -56,8 +60,6 @@ def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
 def connected(scheduler: str | None, number: int, folder: Path) -> Iterator[tuple[Any, Callable[[], Iterator[str]]]]:
     """Yield a client of Dask, and what looks after its workers. Raises ValueError if the scheduler does not answer."""
     import distributed
-
-    from pipeline.apps.workers.local import local_cluster
 
     if scheduler is None:
         with local_cluster(number, folder) as (client, workers):
@@ -91,10 +93,6 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
         from pipeline.apps.workers.conductor import Conductor
     except ModuleNotFoundError as error:
         raise ValueError(f"cluster: {EXTRA} ({error})") from error
-    from pipeline.apps.workers.local import usual_number
-    from pipeline.apps.workers.session import earlier, finish, only_one
-    from pipeline.apps.workers.stages import Plan, project
-
     began = time.monotonic()
     with only_one(project()) as folder:
         plan = Plan(targets)
@@ -114,8 +112,6 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
 
 def _conclude(outcome: "Outcome", stages: int, seconds: float) -> None:
     """Print what was done. Exits with status 1 if a stage failed."""
-    from pipeline.apps.workers.progress import duration
-
     print(
         f"{stages} stages in {duration(seconds)}: "
         f"{outcome.run} run, {outcome.restored} restored, {outcome.unchanged} unchanged"

@@ -18,31 +18,32 @@ from capsnet.files import md5
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import MODELS, model_files
 from pipeline.settings.params import Params, find, load_params
-from pipeline.tracking.recorder import TrackedRun, find_trained, tracked
+from pipeline.tracking.lookup import find_training
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.recorder import MODEL, MlflowRecorder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ALIAS = "best"
-SERVED = "model"  # the folder of a network among the artifacts of its run
 REGISTRY = "MLFLOW_REGISTRY_URI"
 MD5 = "md5"  # the tag of a version that says which file it is
 
 
-def recorded(name: str, path: Path, params: Params) -> TrackedRun:
+def recorded(name: str, path: Path, params: Params) -> MlflowRecorder:
     """Return an MLflow run that has a network as a model to serve. Raises ValueError if it cannot be recorded."""
-    trained = find_trained(params.tracking.experiment, path)
-    if trained and trained.seed.client.list_artifacts(trained.seed.id, SERVED):
+    trained = find_training(params.tracking.experiment, path)
+    if trained and trained.seed.client.list_artifacts(trained.seed.id, MODEL):
         return trained.seed
     tags = {"stage": "register", "run": name, "model": md5(path)}
-    with tracked(params.tracking.experiment, f"{name} {path.stem}", tags=tags) as run:
-        run.serve(path)
-        if run.silent:
+    with record_run(params.tracking.experiment, f"{name} {path.stem}", tags=tags) as run:
+        run.log_model(path)
+        if not isinstance(run, MlflowRecorder) or run.failed:
             raise ValueError(f"{path}: MLflow could not record it")
     return run
 
 
-def register(run: TrackedRun, registered: str, path: Path, tags: dict[str, str]) -> str:
+def register(run: MlflowRecorder, registered: str, path: Path, tags: dict[str, str]) -> str:
     """Point the alias of a registered model to a network, and return its version: a new one, unless it has one."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -57,7 +58,7 @@ def register(run: TrackedRun, registered: str, path: Path, tags: dict[str, str])
     version = version_of(client, registered, md5(path))
     if version is None:
         # By its run: absolute paths would break when the project is moved.
-        version = client.create_model_version(registered, f"runs:/{run.id}/{SERVED}", run.id, tags=tags).version
+        version = client.create_model_version(registered, f"runs:/{run.id}/{MODEL}", run.id, tags=tags).version
     client.set_registered_model_alias(registered, ALIAS, str(version))
     return str(version)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cloudpickle  # type: ignore[import-untyped]
+
 from pipeline.apps.workers import command as on_worker
 from pipeline.apps.workers import group
 from pipeline.apps.workers.command import Command, Ended, RunningStages
@@ -57,8 +59,6 @@ class Conductor:
     """One run of a plan over the workers of a Dask client."""
 
     def __init__(self, plan: Plan, client: Any, logs: Path) -> None:
-        import cloudpickle  # type: ignore[import-untyped]
-
         self.plan, self.client, self.logs = plan, client, logs
         self.progress = Progress(len(plan.order))
         self.outcome = Outcome()

@@ -71,6 +71,8 @@ def test_each_training_has_a_gpu_of_its_own_while_other_stages_go_on_beside(erra
 def test_workers_that_dask_runs_already_are_used_and_stay(errands: Errands, one_by_one: dict[str, bytes]) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     scheduler = ["--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--dashboard-address", "127.0.0.1:0"]
+    said = errands.call(*errands.command, "--scheduler", "tcp://127.0.0.1:1", status=2)
+    assert "error: --scheduler: got tcp://127.0.0.1:1, which does not answer: " in said
     errands.start(sys.executable, "-m", "distributed.cli.dask_scheduler", *scheduler)
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard", "--nthreads", "1"]
     plain = errands.start(*worker, "--no-nanny", PYTHONPATH="")

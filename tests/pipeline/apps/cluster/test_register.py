@@ -19,7 +19,8 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.apps.register import main
 from pipeline.runtime.command_line import run_stage
-from pipeline.tracking.recorder import tracked
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.recorder import MlflowRecorder
 
 PATIENCE = 200  # seconds until the server answers
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
@@ -81,8 +82,9 @@ def test_a_network_is_one_version_however_often_it_is_registered(
 def test_a_network_that_mlflow_saw_being_trained_is_registered_from_that_run(models: dict[int, Path]) -> None:
     from mlflow import MlflowClient
 
-    with tracked("test", "toy-fc seed 3", tags={"kind": "seed", "model": md5(models[3])}) as run:
-        run.serve(models[3])
+    with record_run("test", "toy-fc seed 3", tags={"kind": "seed", "model": md5(models[3])}) as run:
+        run.log_model(models[3])
+    assert isinstance(run, MlflowRecorder)
     main(["toy-fc"])
     assert MlflowClient(store()).get_model_version(NAME, "1").run_id == run.id
 
