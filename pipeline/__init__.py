@@ -10,4 +10,4 @@ load them, may be imported late: in the function that needs them. A test allows 
 a SLOW package that the top of the file has not loaded.
 """
 
-SLOW = ("torch", "mlflow", "dvc", "optuna", "matplotlib", "gradio")
+SLOW = ("torch", "mlflow", "dvc", "optuna", "matplotlib", "gradio", "distributed")
