@@ -1,1 +1,1 @@
-"""Commands that a person starts by hand: predict, explore, verify, results, prove, readme, costs."""
+"""Commands that a person starts by hand: predict, explore, cluster, register, verify, results, prove, readme, costs."""
