@@ -42,7 +42,8 @@ def cost(run: str, seed: int, path: Path, training: RecordedTraining, params: Pa
         raise ValueError(f"{path}: MLflow has no images_per_second of its training, expected one an epoch")
     environment = json.loads((path.parent / "environment.json").read_text(encoding="utf-8"))
     # On a GPU seeds train at the same time: each was timed from the first step of any of them to the last of any.
-    side_by_side = len(models_in(path.parent)) if "cuda" in environment else 1
+    trained = pd.read_csv(path.parent / "history.csv")["seed"].nunique()  # models of other seeds may lie elsewhere
+    side_by_side = trained if "cuda" in environment else 1
     seconds = [images / speed / side_by_side for speed in speeds]
     memory = (training.parent or training.seed).history(f"peak_{'gpu_' if 'cuda' in environment else ''}memory_mb")
     return {
