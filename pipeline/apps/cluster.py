@@ -35,7 +35,7 @@ EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings i
 
 @contextmanager
 def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written; the second one ends the process."""
+    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written; the second ends all."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 

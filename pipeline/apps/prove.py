@@ -5,8 +5,9 @@
 
 dvc.lock names the code that each model was trained with. So DVC would repeat weeks of training when a function moves to
 another file. This command finds the newest commit with exactly the code that dvc.lock names for train@RUN. With that
-code and with the present code of the working tree it trains the first steps of the run on this machine: with the run's settings, on
-part of its data, with a checkpoint that is written and resumed in the middle. Then it scores test images with both.
+code and with the present code of the working tree it trains the first steps of the run on this machine: with the run's
+settings, on part of its data, with a checkpoint that is written and resumed in the middle. Then it scores test images
+with both.
 
 These must be equal to the byte: every weight and every moment of the optimiser, at the checkpoint and at the end; every
 history row; and every score, also of the models in models/RUN if they are here. The present code scores the models of
