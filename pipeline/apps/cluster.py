@@ -8,8 +8,8 @@ Afterwards `dvc status` is clean, and the files and dvc.lock are those that `dvc
 are up to date are skipped, and those in the run cache are restored. A stage that trains takes a GPU if there is one,
 any other stage a core.
 
-If a worker is lost, its stage goes on elsewhere from its checkpoint. If a stage fails, only those that depend on it are
-left out; the others are finished. After Ctrl-C the same command goes on. The output of each stage is in
+If a worker is lost, its stage continues elsewhere from its checkpoint. If a stage fails, the stages that depend on it
+are left out and all others are finished. After Ctrl-C, the same command continues. The output of each stage is in
 .scratch/cluster/. Workers on other machines need this folder at the same path, on a shared file system: docs/scale.md.
 """
 
@@ -35,7 +35,7 @@ EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings i
 
 @contextmanager
 def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM call `stop`, so that nothing is recorded by halves; the second one ends all."""
+    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written; the second ends all."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 

@@ -1,18 +1,19 @@
-"""Prove that the code of now trains the same bytes as the old code, and write it into dvc.lock without a training.
+"""Prove that the present code trains the same bytes as the old code, and write it into dvc.lock without a training.
 
     python -m pipeline.apps.prove mnist-fc mnist-deconv
     python -m pipeline.apps.prove mnist-fc --since 5c72e3a --steps 100 --images 1000     (the commit named by hand)
 
 dvc.lock names the code that each model was trained with. So DVC would repeat weeks of training when a function moves to
-another file. This command finds the newest commit with the very code that dvc.lock names for train@RUN. With that code
-and with the code of the working tree it trains the first steps of the run on this machine: with the run's settings, on
-part of its data, with a checkpoint that is written and resumed in the middle. Then it scores test images with both.
+another file. This command finds the newest commit with exactly the code that dvc.lock names for train@RUN. With that
+code and with the present code of the working tree it trains the first steps of the run on this machine: with the run's
+settings, on part of its data, with a checkpoint that is written and resumed in the middle. Then it scores test images
+with both.
 
-Equal to the byte must be: every weight and every moment of the optimiser, at the checkpoint and at the end, every
-history row, and every score, also of the models in models/RUN if they are here. The code of now scores the models of
+These must be equal to the byte: every weight and every moment of the optimiser, at the checkpoint and at the end; every
+history row; and every score, also of the models in models/RUN if they are here. The present code scores the models of
 the old code, so it still has to load them.
 
-If everything is equal for all runs, the code of now is written into dvc.lock for train@RUN and evaluate@RUN; their
+If everything is equal for all runs, the present code is written into dvc.lock for train@RUN and evaluate@RUN; their
 outputs stay as they are. If a single bit differs, the command says where, changes nothing, and ends with status 1. It
 refuses an old setting with another value, other data, other outputs and other commands. If only the evaluation has
 changed, --train-only keeps at least the models. New settings are listed. The proof says nothing about code that has an
@@ -76,7 +77,7 @@ def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, step
         commits = {run: commits_of(of_run, since) for run, of_run in stale.items()}
         for run in stages:
             if run not in stale:
-                print(f"{run}: {LOCK} names the code of now already")
+                print(f"{run}: {LOCK} names the present code already")
         proved = [_prove_one(run, of_run, commits[run], now, steps, images) for run, of_run in stale.items()]
     if not all(proved):
         print(f"{LOCK} is unchanged")
@@ -84,7 +85,7 @@ def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, step
     if stale:
         written = [each for of_run in stale.values() for each in of_run if each.stale]
         write_lock(written)
-        print(f"{LOCK} names the code of now for {', '.join(each.stage for each in written)}")
+        print(f"{LOCK} names the present code for {', '.join(each.stage for each in written)}")
     return 0
 
 

@@ -4,7 +4,7 @@
     python -m pipeline.apps.register mnist-deconv_bn --seed 2
     mlflow models serve -m "models:/capsnet-mnist@best" --env-manager local
 
-The registered model is `capsnet-<data set>`. Each network becomes a version of it, once, and the alias `best` points
+The registered model is `capsnet-<dataset>`. Each network becomes a version of it, once, and the alias `best` points
 to the one that was registered last. Which run is the best is your choice: by its results, not by those of one seed. A
 network that MLflow did not see being trained (it came from a cache, or from a DVC remote) gets an MLflow run first.
 """

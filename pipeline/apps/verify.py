@@ -2,11 +2,13 @@
 
     python -m pipeline.apps.verify digits
 
-Words and counts must be equal. A mean or a standard deviation may differ by the spread of the committed seeds: the root
-of the mean of two variances, that of the number's own seeds and that of all runs in the column. Another processor only
-rounds differently; this changes means by a tenth of the spread (LOG.md). A GPU draws other batches from the same seeds
-than a CPU; between the two, four standard errors of a difference of means are allowed. The mean over all runs of a
-column may differ by less, because it averages. If a number differs by more, the exit status is 1.
+Words and counts must be equal; another precision of the hardware is only a remark. A mean or a standard deviation may
+differ by the root of (a + b) / 2. Here a is the variance over the committed seeds of this run, and b the average
+variance of the column. The column `difference` may differ by the root of 2 times the tolerance of the accuracy.
+
+Another processor only rounds differently; this changes means by a tenth of the spread (LOG.md). A GPU draws other
+batches from the same seeds than a CPU; between the two, four standard errors of a difference of means are allowed. The
+tolerance for the mean of a column is smaller. If a number differs by more, the exit status is 1.
 """
 
 import io
@@ -33,7 +35,7 @@ OTHER_DRAWS = 4.0  # standard errors
 
 
 class Compared(NamedTuple):
-    """The number of compared values; a line for each fault, and for each difference that is none."""
+    """The number of compared values; a line for each fault, and for each difference that is only a remark."""
 
     values: int
     faults: list[str]

@@ -1,4 +1,4 @@
-"""The entries of dvc.lock: as they are, as they would be with the code of now, and written back."""
+"""The entries of dvc.lock: as they are, as they would be with the present code, and written back."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ Entry = dict[str, Any]  # of one stage in dvc.lock: cmd, deps, params, outs
 
 
 class LockedStage(NamedTuple):
-    """The entry of a stage in dvc.lock, and the entry that it would have with the code of now and the same outputs."""
+    """The entry of a stage in dvc.lock, and the entry that it would have with the present code and the same outputs."""
 
     stage: str
     then: Entry
@@ -39,7 +39,7 @@ class LockedStage(NamedTuple):
 
     @property
     def new_settings(self) -> list[str]:
-        """The settings that the entry does not have yet, with their values of now."""
+        """The settings that the entry does not have yet, with their present values."""
         added = _leaves(self.now.get("params", {})).items() - _leaves(self.then.get("params", {})).items()
         return sorted(f"{'.'.join(place[1:])}: {value}" for place, value in added)
 
@@ -73,11 +73,13 @@ def locked_stages(names: Sequence[str], lock: Mapping[str, Entry], project: Path
 
     with _in_one_line(), Repo() as repo:
         stages = {name: repo.stage.load_one(name=name) for name in names}
-        return [LockedStage(name, lock[name], _entry_of_now(name, stages[name], lock[name], project)) for name in names]
+        return [
+            LockedStage(name, lock[name], _present_entry(name, stages[name], lock[name], project)) for name in names
+        ]
 
 
 def write_lock(stages: Sequence[LockedStage]) -> None:
-    """Write the entries of now into dvc.lock, all or none, while DVC's own lock keeps DVC from writing it.
+    """Write the present entries into dvc.lock, all or none, while DVC's own lock keeps DVC from writing it.
 
     Raises ValueError if one of the old entries has changed.
     """
@@ -93,7 +95,7 @@ def write_lock(stages: Sequence[LockedStage]) -> None:
         write_whole(LOCK, dumps_yaml(content))
 
 
-def _entry_of_now(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
+def _present_entry(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
     from dvc.dependency import ParamsDependency
 
     if stage.cmd != then["cmd"]:

@@ -1,4 +1,4 @@
-"""The proof for one run: train and score it with the old code and with the code of now, and compare."""
+"""The proof for one run: train and score it with the old code and with the present code, and compare."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,7 +31,7 @@ from pipeline.settings.params import PARAMS
 
 
 class Different(Exception):
-    """Where the code of now does something else than the old code."""
+    """Where the present code does something else than the old code."""
 
 
 def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
@@ -39,10 +39,10 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
 
     Args:
         run: The run.
-        stages: The stages that dvc.lock is to keep. Without `evaluate` the code of now only has to load the models of
+        stages: The stages that dvc.lock is to keep. Without `evaluate` the present code only has to load the models of
             the old code and score them.
         commits: The commit with the old code of each stage.
-        now: The code of now.
+        now: The present code.
         steps: The least number of training steps.
         images: The largest number of test images.
 
@@ -53,7 +53,7 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
     plan = make_plan(run, own, own.get("seeds") or settings["seeds"], steps, images)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="capsnet-prove-")))
-        ours = Side("the code of now", now.project, folder)
+        ours = Side("the present code", now.project, folder)
         old: dict[str, Side] = {}  # by commit: most often one
         for stage, commit in zip(stages, commits, strict=True):
             if commit not in old:
@@ -86,7 +86,7 @@ def _compare_trainings(plan: Plan, old: Side, ours: Side, folder: Path) -> Path:
 
 
 def _compare_scores(run: str, models: Sequence[Path], old: Side | None, ours: Side, folder: Path) -> None:
-    """Score models with both codes, or only with the code of now if there is no old one. Raises Different."""
+    """Score models with both codes, or only with the present code if there is no old one. Raises Different."""
     with _failure_is_a_difference():
         mine = score(ours, run, models, folder / "scores-now")
     if old is None:
@@ -125,7 +125,7 @@ def _require_equal(*differences: tuple[str, str]) -> None:
 
 @contextmanager
 def _failure_is_a_difference() -> Iterator[None]:
-    """Raise Different if a stage of the code of now fails: the old code did not."""
+    """Raise Different if a stage of the present code fails: the old code did not."""
     try:
         yield
     except StageFailed as error:

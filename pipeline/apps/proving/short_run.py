@@ -51,11 +51,11 @@ class StageFailed(Exception):
 
 
 def snapshot(folder: Path) -> Side:
-    """Copy the code and the settings of now into a folder, where nobody changes them during the proof."""
+    """Copy the present code and settings into a folder, where nobody changes them during the proof."""
     for name in CODE:
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PARAMS, folder / PARAMS)
-    return Side("the code of now", folder, folder)
+    return Side("the present code", folder, folder)
 
 
 def make_plan(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> Plan:

@@ -46,7 +46,7 @@ def test_code_that_moved_is_named_for_the_models_that_there_are(trained: Path) -
         f"toy-fc: equal to the byte since {then}: seed 1, 45 steps in 15 epochs, resumed after epoch 7; 40 tensors; "
         "scores of 12 images, also of the models in models/toy-fc"
     )
-    assert second == "dvc.lock names the code of now for train@toy-fc, evaluate@toy-fc"
+    assert second == "dvc.lock names the present code for train@toy-fc, evaluate@toy-fc"
     assert called("dvc", "status", STAGES[1]).strip() == "Data and pipelines are up to date."
     commit("Move")
     after = read_lock()
@@ -60,7 +60,7 @@ def test_code_that_moved_is_named_for_the_models_that_there_are(trained: Path) -
         shutil.rmtree(folder)
     said = called("dvc", "repro", "--allow-missing", "--dry", STAGES[1])
     assert "Running" not in said, said
-    assert proved("toy-fc") == ["toy-fc: dvc.lock names the code of now already"]
+    assert proved("toy-fc") == ["toy-fc: dvc.lock names the present code already"]
 
 
 @pytest.mark.slow
