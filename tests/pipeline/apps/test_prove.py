@@ -70,8 +70,8 @@ def test_code_that_moved_is_named_for_the_models_that_there_are(trained: Path) -
     [
         (
             Path("capsnet/training/step.py"),
-            "loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size",
-            "loss = (self.margin_weight * mloss + self.alpha * rloss).sum() / size * (1 + 1e-7)",
+            "loss = (self.config.margin_weight * mloss + self.plan.alpha * rloss).sum() / size",
+            "loss = (self.config.margin_weight * mloss + self.plan.alpha * rloss).sum() / size * (1 + 1e-7)",
             "after step 21: model.",
         ),
         (
