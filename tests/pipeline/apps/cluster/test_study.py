@@ -19,6 +19,7 @@ def few_params() -> dict:
     params["runs"] = {"toy-fc": params["runs"]["toy-fc"] | {"epochs": EPOCHS}}
     params["figures"]["squares"] |= {"run": "toy-fc", "pictures": ["curves"]}
     params |= {"compare": {}, "pairs": {}, "published_weights": {}}
+    params["robustness"] = {"toy-fc": params["robustness"]["toy-fc"]}
     params["studies"]["toy"]["tables"] = ["decoders", "robustness"]
     params["tables"] = {name: params["tables"][name] for name in ("toy-decoders", "toy-robustness")}
     params["tables"]["toy-decoders"]["runs"] = ["toy-fc", "toy-tuned"]
