@@ -34,7 +34,7 @@ test: $(VENV)/.built  ## the test suite, a file at a time on every core
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
-	python -m pytest -q -m "slow and not gpu and not postgres"
+	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m "slow and not gpu and not postgres"
 
 gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
 	python -m tests.gpu
