@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from overlapping import SHIFT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,3 +191,14 @@ def seen_in_training(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
     monkeypatch.setattr(CapsNet, "forward", recording)
     return batches
+
+
+@pytest.fixture
+def field(tiny_model: "ModelConfig") -> "ModelConfig":
+    """A network that sees images of 20 pixels wherever a shift of up to 2 moves them."""
+    return replace(tiny_model, image_size=20 + 2 * SHIFT)
+
+
+@pytest.fixture
+def separating(tiny_training: "TrainingConfig") -> "TrainingConfig":
+    return replace(tiny_training, task="separate", max_shift=SHIFT)

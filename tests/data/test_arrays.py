@@ -7,28 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_arrays import Contents, saved
 
 from capsnet.data.arrays import Arrays, Split, check, duplicates, read_arrays, read_split, write_arrays
-
-Contents = dict[str, np.ndarray]
-
-
-@pytest.fixture
-def good() -> Contents:
-    """9 training and 4 test images of 6x6 pixels in 3 classes."""
-    noise = np.random.default_rng(0)
-    return {
-        "train_images": noise.integers(0, 256, (9, 6, 6), np.uint8),
-        "train_labels": np.arange(9) % 3,
-        "test_images": noise.integers(0, 256, (4, 6, 6), np.uint8),
-        "test_labels": np.array([2, 1, 0, 1]),
-    }
-
-
-def saved(folder: Path, contents: Contents) -> Path:
-    path = folder / "own.npz"
-    np.savez(path, **contents)
-    return path
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from augmentations import NOTHING
+from seeded import generator, noise, pixels
+from torch import Tensor
 
 from capsnet.data.augmentation import (
     BRIGHTNESS_CHANGES,
@@ -32,19 +34,6 @@ from capsnet.data.augmentation import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-NOTHING: dict[str, Any] = {
-    "max_shift": 0,
-    "flip": False,
-    "rotation": 0.0,
-    "rotation_share": 1.0,
-    "squeeze": 0.0,
-    "scale": 0.0,
-    "erase": 0,
-    "brightness": 0.0,
-    "brightness_change": "add",
-    "contrast": (1.0, 1.0),
-    "clip_pixels": True,
-}
 EVERYTHING: dict[str, Any] = {
     "max_shift": 2,
     "flip": True,
@@ -58,18 +47,6 @@ EVERYTHING: dict[str, Any] = {
     "contrast": (0.2, 1.8),
     "clip_pixels": True,
 }
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randint(0, 256, shape, generator=generator(3), dtype=torch.uint8)
-
-
-def pixels(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=generator(4), dtype=torch.float64)
 
 
 def between_five_deviations(counts: Tensor, number: int) -> bool:

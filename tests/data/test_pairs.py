@@ -3,11 +3,10 @@
 Axes: N images or pairs, P the two images of a pair, C channels, H side of an image, S side of the field, J classes.
 """
 
-from dataclasses import replace
-
 import pytest
 import torch
-from torch import Generator
+from overlapping import SHIFT
+from seeded import generator
 from trainings import Data
 
 from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place, put_together
@@ -17,30 +16,13 @@ from capsnet.training.loop import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHIFT = 2
-
-
-def drawing(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def field(tiny_model: ModelConfig) -> ModelConfig:
-    """A network that sees images of 20 pixels wherever a shift of up to 2 moves them."""
-    return replace(tiny_model, image_size=20 + 2 * SHIFT)
-
-
-@pytest.fixture
-def separating(tiny_training: TrainingConfig) -> TrainingConfig:
-    return replace(tiny_training, task="separate", max_shift=SHIFT)
-
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 0, 0, 1], [2, 0, 1, 1, 2, 2, 0, 1, 0], [5, 5, 7, 5, 7]])
 def test_a_partner_is_of_another_class_and_all_of_those_are_equally_likely(labels: list[int]) -> None:
     """Two classes, a class with one image, classes without any."""
     truth = torch.tensor(labels)
-    draws, generator = 600, drawing()
-    partners = torch.stack([draw_partners(truth, generator) for _ in range(draws)])
+    draws, drawing = 600, generator()
+    partners = torch.stack([draw_partners(truth, drawing) for _ in range(draws)])
     assert (truth[partners] != truth).all()
     for image, own in enumerate(labels):
         counts = torch.bincount(partners[:, image], minlength=len(labels))
@@ -52,7 +34,7 @@ def test_a_partner_is_of_another_class_and_all_of_those_are_equally_likely(label
 
 def test_pairs_never_have_the_same_class_twice_and_every_image_comes_first_equally_often() -> None:
     labels = torch.arange(40) % 3
-    pairs = draw_pairs(labels, 5, SHIFT, drawing())
+    pairs = draw_pairs(labels, 5, SHIFT, generator())
     assert pairs.places.shape == (200, 2)
     assert pairs.shifts.shape == (2, 200, 2)
     assert (labels[pairs.places[:, 0]] != labels[pairs.places[:, 1]]).all()
@@ -63,7 +45,7 @@ def test_pairs_never_have_the_same_class_twice_and_every_image_comes_first_equal
 
 def test_a_seed_gives_the_same_pairs_each_time_and_another_one_others() -> None:
     labels = torch.arange(40) % 3
-    one, same, other = (draw_pairs(labels, 2, SHIFT, drawing(seed)) for seed in (0, 0, 1))
+    one, same, other = (draw_pairs(labels, 2, SHIFT, generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(one.places, same.places)
     assert torch.equal(one.shifts, same.shifts)
     assert not torch.equal(one.places, other.places)
@@ -74,14 +56,14 @@ def test_images_of_one_class_make_no_pairs(field: ModelConfig, separating: Train
     images, labels = tiny_data
     alike = torch.ones_like(labels)
     with pytest.raises(ValueError, match="images: got 32 of one class, expected at least two classes to make pairs of"):
-        draw_pairs(alike, 1, SHIFT, drawing())
+        draw_pairs(alike, 1, SHIFT, generator())
     with pytest.raises(ValueError, match="training images: got 32 of one class"):
         train(field, separating, images, alike, 0)
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (SHIFT, -SHIFT), (-SHIFT, -SHIFT), (SHIFT, SHIFT), (1, 0)])
 def test_the_whole_image_lies_in_the_field_wherever_it_is_shifted(shift: tuple[int, int]) -> None:
-    image = torch.randint(1, 256, (1, 2, 5, 5), dtype=torch.uint8, generator=drawing())
+    image = torch.randint(1, 256, (1, 2, 5, 5), dtype=torch.uint8, generator=generator())
     placed = place(image, torch.tensor(shift)[:, None], SHIFT)
     down, right = (SHIFT + amount for amount in shift)
     assert placed.shape == (1, 2, 9, 9)
@@ -90,8 +72,8 @@ def test_the_whole_image_lies_in_the_field_wherever_it_is_shifted(shift: tuple[i
 
 
 def test_a_pair_is_the_sum_of_its_images_cut_off_at_white_as_a_loop_makes_it() -> None:
-    images = torch.randint(0, 256, (6, 1, 5, 5), dtype=torch.uint8, generator=drawing())
-    pairs = draw_pairs(torch.arange(6), 3, SHIFT, drawing(1))
+    images = torch.randint(0, 256, (6, 1, 5, 5), dtype=torch.uint8, generator=generator())
+    pairs = draw_pairs(torch.arange(6), 3, SHIFT, generator(1))
     digits = put_together(images, pairs, 5 + 2 * SHIFT)
     together = overlay(digits)
     for pair, (places, shifts) in enumerate(
@@ -110,7 +92,7 @@ def test_a_pair_is_the_sum_of_its_images_cut_off_at_white_as_a_loop_makes_it() -
 def test_boxes_of_20_pixels_shifted_by_up_to_4_share_73_percent_of_their_area_on_average() -> None:
     """The mean of (1 - |d| / 20)^2 over the differences d of two shifts: (1 - 80 / 27 / 20)^2."""
     labels = torch.arange(4000) % 2
-    _, shifts = draw_pairs(labels, 5, 4, drawing())
+    _, shifts = draw_pairs(labels, 5, 4, generator())
     apart = (shifts[..., 0] - shifts[..., 1]).abs()
     share = ((20 - apart[0]) * (20 - apart[1]) / 400).mean().item()
     assert share == pytest.approx((1 - 80 / 27 / 20) ** 2, abs=0.005)

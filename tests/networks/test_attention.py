@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from protocols import PARAMS
+from seeded import network, pictures, random
 from tiny_project import SHAPES
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,21 +24,6 @@ from pipeline.settings.params import override
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 Data = tuple[Tensor, Tensor]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def pictures(config: NetworkConfig, number: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(number, config.channels, config.image_size, config.image_size, generator=generator, dtype=dtype)
-
-
-def network(config: NetworkConfig) -> CapsNet:
-    """Build a float64 network with the same weights each time, in evaluation mode."""
-    torch.manual_seed(0)
-    return CapsNet(config).double().eval()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seeded import network, pictures
 from torch import Tensor
 
 from capsnet.evaluation.recognition import evaluate
@@ -22,21 +23,6 @@ from capsnet.training.seeds import initialise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Data = tuple[Tensor, Tensor]
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def pictures(config: NetworkConfig, number: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(number, config.channels, config.image_size, config.image_size, generator=generator, dtype=dtype)
-
-
-def network(config: NetworkConfig) -> CapsNet:
-    """Build a float64 network with the same weights each time, in evaluation mode."""
-    torch.manual_seed(0)
-    return CapsNet(config).double().eval()
 
 
 @pytest.fixture(params=NETWORKS)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeded import network, pictures
 from torch import Tensor, nn
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig
@@ -43,18 +44,6 @@ def paper() -> ModelConfig:
         batch_norm=False,
         initialisation="torch",
     )
-
-
-def network(config: ModelConfig) -> CapsNet:
-    """Build a float64 network with the same weights each time, in evaluation mode."""
-    torch.manual_seed(0)
-    return CapsNet(config).double().eval()
-
-
-def pictures(config: ModelConfig, number: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    side = config.image_size
-    return torch.rand(number, config.channels, side, side, generator=generator, dtype=torch.float64)
 
 
 def coupling_of(model: CapsNet, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from seeded import network, pictures
 from torch import Tensor
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig, mask
@@ -11,18 +12,6 @@ from capsnet.networks.decoders import DECODERS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WITH_DECODER = [name for name, build in DECODERS.items() if build is not None]
-
-
-def network(config: ModelConfig) -> CapsNet:
-    """Build a float64 network with the same weights each time, in evaluation mode."""
-    torch.manual_seed(0)
-    return CapsNet(config).double().eval()
-
-
-def pictures(config: ModelConfig, number: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    side = config.image_size
-    return torch.rand(number, config.channels, side, side, generator=generator, dtype=torch.float64)
 
 
 def what_the_decoder_sees(model: CapsNet, images: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """The tiny project of tests/tiny_project.py as fixtures."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         write_results()
     return folder
+
+
+@pytest.fixture
+def study(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the results; the working directory is its folder."""
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,7 +1,11 @@
-"""One run of each protocol in params.yaml, and what makes it small."""
+"""One run of each protocol in params.yaml, what makes it small, and images that it learns."""
 
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from pipeline.settings.params import check_run, load_params
 from pipeline.settings.runs import Run
@@ -33,3 +37,20 @@ def narrow(name: str, **changes: Any) -> Run:
     values = PARAMS.runs[name].model_dump()
     smaller = {key: value for key, value in NARROW.items() if key in values}
     return check_run({**values, **smaller, **changes}, name)
+
+
+def pictures(shape: tuple[int, int, int], number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make images of a shape (size, channels, classes): a square whose place tells the class, on noise."""
+    size, channels, classes = shape
+    generator = np.random.default_rng(seed)
+    labels = np.arange(number) % classes
+    images = generator.integers(0, 120, (number, channels, size, size), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        column = size // 4 + label * size // (2 * classes)
+        image[:, size // 3 : 2 * size // 3, column : column + 3] = 230
+    return images, labels.astype(np.int64)
+
+
+def tensors(shape: tuple[int, int, int], number: int) -> tuple[Tensor, Tensor]:
+    images, labels = pictures(shape, number)
+    return torch.from_numpy(images), torch.from_numpy(labels)

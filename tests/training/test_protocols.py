@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from protocols import ATTENTION, PARAMS, PROTOCOLS, narrow
+from protocols import ATTENTION, PARAMS, PROTOCOLS, narrow, tensors
 from tiny_project import SHAPES
-from torch import Tensor
 from trainings import killed_after
 
 from capsnet.data.augmentation import (
@@ -39,23 +38,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROTOCOL = pytest.mark.parametrize("name", PROTOCOLS)
 EVERY_NETWORK = pytest.mark.parametrize("name", [*PROTOCOLS, *ATTENTION])
-
-
-def pictures(shape: tuple[int, int, int], number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Make images of a shape (size, channels, classes): a square whose place tells the class, on noise."""
-    size, channels, classes = shape
-    generator = np.random.default_rng(seed)
-    labels = np.arange(number) % classes
-    images = generator.integers(0, 120, (number, channels, size, size), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        column = size // 4 + label * size // (2 * classes)
-        image[:, size // 3 : 2 * size // 3, column : column + 3] = 230
-    return images, labels.astype(np.int64)
-
-
-def tensors(shape: tuple[int, int, int], number: int) -> tuple[Tensor, Tensor]:
-    images, labels = pictures(shape, number)
-    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def assert_equal_to_the_bit(one: Trained, other: Trained) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from like_a_gpu import NothingIsRead
-from torch import Generator, Tensor
+from overlapping import SHIFT
+from seeded import generator
+from torch import Tensor
 from trainings import Data, assert_same_training, killed_after, trainer_on
 
 from capsnet.data.pairs import Pairs, draw_partners, overlay, put_together
@@ -20,22 +22,6 @@ from capsnet.training.step import PRECISIONS
 from capsnet.training.tasks import Separation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SHIFT = 2
-
-
-def drawing(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def field(tiny_model: ModelConfig) -> ModelConfig:
-    """A network that sees images of 20 pixels wherever a shift of up to 2 moves them."""
-    return replace(tiny_model, image_size=20 + 2 * SHIFT)
-
-
-@pytest.fixture
-def separating(tiny_training: TrainingConfig) -> TrainingConfig:
-    return replace(tiny_training, task="separate", max_shift=SHIFT)
 
 
 def test_an_epoch_has_every_image_once_as_the_first_and_a_partner_of_its_own_epoch(
@@ -55,7 +41,7 @@ def test_an_epoch_has_every_image_once_as_the_first_and_a_partner_of_its_own_epo
 def test_partners_come_from_the_images_that_are_trained_on(separating: TrainingConfig) -> None:
     """None of those held out may slip in."""
     labels, members = torch.arange(20) % 3, torch.tensor([3, 19, 4, 8, 11])
-    order = Separation(separating, 20, 20 + 2 * SHIFT).choose(members, labels, drawing())
+    order = Separation(separating, 20, 20 + 2 * SHIFT).choose(members, labels, generator())
     assert order.view(-1, 2)[:, 0].tolist() == members.tolist()
     assert set(order.tolist()) <= set(members.tolist())
 

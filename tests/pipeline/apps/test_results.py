@@ -23,14 +23,6 @@ from pipeline.settings.params import load_params
 KINDS = tiny_params()["studies"]["toy"]["tables"]
 
 
-@pytest.fixture
-def study(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the results; the working directory is its folder."""
-    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def without(*names: str) -> None:
     """Take away what is known of runs."""
     for name in names:

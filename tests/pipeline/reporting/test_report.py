@@ -25,14 +25,6 @@ PICTURES = ["curves", "curves", "pairs", "reconstructions", "rotation", "history
 NO_BREAK = "\u00a0"
 
 
-@pytest.fixture
-def study(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the results; the working directory is its folder."""
-    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 class Seen(HTMLParser):
     """The text of a page, its tags in order, and the names of what a tag may load."""
 

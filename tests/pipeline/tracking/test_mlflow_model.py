@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from answers import IMAGES, lengths
 from servers import free_port, serving
 
 import capsnet
-from capsnet.evaluation.recognition import seen
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.tracking.mlflow_model import write_model
@@ -22,7 +22,6 @@ from pipeline.tracking.recorder import MlflowRecorder
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 PATIENCE = 200  # seconds until the server answers
-IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -30,12 +29,6 @@ def network(tmp_path: Path, tiny_model: ModelConfig) -> Path:
     torch.manual_seed(0)
     save_model(tmp_path / "seed-0.safetensors", CapsNet(tiny_model), {})
     return tmp_path / "seed-0.safetensors"
-
-
-def lengths(network: Path) -> np.ndarray:
-    model = capsnet.load(network)
-    with torch.no_grad():
-        return model(seen(model, torch.from_numpy(IMAGES))).lengths.numpy()
 
 
 def test_an_attached_network_comes_back_from_mlflow_and_answers_as_it_did(project: Path, network: Path) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from answers import IMAGES, lengths
 from servers import free_port, serving
 from tiny_project import TINY
 
-import capsnet
-from capsnet.evaluation.recognition import seen
 from capsnet.files import md5
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
@@ -23,7 +22,6 @@ from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder
 
 PATIENCE = 200  # seconds until the server answers
-IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
 NAME = "capsnet-squares"
 
 
@@ -36,12 +34,6 @@ def models(project: Path, tiny_model: ModelConfig) -> dict[int, Path]:
         torch.manual_seed(seed)
         save_model(path, CapsNet(tiny_model), {"settings": TINY})
     return paths
-
-
-def lengths(network: Path) -> np.ndarray:
-    model = capsnet.load(network)
-    with torch.no_grad():
-        return model(seen(model, torch.from_numpy(IMAGES))).lengths.numpy()
 
 
 def store() -> str:
