@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pipeline.reporting.scores import Row
 from pipeline.reporting.typeset import NOT_RUN, Cells
 
-Row = dict[str, Any]
 COUNTS = ("parameters", "decoder_parameters", "epochs", "seeds", "degrees")
 
 
