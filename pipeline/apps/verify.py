@@ -79,7 +79,7 @@ def compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, *, same_draws: 
 def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[float]"]:
     """Return the difference that is allowed for each number of a committed table, by column.
 
-    The number of an ensemble has no spread of its own. It is one measurement and not a mean over n seeds, so that it may
+    The number of an ensemble has no spread of its own. It is one measurement, no mean over n seeds, and may
     differ by the root of n times as much as the mean of its run.
     """
     allowed = {}
