@@ -20,7 +20,7 @@ FILES = sorted(PIPELINE.rglob("*.py"))
 # Which other rooms of the pipeline a room may import.
 ROOMS = {
     "settings": {"runtime"},
-    "runtime": {"settings"},
+    "runtime": set[str](),
     "tracking": {"runtime"},
     "training": {"runtime", "settings", "tracking"},
     "scoring": {"runtime", "settings"},

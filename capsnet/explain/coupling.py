@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from capsnet.networks.config import NetworkConfig, ReceptiveField
+from capsnet.networks.network_config import NetworkConfig, ReceptiveField
 
 
 class Place(NamedTuple):

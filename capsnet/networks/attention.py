@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import convolved_size
+from capsnet.networks.network_config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.routing import Routing, self_attention_routing
 from capsnet.networks.squash import exponential_squash
 

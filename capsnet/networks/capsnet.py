@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from capsnet.networks.attention import AttentionConfig
-from capsnet.networks.config import NetworkConfig
 from capsnet.networks.dynamic import ModelConfig
+from capsnet.networks.network_config import NetworkConfig
 
 __all__ = ["NETWORKS", "AttentionConfig", "CapsNet", "ModelConfig", "NetworkConfig", "Output", "mask", "standardise"]
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
+from capsnet.networks.network_config import Layout, NetworkConfig, ReceptiveField
 
 MOST_ITERATIONS = 100  # of routing; the coupling converges much earlier
 

@@ -22,7 +22,7 @@ from capsnet.evaluation.recognition import Scores, evaluate
 from capsnet.evaluation.separation import evaluate_pairs, room
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.losses import ReconstructionLoss
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 
 
 class Batch(NamedTuple):

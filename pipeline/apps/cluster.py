@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.apps.workers.local import local_cluster, usual_number
 from pipeline.apps.workers.progress import duration
-from pipeline.apps.workers.session import earlier, finish, only_one
-from pipeline.apps.workers.stages import Plan, project
+from pipeline.apps.workers.project_lock import earlier, finish, only_one
+from pipeline.apps.workers.stages import StagePlan, project
 from pipeline.runtime.command_line import parser, run_stage
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
         raise ValueError(f"cluster: {EXTRA} ({error})") from error
     began = time.monotonic()
     with only_one(project()) as folder:
-        plan = Plan(targets)
+        plan = StagePlan(targets)
         before = earlier(folder, plan.recorded())
         with connected(scheduler, number or usual_number(), folder) as (client, tend):
             print(f"dashboard: {client.dashboard_link}", flush=True)

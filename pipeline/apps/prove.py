@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.apps.proving.commits import commit_of, commits_of
-from pipeline.apps.proving.lock_file import LOCK, Entry, LockedStage, locked_stages, read_lock, write_lock
+from pipeline.apps.proving.lock_file import LOCK, LockedStage, LockEntry, locked_stages, read_lock, write_lock
 from pipeline.apps.proving.proof import Different, prove
 from pipeline.apps.proving.short_run import Side, StageFailed, snapshot
 from pipeline.runtime.command_line import parser, run_stage
@@ -89,7 +89,7 @@ def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, step
     return 0
 
 
-def _locked_names(run: str, kept: Sequence[str], lock: Mapping[str, Entry]) -> list[str]:
+def _locked_names(run: str, kept: Sequence[str], lock: Mapping[str, LockEntry]) -> list[str]:
     """Return the names of the run's stages that dvc.lock has. Raises ValueError if it was never trained."""
     if f"train@{run}" not in lock:
         raise ValueError(f"{LOCK}: no train@{run}: it was never trained; `dvc repro train@{run}` trains it")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Test scores by name: what others report, and ours.
-Scores = Mapping[str, tuple[float, float]]
+TestScores = Mapping[str, tuple[float, float]]
 
 # Columns of history.csv, with the label and the scale of their axis.
 CURVES = (
@@ -48,7 +48,7 @@ def describe(histories: Mapping[str, pd.DataFrame]) -> str:
     )
 
 
-def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, Scores]) -> "Figure":
+def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, TestScores]) -> "Figure":
     """Draw each curve of `CURVES` that all histories have, and at its end the test scores."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

@@ -11,12 +11,13 @@ from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.weights import models_of
 from pipeline.settings.params import Params
+from pipeline.settings.runs import Run
 from pipeline.tracking.lookup import find_training
 
 
 def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
     """Load the networks of runs on one data set, and its test images, onto the device of the first run."""
-    first = params.runs[runs[0]]
+    first: Run = params.runs[runs[0]]
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
     labels = labels_of(runs, params)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.reporting.pictures import Drawn, drawn_sets
 from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
-from pipeline.reporting.searches import best_of
+from pipeline.reporting.search_shown import best_of
 from pipeline.settings.params import Params
 
 

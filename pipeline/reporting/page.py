@@ -6,7 +6,7 @@ from pipeline.reporting.gaps import in_sentences, missing, shown_runs
 from pipeline.reporting.pictures import SetShown, drawn_sets, picture_sets
 from pipeline.reporting.run_shown import RunShown, all_settings, data_table, differing, run
 from pipeline.reporting.scores import read_metrics
-from pipeline.reporting.searches import SearchShown, searches
+from pipeline.reporting.search_shown import SearchShown, searches
 from pipeline.reporting.summary import Summary, summarise, without
 from pipeline.reporting.table_shown import TableShown, table
 from pipeline.reporting.typeset import Cells

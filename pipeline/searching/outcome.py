@@ -8,10 +8,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.files import write_whole
-from pipeline.drawing.searches import save_plots
+from pipeline.drawing.search_plots import save_plots
 from pipeline.runtime.paths import csv_text
 from pipeline.searching.trial import RLOSS
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 CHOSEN = ("alpha", "lr")
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
+from capsnet.training.training_config import TrainingConfig
 from pipeline.searching.search import Search, fail_abandoned_trials, finished_trials, sampler
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import Recorder

@@ -60,5 +60,5 @@ class Compare(MadeOfRuns):
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 
 
-class Separation(MadeOfRuns):
+class SeparationFigures(MadeOfRuns):
     """The pictures of a run that separates overlapping images. The key is the run's name."""

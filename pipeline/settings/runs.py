@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
 
 if TYPE_CHECKING:
@@ -227,4 +227,4 @@ EARLIER: dict[str, Any] = {
     "erase": 0,
 }
 RUNS: dict[str, type[Run]] = {"dynamic": DynamicRun, "attention": AttentionRun}
-Entry = Annotated[DynamicRun | AttentionRun, Field(discriminator="network")]
+AnyRun = Annotated[DynamicRun | AttentionRun, Field(discriminator="network")]

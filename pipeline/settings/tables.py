@@ -12,7 +12,7 @@ Degrees = Annotated[int, Field(ge=0, lt=360)]
 NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
-class Published(Checked):
+class PublishedValues(Checked):
     """What others report for a run. Accuracies are in percent.
 
     With `ensemble` the accuracy is that of an ensemble, and is compared with all seeds of the run together.
@@ -115,7 +115,7 @@ class Costs(TableEntry):
     kind: Literal["costs"]
 
 
-Table = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
+AnyTable = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
 KINDS: dict[str, type[TableEntry]] = {
     "decoders": Decoders,
     "benchmarks": Benchmarks,

@@ -28,16 +28,16 @@ from capsnet.evaluation.recognition import evaluate
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.routing import dynamic_routing
 from capsnet.training.checkpoint import read_history
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Course, train_side_by_side
 from capsnet.training.processes import Processes
 from capsnet.training.step import PRECISIONS, Trainer
+from capsnet.training.training_config import TrainingConfig
 from pipeline.runtime.device import configure_torch
 from pipeline.runtime.prepared import DATA, read_prepared
 from pipeline.settings.params import load_params
 from tests.benchmarks.plain import PlainNetwork
-from tests.benchmarks.subjects import random_images, synchronise
-from tests.gpu.report import tell
+from tests.benchmarks.workloads import random_images, synchronise
+from tests.gpu.gpu_table import tell
 
 RUNS = ("mnist-fc", "mnist-deconv_bn", "mnist-attention")  # those of them that params.yaml has
 Settings = dict[str, Any]

@@ -21,7 +21,7 @@ from pipeline.apps.workers import group
 from pipeline.apps.workers.command import Command, Ended, RunningStages
 from pipeline.apps.workers.local import CORE, GPU
 from pipeline.apps.workers.progress import Progress, duration
-from pipeline.apps.workers.stages import TRAINING, Begun, Plan
+from pipeline.apps.workers.stages import TRAINING, Begun, StagePlan
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -58,7 +58,7 @@ class Outcome:
 class Conductor:
     """One run of a plan over the workers of a Dask client."""
 
-    def __init__(self, plan: Plan, client: Any, logs: Path) -> None:
+    def __init__(self, plan: StagePlan, client: Any, logs: Path) -> None:
         self.plan, self.client, self.logs = plan, client, logs
         self.progress = Progress(len(plan.order))
         self.outcome = Outcome()

@@ -39,7 +39,7 @@ class Begun(Enum):
     COMMAND = "command"  # its old outputs are removed
 
 
-class Plan:
+class StagePlan:
     """The stages behind some targets. Every method holds DVC's lock while it reads or changes something."""
 
     def __init__(self, targets: Sequence[str]) -> None:

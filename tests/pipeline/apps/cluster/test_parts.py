@@ -12,7 +12,7 @@ from errands import lives, wait_until
 from pipeline.apps.cluster import interrupts_call, main
 from pipeline.apps.workers import group, local
 from pipeline.apps.workers.progress import duration
-from pipeline.apps.workers.session import earlier, finish, only_one
+from pipeline.apps.workers.project_lock import earlier, finish, only_one
 from pipeline.runtime.command_line import run_stage
 
 # It writes its process id, and then how it was interrupted.

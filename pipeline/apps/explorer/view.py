@@ -21,7 +21,7 @@ from capsnet.networks.capsnet import CapsNet
 FARTHEST = 0.25  # along a dimension, as in Sabour et al. 2017, figure 4
 
 
-class Shown(NamedTuple):
+class ChosenImage(NamedTuple):
     """A test image, or one of the user; `truth` is the name of its class, empty if it is unknown."""
 
     image: UInt8[np.ndarray, "C S S"]

@@ -15,7 +15,7 @@ from capsnet.files import whole_file
 from pipeline.drawing.figure import DPI
 from pipeline.drawing.style import BEHIND, COLOURS, COLUMN, GREY, RIGHT, WRONG, plain_axes, small_print
 from pipeline.drawing.words import listed
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pipeline.drawing.searches import complete, rank_correlations, tied
+from pipeline.drawing.search_plots import complete, rank_correlations, tied
 from pipeline.reporting.findings.shared import listed
 from pipeline.reporting.pictures import FigureShown, existing, figure
 from pipeline.reporting.search_method import decided, method
@@ -14,7 +14,7 @@ from pipeline.reporting.typeset import Cells
 from pipeline.runtime.paths import REPORTS, TUNING
 from pipeline.settings.params import Params
 from pipeline.settings.reading import read_yaml
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 
 class SearchShown(NamedTuple):

@@ -12,7 +12,7 @@ from tests.benchmarks.cases import LOWER_SAME, PARTS, PLAIN, RUN, RUNS, STEP_LAB
 from tests.benchmarks.fixed import Cost
 from tests.benchmarks.rounds import Measured, times_faster
 
-Row = dict[str, object]
+SpeedRow = dict[str, object]
 PART_TITLES = dict(zip(PARTS, ("Encoder", "Routing", "Decoder, losses", "Backward", "Optimiser"), strict=True))
 
 
@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     batch: int
     gpu: bool
 
-    def facts(self) -> Row:
+    def facts(self) -> SpeedRow:
         """Return what goes beside each number in a CSV."""
         return {
             "batch": self.batch,
@@ -38,12 +38,12 @@ class Setting(NamedTuple):
         return f"Measured on {self.hardware}, torch {self.torch}, Python {self.python}, commit {self.commit}."
 
 
-def steps_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
+def steps_rows(measured: Sequence[Measured], setting: Setting) -> list[SpeedRow]:
     """Return the rows of steps.csv: every implementation of every case."""
     return [row for _, rows in groupby(measured, lambda each: each.job["case"]) for row in _case_rows([*rows], setting)]
 
 
-def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[Row]:
+def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[SpeedRow]:
     plain = {each.job["implementation"]: each for each in measured if each.job["implementation"] in PLAIN}
     for each in measured:
         speeds = each.images_per_second
@@ -63,7 +63,7 @@ def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[Row]:
         }
 
 
-def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
+def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[SpeedRow]:
     """Return the rows of routing.csv."""
     return [
         {
@@ -80,7 +80,7 @@ def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
     ]
 
 
-def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
+def steps_markdown(rows: Sequence[SpeedRow], setting: Setting) -> str:
     """Return the table of whole steps as people read it."""
     shown = [
         {
@@ -113,7 +113,7 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
     return _markdown(shown) + _notes(notes)
 
 
-def routing_markdown(rows: Sequence[Row], setting: Setting) -> str:
+def routing_markdown(rows: Sequence[SpeedRow], setting: Setting) -> str:
     """Return the table of routing alone as people read it."""
     ours = "ours, {}".format
     shown = [

@@ -11,12 +11,12 @@ import pandas as pd
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, WRONG
 from pipeline.drawing.subject import Subject, with_decoder
-from pipeline.settings.params import Pairing
+from pipeline.settings.sections import Pairing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from capsnet.explain.overlap import ExplainedPairs
+    from capsnet.explain.separated_pairs import ExplainedPairs
 
 LOOKED_AT = 1024  # test pairs that are separated; the picture shows the first right and wrong ones
 BLOCK = 256
@@ -50,7 +50,7 @@ def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
 
     from capsnet.data.pairs import Pairs
     from capsnet.evaluation.separation import fixed_pairs
-    from capsnet.explain.overlap import ExplainedPairs, explain_pairs
+    from capsnet.explain.separated_pairs import ExplainedPairs, explain_pairs
 
     model, images, labels = with_decoder(subject, "pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
