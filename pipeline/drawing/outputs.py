@@ -1,4 +1,4 @@
-"""What the stages that draw have in common: they read runs and test images, and write pictures."""
+"""What the stages that draw have in common: they read runs and test images, and write figures."""
 
 import json
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
 
 
 def labels_of(runs: Sequence[str], params: Params) -> dict[str, str]:
-    """Return the name of each run in the pictures: its model, or the name of the run where models are the same."""
+    """Return the name of each run in the figures: its model, or the name of the run where models are the same."""
     labels = {run: params.runs[run].label for run in runs}
     return labels if len({*labels.values()}) == len(runs) else {run: run for run in runs}
 

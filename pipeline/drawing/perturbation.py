@@ -73,7 +73,7 @@ def perturbation(subject: Subject) -> Drawing:
     return Drawing("perturbation", title, describe(moved), caption, figure, as_table([moved], subject.named))
 
 
-def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> list[Moved]:
+def move_dimensions(subject: Subject, figure: str, classes: Sequence[int]) -> list[Moved]:
     """Move every dimension of the capsule of `classes`, for the first test image of each, and measure the effect.
 
     Raises ValueError naming the run if it has no decoder.
@@ -83,7 +83,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     from capsnet.evaluation.recognition import recognise, seen
     from capsnet.explain.perturbation import changes, perturb, spread
 
-    model = with_decoder(subject, picture)
+    model = with_decoder(subject, figure)
     test, settings = subject.test, subject.settings
     cut = (test.manifest.image_size - model.config.image_size) // 2
     with torch.no_grad():
@@ -172,7 +172,7 @@ def draw_dimensions(moved: Moved) -> "Figure":
 
 
 def tiled(images: np.ndarray) -> np.ndarray:
-    """Arrange images (rows, columns, C, H, W) as one picture (C, rows (H + 1), columns (W + 1)) with white gaps."""
+    """Arrange images (rows, columns, C, H, W) as one image (C, rows (H + 1), columns (W + 1)) with white gaps."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
     rows, columns, channels, height, width = padded.shape
     return padded.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)

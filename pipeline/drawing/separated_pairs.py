@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from capsnet.explain.separated_pairs import ExplainedPairs
 
-LOOKED_AT = 1024  # test pairs that are separated; the picture shows the first right and wrong ones
+LOOKED_AT = 1024  # test pairs that are separated; the figure shows the first right and wrong ones
 BLOCK = 256
 RIGHT, NOT_RIGHT = 5, 3
 FIRST, SECOND = COLOURS[5], COLOURS[4]

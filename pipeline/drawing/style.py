@@ -1,4 +1,4 @@
-"""Colours, widths and choices that all pictures share."""
+"""Colours, widths and choices that all figures share."""
 
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ def plain_axes(axes: "Axes") -> None:
 
 
 def small_print(axes: "Axes") -> None:
-    """Set labels in 8 and numbers in 7 points, for pictures as wide as a page of print."""
+    """Set labels in 8 and numbers in 7 points, for figures as wide as a page of print."""
     axes.tick_params(labelsize=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(8)

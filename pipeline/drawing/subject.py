@@ -21,7 +21,7 @@ NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Subject(NamedTuple):
-    """A trained run, its name in the pictures, and test images on its device."""
+    """A trained run, its name in the figures, and test images on its device."""
 
     run: str
     label: str
@@ -32,7 +32,7 @@ class Subject(NamedTuple):
     network: "CapsNet"  # of the first seed, on the device of the test images
     settings: Mapping[str, Any]  # that it was trained with
     reported: Mapping[str, tuple[float, float]] = NONE  # test scores by name: what others report, and our mean
-    scores: "Mapping[int, Scores]" = NONE  # of each seed on the test images, if a picture needs them
+    scores: "Mapping[int, Scores]" = NONE  # of each seed on the test images, if a figure needs them
 
     @property
     def published_files(self) -> list[Path]:
@@ -44,10 +44,10 @@ class Subject(NamedTuple):
         return self.test.manifest.class_names[label]
 
 
-def with_decoder(subject: Subject, picture: str) -> "CapsNet":
-    """Return the network of the first seed. Raises ValueError naming picture and run if it has no decoder."""
+def with_decoder(subject: Subject, figure: str) -> "CapsNet":
+    """Return the network of the first seed. Raises ValueError naming figure and run if it has no decoder."""
     if subject.network.decoder is None:
-        raise ValueError(f"{picture}: {subject.run}: got a network without a decoder, expected one with")
+        raise ValueError(f"{figure}: {subject.run}: got a network without a decoder, expected one with")
     return subject.network
 
 

@@ -1,6 +1,6 @@
 """Published weights, in git: published/<name>.safetensors, with their manifest in published/<name>.json.
 
-They replace the models of a run that is not trained here: for pictures, predictions and the explorer, never for scores.
+They replace the models of a run that is not trained here: for figures, predictions and the explorer, never for scores.
 """
 
 import json
