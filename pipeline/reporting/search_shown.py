@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.drawing.search_plots import complete, rank_correlations, tied
+from pipeline.drawing.words import listed
 from pipeline.reporting.figures_shown import FigureShown, existing, figure
-from pipeline.reporting.findings.shared import listed
 from pipeline.reporting.search_method import decided, method
 from pipeline.reporting.tables.columns import signed
 from pipeline.reporting.typeset import Cells

@@ -4,7 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.reporting.findings.shared import against_published, highest_and_lowest, listed, missing, scored
+from pipeline.drawing.words import listed
+from pipeline.reporting.findings.shared import against_published, highest_and_lowest, missing, scored
 from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Decoders
 
