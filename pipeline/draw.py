@@ -2,8 +2,7 @@
 
     python -m pipeline.draw digits
 
-The networks are those trained here, or else the published ones. A figure that needs something else that is missing is
-left out and named.
+The networks are in models/, otherwise in published/. A figure for which another file is missing is left out and named.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,11 +42,11 @@ DRAWERS: dict[str, Callable[[Subject], Drawing]] = {
     "coupling": coupling,
     "primary": primary,
 }
-NEED_SCORES = {"calibration", "attributes"}  # figures of single answers, which no file has
+NEED_SCORES = {"calibration", "attributes"}  # they need the answer to each image, which no file has
 
 
 def lacking(figure: str, subject: Subject) -> str:
-    """Return which figure cannot be drawn and why; nothing for one that can be drawn."""
+    """Return why a figure cannot be drawn, with its name; nothing for one that can be drawn."""
     dataset = subject.test.manifest.dataset
     if figure == "primary" and not primary_path(dataset).is_file():
         return f"primary: there is no decoder of primary capsules (`dvc repro decode@{dataset}` makes it)"

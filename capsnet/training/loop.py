@@ -1,4 +1,4 @@
-"""Training: several seeds of a run side by side, each as if it were alone.
+"""Training: several seeds of a run side by side. Each gives the same bytes as if it were trained alone.
 
 Axes: N images, V images held out, C channels, H W height and width.
 """
@@ -32,7 +32,7 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 
 class Trained(NamedTuple):
-    """The network after the last epoch, on its device, and one row of `history.csv` an epoch."""
+    """The network after the last epoch, on its device, and one row of `history.csv` for each epoch."""
 
     model: CapsNet
     history: list[HistoryRow]

@@ -1,4 +1,4 @@
-"""Run the stages behind some targets on many workers at once: `dvc repro`, but not one stage at a time.
+"""Run stages, with all that they need, on many workers at once: like `dvc repro`, which runs one stage at a time.
 
     python -m pipeline.apps.cluster report@paper                     (this machine: a worker per GPU, or per two cores)
     python -m pipeline.apps.cluster report@digits --workers 2
@@ -35,7 +35,7 @@ EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings i
 
 @contextmanager
 def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written; the second ends all."""
+    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written. The second ends the process."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -58,7 +58,10 @@ def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def connected(scheduler: str | None, number: int, folder: Path) -> Iterator[tuple[Any, Callable[[], Iterator[str]]]]:
-    """Yield a client of Dask, and what looks after its workers. Raises ValueError if the scheduler does not answer."""
+    """Yield a client of Dask, and a function that replaces lost workers.
+
+    Raises ValueError if the scheduler does not answer.
+    """
     import distributed
 
     if scheduler is None:

@@ -15,8 +15,8 @@ the old code, so it still has to load them.
 
 If everything is equal for all runs, the present code is written into dvc.lock for train@RUN and evaluate@RUN; their
 outputs stay as they are. If a single bit differs, the command says where, changes nothing, and ends with status 1. It
-refuses an old setting with another value, other data, other outputs and other commands. If only the evaluation has
-changed, --train-only keeps at least the models. New settings are listed. The proof says nothing about code that has an
+refuses changes of old settings, data, outputs and commands. If only the evaluation has changed, --train-only keeps at
+least the models. New settings are listed. The proof says nothing about code that has an
 effect only after the first steps.
 """
 

@@ -37,7 +37,7 @@ def attributes(subject: Subject) -> Drawing:
     followed = {name: best_dimensions(subject, known, name) for name in FOLLOWED}
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
     caption = (
-        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds, scored for this figure. "
+        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds. "
         "Bottom: for each class, the dimension of its capsule (first seed) that follows azimuth or elevation best, and "
         "on the right how well (R² of a linear fit)."
     )

@@ -30,9 +30,9 @@ def curves(subjects: Sequence[Subject]) -> Drawing:
     """Draw losses and accuracies by epoch: the mean over the seeds, and the range from the lowest to the highest."""
     histories = {subject.label: read_history(subject) for subject in subjects}
     reported = {subject.label: subject.reported for subject in subjects}
-    caption = "Each line is the mean over the seeds; the shaded area reaches from the lowest seed to the highest."
+    caption = "Each line is the mean over the seeds, and the shaded area reaches from the lowest seed to the highest."
     if any(reported.values()):
-        caption += " At the end, a diamond is a test score that others report, and a disc is our mean over the seeds."
+        caption += " At the last epoch, a diamond marks the test score that others report, and a disc our mean."
     return Drawing("curves", "Learning curves", describe(histories), caption, draw_curves(histories, reported))
 
 

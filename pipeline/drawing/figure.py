@@ -29,7 +29,7 @@ class Drawing(NamedTuple):
     name: str  # of its files
     title: str  # what it shows, in a few words
     finding: str  # one sentence, with its number
-    caption: str  # how to read it, in one or two sentences
+    caption: str  # how to read it, in at most two sentences
     figure: "Figure"
     numbers: pd.DataFrame | None = None  # what is drawn, written beside the figure as CSV
     frames: "Sequence[Image]" = ()  # the animation

@@ -51,7 +51,7 @@ def labels_of(runs: Sequence[str], params: Params) -> dict[str, str]:
 
 
 def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]]:
-    """Return RLoss and accuracy as others report them for single networks like those of a run, and our means.
+    """Return the RLoss and the accuracy that others report for single networks like those of a run, and our means.
 
     A score that others do not report, or that the run does not have, is left out.
     """

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REACH, STEPS = 0.25, 11  # steps of 0.05 from -0.25 to 0.25: Sabour et al. 2017, section 5.1
-# A dimension is named after a measure that it changes by at least so many standard deviations of the test images of
-# the class, shifted as in training.
+# A dimension is named after a measure if it changes the measure by at least this many standard deviations of the class.
+# They are those of the test images of the class, shifted as in training.
 NAMEABLE = 1
-TRIED = 20  # other images of the class that must change in the same direction
+TRIED = 20  # other images of the class that are compared with the first one
 
 
 class Moved(NamedTuple):
@@ -41,7 +41,10 @@ class Moved(NamedTuple):
 
     @property
     def strongest(self) -> list[int]:
-        """For each measure, the dimension that changes it most, if it changes no other more; the strongest first."""
+        """One dimension for each measure, the strongest first.
+
+        It is the one that changes the measure most, among the dimensions that change no other measure more.
+        """
         first: dict[int, int] = {}
         best = np.abs(self.deviations).argmax(1).tolist()
         for dimension, measure in sorted(enumerate(best), key=lambda pair: -abs(self.deviations[pair])):
@@ -64,9 +67,9 @@ def perturbation(subject: Subject) -> Drawing:
     truth = int(subject.labels[example(subject.labels)])
     (moved,) = move_dimensions(subject, "perturbation", [truth])
     caption = (
-        f"Each row moves one dimension of the class capsule of the first test image of class {subject.named(truth)} "
-        f"from −{REACH} to {REACH} and decodes it ({subject.label}, first seed); on the right is the measure that "
-        f"changes most. {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
+        f"Each row is the reconstruction of the first test image of class {subject.named(truth)} while one dimension "
+        f"of its class capsule moves from −{REACH} to {REACH}; on the right is the measure that changes most "
+        f"({subject.label}, first seed). {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
     )
     title = "The effect of each dimension of a capsule"
     figure = draw_dimensions(moved)
@@ -105,12 +108,13 @@ def describe(moved: Moved) -> str:
     """Return the finding: how many dimensions can be named, and the strongest."""
     named, dimensions = moved.named, len(moved.images)
     if not named:
-        return f"None of the {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of the class."
+        return f"None of {dimensions} dimensions changes a measure of the shape by {NAMEABLE} standard deviation."
     best = moved.strongest[0]
     some = f"All {dimensions}" if len(named) == dimensions else f"{len(named)} of the {dimensions}"
+    verb = "changes" if len(named) == 1 else "change"
     return (
-        f"{some} dimensions change the shape by at least {NAMEABLE} standard deviation of "
-        f"the class; the strongest is dimension {best} ({moved.name(best)})."
+        f"{some} dimensions {verb} a measure of the shape by at least {NAMEABLE} standard deviation of the class; "
+        f"dimension {best} has the strongest effect ({moved.name(best)})."
     )
 
 
@@ -119,7 +123,7 @@ def agreement(shares: Sequence[float]) -> str:
     known = [share for share in shares if not np.isnan(share)]
     if not known:
         return "There are no other test images of the class to compare with."
-    return f"Other test images of the class change in the same direction in {100 * np.mean(known):.0f} % of the cases."
+    return f"On average, {100 * np.mean(known):.0f} % of other test images of the class change in the same direction."
 
 
 def as_table(classes: Sequence[Moved], named: Callable[[int], str]) -> pd.DataFrame:

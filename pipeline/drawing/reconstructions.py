@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ReconstructionRow(NamedTuple):
-    """A row of pictures, and the predicted class of each."""
+    """A row of images, and the predicted class of each."""
 
     label: str
     images: np.ndarray

@@ -16,8 +16,8 @@ CLASS_COLOURS = (*COLOURS[:6], "#999933", "#000000", "#882255", "#777777")
 CLASS_MARKERS = "o^sDvPX<>*"
 RIGHT, WRONG = "#0072B2", "#D55E00"
 BEHIND = "#BBBBBB"  # lines in the background
-GREY = "#777777"  # words of less importance
-MOST_CLASSES = 10  # an image of each class is shown, of at most so many classes
+GREY = "#777777"  # less important words
+MOST_CLASSES = 10  # most classes of which an image is shown
 COLUMN, HALF, PAGE = 3.4, 5.0, 7.0  # widths in inches: one column, readable on a phone, both columns
 
 

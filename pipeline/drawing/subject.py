@@ -1,4 +1,4 @@
-"""What is drawn: the networks of one run and its test images. Everything here is read once."""
+"""The subject of figures: the networks of one run and its test images. Everything here is read once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     study: str
     test: Prepared
     labels: np.ndarray  # the true classes of the test images
-    models: Mapping[int, Path]  # model files by seed: those trained here, or else the published ones
+    models: Mapping[int, Path]  # model files by seed: in models/, otherwise in published/
     network: "CapsNet"  # of the first seed, on the device of the test images
     settings: Mapping[str, Any]  # that it was trained with
     reported: Mapping[str, tuple[float, float]] = NONE  # test scores by name: what others report, and our mean
@@ -36,7 +36,7 @@ class Subject(NamedTuple):
 
     @property
     def published_files(self) -> list[Path]:
-        """The model files that are published ones."""
+        """The model files that are in published/."""
         return [path for path in self.models.values() if path.parent == PUBLISHED]
 
     def named(self, label: int) -> str:

@@ -72,12 +72,12 @@ def figure_sets(study: str, params: Params) -> list[FigureSet]:
 
 
 def shown_sets(drawn: Sequence[FigureSet], params: Params) -> list[FigureSetShown]:
-    """Return the sets that are drawn, each figure once."""
+    """Return the sets that are drawn. No figure occurs twice."""
     return without_repeats([shown_set(each, params) for each in drawn if each.listing.is_file()])
 
 
 def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
-    """Return the figures that a stage drew of runs, as it lists them.
+    """Return the figures that a stage drew, as its file lists them.
 
     Raises ValueError if an earlier version drew them, without findings.
     """

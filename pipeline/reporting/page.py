@@ -1,4 +1,4 @@
-"""The content of the page of a study, from declared files. What is not there is left out and named."""
+"""The content of the page of a study, from declared files. Missing files are left out, and named."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Page(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that made the page: of the whole study, or of the parts that are there."""
+        """The command that made the page: for the whole study, or for the parts that exist."""
         return f"python -m pipeline.apps.results {self.study}" if self.missing else f"dvc repro report@{self.study}"
 
     @property

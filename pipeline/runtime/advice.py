@@ -1,4 +1,4 @@
-"""Warnings about a training that cannot succeed or did not, and a recipe that does better."""
+"""Warnings about a training that cannot succeed or did not succeed, and settings that do better."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from capsnet.training.training_config import TrainingConfig
 
 FEWEST_STEPS = 300  # with fewer a network hardly learns
-STEPS = 600  # enough, in batches that are small enough for the data
-BATCH_SIZES = {200: 8, 1000: 16}  # below so many training images: the batch size
+STEPS = 600  # enough, if the batches are small enough for the data
+BATCH_SIZES = {200: 8, 1000: 16}  # the batch size, by the number of training images below which it is used
 LARGEST_BATCH = 32
 FEWEST_EPOCHS = 10
 
@@ -55,7 +55,7 @@ def too_few_steps(training: "TrainingConfig", images: int) -> str:
 
 
 def no_better_than_guessing(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str, int]]) -> str:
-    """Return a warning if a run is right no more often than the guess of the most frequent class; else empty.
+    """Return a warning if a run is right no more often than a constant guess, the most frequent class; else empty.
 
     A run that separates pairs gets no warning.
     """

@@ -1,4 +1,4 @@
-"""The device that computes, and what makes torch compute the same result twice."""
+"""The device that computes, and the settings with which torch always computes the same result."""
 
 import os
 import platform
@@ -38,7 +38,7 @@ def configure_torch(device: str, threads: int) -> Hardware:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, threads // here))
     torch.use_deterministic_algorithms(True)
-    # Otherwise torch fills every new tensor first, in case it is read before it is written.
+    # Otherwise torch first fills every new tensor, in case that it is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -26,7 +26,7 @@ class OpenedRun(NamedTuple):
 
 
 class SeedScores(NamedTuple):
-    """The scores of each seed, and the classes that were there to be found: (N,) of images, (N, 2) of pairs."""
+    """The scores of each seed, and the true classes: (N,) of images, (N, 2) of pairs."""
 
     seeds: dict[int, Scores]
     labels: Tensor

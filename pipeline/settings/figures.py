@@ -55,7 +55,7 @@ class Figures(MadeOfRuns):
 
 
 class Compare(MadeOfRuns):
-    """Four runs, one for each decoder, whose figures stand beside each other."""
+    """Four runs, one for each decoder, which are drawn beside each other."""
 
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 

@@ -1,4 +1,4 @@
-"""params.yaml as checked, frozen models. Code that takes these need not check a parameter again."""
+"""params.yaml as checked, frozen models. Code that uses them need not check a value again."""
 
 from pathlib import Path
 from typing import Any, Self, TypeVar

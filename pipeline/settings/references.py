@@ -1,6 +1,6 @@
-"""Names in params.yaml that must exist, and entries that must fit what they name.
+"""Rules between the sections of params.yaml: names must exist, and entries must fit what they name.
 
-Most rules have one form: the value at this place must be one of those. `references` lists them.
+Most rules have one form: the value at some place must be one of certain others. `references` lists them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +20,7 @@ class Uses(NamedTuple):
     section: str
     key: str = ""  # of the name or names in an entry; empty where the entry's own name is the run's
     task: str = ""  # which the runs must have; empty for any
-    tuned: bool = False  # whether tuned runs may be named, too
+    tuned: bool = False  # whether tuned runs may be named
 
 
 USES = (
@@ -43,7 +43,7 @@ def check_references(params: Sections) -> None:
         for end, stage in TAKEN.items():
             if name.endswith(end):
                 raise ValueError(f"runs: got {name!r}, expected no name that ends in {end}, as those of {stage} do")
-    # One at a time: a rule may look up what an earlier one has checked.
+    # One at a time, because a rule may look up what an earlier one has checked.
     for where, value, known in references(params):
         require(value, known, where)
     _check_folders(params)
@@ -52,7 +52,7 @@ def check_references(params: Sections) -> None:
 
 
 def references(params: Sections) -> Iterator[Reference]:
-    """Yield every value that must be one of others, those first on which others rely."""
+    """Yield every value that must be one of others. Values on which later rules rely come first."""
     for name, run in params.runs.items():
         yield f"runs.{name}.dataset", run.dataset, params.datasets
         yield f"runs.{name}.study", run.study, params.studies

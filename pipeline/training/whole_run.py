@@ -1,4 +1,4 @@
-"""One run trained with every seed: models, history.csv and environment.json in one folder, or nothing at all."""
+"""Training one run with every seed: models, history.csv and environment.json in one folder, all or none."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def train_run(
 
     Args:
         name: The name of the run.
-        run: Its settings. Where the device does not compute in their precision, files and MLflow name the one it does.
+        run: Its settings. If the device does not compute in their precision, files and MLflow name the actual one.
         params: All parameters.
         out: The folder for the results.
         resume: A training state to start from.
@@ -48,7 +48,7 @@ def train_run(
         run = run.model_copy(update={"precision": precision})
         data = read_prepared(run.dataset, "train", hardware.device)
         seeds = params.seeds_of(run)
-        # A GPU draws other random numbers than a CPU: neither continues what the other began.
+        # A GPU draws other random numbers than a CPU, so neither continues what the other began.
         kind = hardware.device.type
         key = fingerprint(run.model_dump(), seeds, kind, data.source.digest, resume and md5(resume))
         tags = {"stage": STAGE, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}

@@ -17,7 +17,7 @@ PART_TITLES = dict(zip(PARTS, ("Encoder", "Routing", "Decoder, losses", "Backwar
 
 
 class Setting(NamedTuple):
-    """What must be known to read the numbers."""
+    """The circumstances of the measurements."""
 
     hardware: str
     torch: str
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
     gpu: bool
 
     def facts(self) -> SpeedRow:
-        """Return what goes beside each number in a CSV."""
+        """Return what stands beside each number in a CSV file."""
         return {
             "batch": self.batch,
             **{name: str(getattr(self, name)) for name in ("hardware", "torch", "python", "commit")},
@@ -98,13 +98,14 @@ def steps_markdown(rows: Sequence[SpeedRow], setting: Setting) -> str:
     ]
     defaults = "torch's defaults, TF32 in convolutions," if setting.gpu else "torch's defaults"
     notes = [
-        "Images/s: median and range of n rounds, in which all implementations of a network take turns; against: "
+        "Images/s: median and range of n rounds, in which all implementations of a network take turns. Against: the "
         f"median of the ratios within a round. Batch {setting.batch}, fully connected decoder, 3 routing iterations.",
         "Ours: the trainer of the stages, which also chooses, shuffles and shifts the images, deterministically. "
         f"Plain: the same network as public ports write it (tests/benchmarks/plain.py), float32, with {defaults} "
         "and batches that are ready-made.",
-        "Parts of a step: ms in eager mode, one part waiting for the other, medians of n. Peak memory: highest rise "
-        "above what the process holds after its imports, so weights, gradients and Adam's moments are in it.",
+        "The columns from Encoder to Optimiser are milliseconds for each part of a step, in eager mode, each part "
+        "started when the one before has ended; medians of n. Peak memory is the highest rise above what the process "
+        "holds after its imports. It includes weights, gradients and Adam's moments.",
         f"The CIFAR10 network has the size of that in Sabour et al. 2017, {LOWER_SAME} primary capsules; decoder and "
         "routing are those of the others.",
         f"The MNIST network is {RUN} of params.yaml, that with self-attention routing {RUNS['attention']} with batches "
@@ -152,7 +153,7 @@ def fixed_markdown(costs: Sequence[Cost], setting: Setting) -> str:
 
 
 def gpu_markdown(rows: Sequence[Mapping[str, object]], setting: Setting) -> str:
-    """Return the table of what only a GPU is asked."""
+    """Return the table of measurements that are made only on a GPU."""
     shown = [
         {
             "Measurement": row["measurement"],
@@ -162,7 +163,7 @@ def gpu_markdown(rows: Sequence[Mapping[str, object]], setting: Setting) -> str:
         }
         for row in rows
     ]
-    return _markdown(shown) + _notes([f"Epochs of random images, lying on the device. {setting.words()}"])
+    return _markdown(shown) + _notes([f"Epochs of random images that are on the device already. {setting.words()}"])
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, object]], markdown: str) -> None:

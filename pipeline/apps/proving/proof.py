@@ -31,7 +31,7 @@ from pipeline.settings.params import PARAMS
 
 
 class Different(Exception):
-    """Where the present code does something else than the old code."""
+    """The present code does something else than the old code; the message says where."""
 
 
 def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
@@ -118,7 +118,7 @@ def _settings(entry: LockEntry) -> Mapping[str, Any]:
 
 
 def _require_equal(*differences: tuple[str, str]) -> None:
-    """Raise Different with every difference that there is; each comes with the words for where it is."""
+    """Raise Different with all differences, if there are any; each comes with the words for its place."""
     if found := [where + difference for where, difference in differences if difference]:
         raise Different("; ".join(found))
 

@@ -1,7 +1,7 @@
 """A short version of a run: part of its data, the first training steps with a stop in the middle, and scores.
 
-The stages `train` and `evaluate` of a folder with the project's code do it, in processes of their own. So any version
-of the code can do it whose stages have the options `--set`, `--seeds`, `--resume` and `--out`.
+The stages `train` and `evaluate` do this, in processes of their own, in a folder with some version of the project's
+code. The stages of that version need the options `--set`, `--seeds`, `--resume` and `--out`.
 """
 
 import json
@@ -106,7 +106,7 @@ def put_settings(settings: Mapping[str, Any], project: Path) -> None:
 
 
 def train(side: Side, short: ShortRun, out: Path) -> tuple[Path, Path]:
-    """Train up to the stop, then resume and train to the end; return the folders of both results."""
+    """Train up to the stop, then resume and train to the end. Return the folders of both results."""
     stopped, ended = out / "stopped", out / "ended"
     for folder, epochs in ((stopped, short.stop), (ended, short.epochs)):
         resume = ["--resume", str(stopped / state_name(short.seed))] if folder == ended else []

@@ -13,7 +13,7 @@ BATCH_NORM = " w/ BN"  # after the name of a decoder
 
 
 def decoders(table: pd.DataFrame, entry: Decoders) -> list[str]:
-    """Say which decoder is best, by how much, and what it costs; beside published losses, what is reproduced."""
+    """Say which decoder is best, by how much, and what it costs, and which published losses are reproduced."""
     names = names_of(table)
     said = missing(table)
     claims = reproduced(table, names) if table["published_rloss"].notna().any() else []

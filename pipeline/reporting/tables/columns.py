@@ -57,7 +57,7 @@ def score(title: str, key: str, digits: int) -> Column:
 
 
 def spread(mean: float | None, std: float | None, digits: int) -> str:
-    """Return "mean ± std", the mean alone for a single seed, and nothing for nothing."""
+    """Return "mean ± std", the mean alone if there is no standard deviation, and nothing if there is no mean."""
     if mean is None or pd.isna(mean):
         return ""
     return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")

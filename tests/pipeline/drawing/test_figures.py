@@ -205,7 +205,7 @@ def test_of_many_classes_the_first_are_shown_and_captions_say_so() -> None:
 
 def test_other_images_of_a_class_agree_as_often_as_they_do() -> None:
     words = agreement([1.0, 0.5, float("nan")])
-    assert words == "Other test images of the class change in the same direction in 75 % of the cases."
+    assert words == "On average, 75 % of other test images of the class change in the same direction."
     assert agreement([float("nan")]) == "There are no other test images of the class to compare with."
 
 

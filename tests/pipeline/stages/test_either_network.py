@@ -59,9 +59,9 @@ def test_every_picture_is_drawn_and_says_what_the_network_does(there: Path) -> N
     captions = {each["name"]: f"{each['finding']} {each['caption']}" for each in told["figures"]}
     assert set(captions) == set(DRAWERS)
     assert all((there / REPORTS / f"figures/squares/{name}.png").is_file() for name in captions)
-    assert "where all get the same attention" in captions["coupling"]
-    assert "on the figure" not in captions["coupling"]
-    assert "of 2 capsules had equal shares" in captions["coupling"]
+    assert "if all get the same attention" in captions["coupling"]
+    assert "on the object" not in captions["coupling"]
+    assert "of the 2 primary capsules shared it equally" in captions["coupling"]
 
 
 def test_tables_name_the_routing_and_have_the_ensemble(there: Path) -> None:
