@@ -1,4 +1,4 @@
-"""Write a trained network's weights for git, with the scores of that very file beside them.
+"""Write the weights of a trained network to published/, for git, with the scores of exactly that file.
 
     python -m pipeline.publish mnist-deconv_bn
 

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of this scheduler instead")
     arguments = made.parse_args(argv)
     if arguments.workers is not None and arguments.scheduler:
-        raise ValueError("--workers: got both it and --scheduler, expected one; a scheduler has workers of its own")
+        raise ValueError("--workers: got --scheduler as well, expected one; a scheduler has workers of its own")
     if arguments.workers is not None and arguments.workers < 1:
         raise ValueError(f"--workers: got {arguments.workers}, expected at least 1")
     _conduct(arguments.targets, arguments.scheduler, arguments.workers)

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from capsnet.networks.saved import read_facts
 
     made = parser(__doc__, ("RUN", "a trained run: a key of `runs` in params.yaml, or <search>-tuned"))
-    made.add_argument("--seed", type=int, help="whose model [the first of the run]")
+    made.add_argument("--seed", type=int, help="the seed whose model is registered [the first of the run]")
     arguments = made.parse_args(argv)
     name, params = arguments.run, load_params()
     find(name, params.studies_of_runs, "run")

@@ -81,10 +81,10 @@ def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
 
     Raises ValueError if an earlier version drew them, without findings.
     """
-    told = json.loads(drawn.listing.read_text(encoding="utf-8"))
-    if any("finding" not in each for each in told["figures"]):
+    written = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    if any("finding" not in each for each in written["figures"]):
         raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
-    title = f"{', '.join(params.runs[run].label for run in told['runs'])} on {told['dataset']}"
+    title = f"{', '.join(params.runs[run].label for run in written['runs'])} on {written['dataset']}"
     figures = [
         figure(
             drawn.listing.parent / each["name"],
@@ -92,11 +92,11 @@ def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
             f"figure-{drawn.name}-{each['name']}",
             drawn.command,
         )
-        for each in told["figures"]
+        for each in written["figures"]
     ]
-    remarks = [f"Drawn with the weights in {', '.join(told['weights'])}."] if "weights" in told else []
-    remarks += [f"Left out: {sentence}." for sentence in told.get("left_out", [])]
-    return FigureSetShown(drawn.name, title, drawn.command, told["note"], told["runs"], figures, remarks)
+    remarks = [f"Drawn with the weights in {', '.join(written['weights'])}."] if "weights" in written else []
+    remarks += [f"Left out: {sentence}." for sentence in written.get("left_out", [])]
+    return FigureSetShown(drawn.name, title, drawn.command, written["note"], written["runs"], figures, remarks)
 
 
 def without_repeats(sets: Sequence[FigureSetShown]) -> list[FigureSetShown]:

@@ -40,7 +40,7 @@ class Rotations(MadeOfRuns):
 
 
 class Study(Checked):
-    """A study's page: its title, its introduction, and its tables in their order; `tables` has <study>-<table>."""
+    """A study's page: its title, its introduction, and its kinds of tables. `tables` has an entry <study>-<kind>."""
 
     title: str
     about: str

@@ -125,7 +125,7 @@ def test_times_are_said_as_a_person_does(seconds: float, said: str) -> None:
         (["--workers", "0"], "--workers: got 0, expected at least 1"),
         (
             ["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"],
-            "--workers: got both it and --scheduler, expected one",
+            "--workers: got --scheduler as well, expected one",
         ),
         ([], "you are not inside of a DVC repository"),
     ],
