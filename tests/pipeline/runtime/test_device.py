@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from made_study import FOLDER
-from stored import selected
+from stored import select
 from tiny_project import TINY, tiny_params, write_params
 
 from capsnet.networks.saved import load, read_settings
@@ -65,7 +65,7 @@ def test_everything_that_is_written_says_what_was_computed(
         assert {key: facts[key] for key in ("precision", "instead_of") if key in facts} == {"precision": got, **instead}
     assert read_settings(MODEL)["precision"] == metrics["settings"]["precision"] == got
     assert json.loads((FOLDER / "metrics/toy-deconv_bn.json").read_text())["precision"] == "float32"
-    recorded = selected(
+    recorded = select(
         Path("mlflow.db"),
         "select distinct value from params join runs using (run_uuid) where key = 'precision'"
         " and name like 'toy-deconv' or key = 'precision' and name like 'toy-deconv seed 0'",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from stored import selected
+from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
 from pipeline.runtime.scratch import fingerprint, scratch
@@ -57,7 +57,7 @@ def epochs_done(at_least: int) -> Callable[[list[Path]], bool]:
 
 
 def query(statement: str) -> list[tuple[object, ...]]:
-    return selected(Path("mlflow.db"), statement)
+    return select(Path("mlflow.db"), statement)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from every_stage import REPORTS, run_stage
 from like_a_gpu import REFUSED, Operations
 from PIL import Image
 from ruamel.yaml import YAML
-from stored import selected
+from stored import select
 from tiny_project import VARIANTS, tiny_params
 
 
@@ -33,7 +33,7 @@ def test_no_stage_asks_for_what_a_gpu_refuses_to_do_the_same_way_twice(there: Pa
 def test_the_page_links_to_the_experiment_that_has_the_runs(there: Path) -> None:
     page = unescape((there / REPORTS / "index.html").read_text())
     for run in [*VARIANTS, "toy-tuned"]:
-        ((experiment,),) = selected(there / "mlflow.db", "select distinct experiment_id from runs where name = ?", run)
+        ((experiment,),) = select(there / "mlflow.db", "select distinct experiment_id from runs where name = ?", run)
         assert f"/#/experiments/{experiment}/runs?searchFilter=attributes.run_name%20%3D%20%27{run}%27" in page
 
 

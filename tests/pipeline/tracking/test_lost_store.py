@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stored import selected
+from stored import select
 
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking import outbox
@@ -52,7 +52,7 @@ def away(store: Path) -> Iterator[None]:
 
 
 def query(statement: str) -> list[tuple[Any, ...]]:
-    return selected(Path("mlflow.db"), statement)
+    return select(Path("mlflow.db"), statement)
 
 
 def waiting() -> list[Path]:

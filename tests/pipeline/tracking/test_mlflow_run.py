@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stored import selected
+from stored import select
 from tiny_project import ROOT
 
 from pipeline.tracking.mlflow_run import record_run
@@ -16,7 +16,7 @@ TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run
 
 
 def query(statement: str) -> list[tuple[object, ...]]:
-    return selected(Path("mlflow.db"), statement)
+    return select(Path("mlflow.db"), statement)
 
 
 def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from errands import Errands, ended, wait_until
-from stored import selected
+from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
 EPOCHS = 40  # of the training that loses its worker
@@ -76,5 +76,5 @@ def test_a_study_over_two_workers_one_of_them_killed_is_that_of_dvc_to_the_byte(
     assert made(parallel) == made(sequential)
     assert "up to date" in parallel.call("dvc", "status", "report@toy")
     counted = "select status, count(*) from runs where name like 'toy-fc%' group by status"
-    runs = selected(parallel.folder / "mlflow.db", counted)
+    runs = select(parallel.folder / "mlflow.db", counted)
     assert runs == [("FINISHED", 3)]  # both seeds and their parent went on where they were
