@@ -2,6 +2,9 @@
 
 - mlflow_run: open an MLflow run for the length of a block.
 - recorder: what a stage writes into it, and the recorder that records nothing.
+- scores, from_files: scores and curves added to runs; what no stage recorded.
+- views: what MLflow's pages show at first.
+- system_metrics: processor, memory and disk during a run.
 - lookup: find the runs of a model again.
 - store, experiments, moved_artifacts: where the runs lie.
 - mlflow_model, model_loader: a trained network as a model that MLflow serves.

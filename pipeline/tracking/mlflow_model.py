@@ -43,12 +43,10 @@ def log_model(client: "MlflowClient", run_id: str, network: Path) -> None:
     if any(model.tags.get(DIGEST) == digest for model in models_of_run(client, run)):
         return
     facts = read_facts(network)
-    described = {key: str(facts[key]) for key in ("run", "seed") if key in facts}
+    described: dict[str, str] = {key: str(facts[key]) for key in ("run", "seed") if key in facts}
     name = "-".join([*filter(None, (described.get("run"),)), network.stem])
     params = {key: str(value) for key, value in run.data.params.items()}
-    model = client.create_logged_model(
-        run.info.experiment_id, name, run_id, {**described, DIGEST: digest}, params, TYPE
-    )
+    model = client.create_logged_model(run.info.experiment_id, name, run_id, {DIGEST: digest} | described, params, TYPE)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model"
         described_model = Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id)

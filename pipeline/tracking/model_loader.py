@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from capsnet.evaluation.recognition import recognise
 from capsnet.networks.capsnet import CapsNet
@@ -71,7 +72,7 @@ class PyfuncModel:
 
 def _refused(message: str) -> MlflowException:
     """Return the exception that MLflow's server answers with status 400 and this message."""
-    return MlflowException.invalid_parameter_value(message)
+    return MlflowException(message, INVALID_PARAMETER_VALUE)
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

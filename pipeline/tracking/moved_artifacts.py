@@ -45,9 +45,15 @@ def correct_artifact_locations(store: Path, folder: str) -> list[str]:
 
 def _correct_models(connection: sqlite3.Connection, experiment: str, old: str, home: str) -> None:
     """Note the new locations of the models of an experiment, and of what was registered of them."""
+    of_runs = "run_id in (select run_uuid from runs where experiment_id = ?)"
     for table, column, key, chosen in (
         ("logged_models", "artifact_location", "model_id", "experiment_id = ?"),
-        ("model_versions", "storage_location", "rowid", "run_id in (select run_uuid from runs where experiment_id = ?)"),
+        (
+            "model_versions",
+            "storage_location",
+            "rowid",
+            "run_id in (select run_uuid from runs where experiment_id = ?)",
+        ),
     ):
         if not connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone():
             continue  # a store of an earlier version of MLflow

@@ -1,5 +1,6 @@
 """Scores and learning curves recorded in the MLflow runs of the models that they belong to."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -9,6 +10,7 @@ from pipeline.runtime.paths import SCORES, model_files
 from pipeline.tracking.lookup import RecordedTraining, find_training
 from pipeline.tracking.mlflow_model import log_scores
 from pipeline.tracking.recorder import MlflowRecorder, Recorder
+from pipeline.tracking.store import unusable
 
 SOURCE = "scores"  # the tag that says where the scores of a run come from
 NO_METRICS = ("seed", "epoch")  # columns of history.csv
@@ -25,7 +27,10 @@ def record_scores(folder: Path, metrics: Mapping[str, Any], source: str) -> None
         source: Where the scores come from: `evaluate`, or a file.
     """
     trainings = {seed: find_training(path) for seed, path in model_files(folder).items()}
-    record_scores_of({seed: found for seed, found in trainings.items() if found}, metrics, source)
+    try:
+        record_scores_of({seed: found for seed, found in trainings.items() if found}, metrics, source)
+    except Exception as error:  # the store and the network may raise anything
+        print(f"warning: {unusable(error)}; the scores are in files", file=sys.stderr)
 
 
 def record_scores_of(trainings: Mapping[int, RecordedTraining], metrics: Mapping[str, Any], source: str) -> int:
@@ -56,8 +61,9 @@ def record_means(parent: Recorder, rows: Sequence[Mapping[str, Any]]) -> None:
     epochs = sorted({int(row["epoch"]) for row in rows})
     for epoch in epochs:
         of_epoch = [row for row in rows if int(row["epoch"]) == epoch]
-        names = [name for name in of_epoch[0] if name not in NO_METRICS and all(_is_number(row[name]) for row in of_epoch)]
-        parent.log(epoch, {name: mean(float(row[name]) for row in of_epoch) for name in names})
+        values = [metrics_of_row(row) for row in of_epoch]
+        names = [name for name in values[0] if all(name in each for each in values)]
+        parent.log(epoch, {name: mean(each[name] for each in values) for name in names})
 
 
 def metrics_of_row(row: Mapping[str, Any]) -> dict[str, float]:

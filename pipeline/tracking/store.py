@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 STORE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"
-# MLflow's defaults wait for minutes before they call a server unreachable.
+# By default MLflow waits for minutes before it calls a server unreachable, and shows a bar for each small file.
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }

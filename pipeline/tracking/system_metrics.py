@@ -25,8 +25,10 @@ def system_metrics(recorder: MlflowRecorder) -> Iterator[None]:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         # A resumed run has some already.
-        monitor = SystemMetricsMonitor(recorder.id, resume_logging=True, tracking_uri=store_uri())
-        monitor.start()
+        monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            recorder.id, resume_logging=True, tracking_uri=store_uri()
+        )
+        monitor.start()  # type: ignore[no-untyped-call]
     except Exception as error:  # psutil is missing, or cannot read what it needs
         print(f"warning: {SWITCH}: {first_line(error)}; there are no system metrics", file=sys.stderr)
         yield
@@ -34,4 +36,4 @@ def system_metrics(recorder: MlflowRecorder) -> Iterator[None]:
     try:
         yield
     finally:
-        monitor.finish()
+        monitor.finish()  # type: ignore[no-untyped-call]

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages for training, not those for agents
 NOTE = "mlflow.note.content"
 TAG = "mlflow.sharedViewState."
+PAIR = ("params.`alpha`", "params.`lr`")
 BEGINNING = "Capsule networks"  # of the description; one that a person wrote stays
 SCORES = ("test_accuracy", "test_rloss", "test_mloss")
+VIEWS = {
+    "runs": "each run by name, with its scores on the test images",
+    "curves": "loss and accuracy over the epochs, mean over the seeds",
+    "seeds": "the same for each seed",
+    "search": "trials of searches: alpha and lr against the accuracy on held-out images",
+}
 PARENTS = "tags.kind = 'run' and tags.stage = 'train'"
 
 
@@ -33,13 +40,7 @@ def describe_experiment(client: "MlflowClient", experiment: "Experiment") -> Non
 
 def description(experiment: str) -> str:
     """Return the description of an experiment, in Markdown."""
-    links = {
-        "runs": "each run by name, with the scores of its seeds on the test images",
-        "curves": "loss and accuracy of each run over the epochs, mean over the seeds",
-        "seeds": "the same for each seed",
-        "search": "the trials of searches: alpha and lr against the accuracy on held-out images",
-    }
-    lines = [f"- [{name}]({page(experiment, name)}): {what}" for name, what in links.items()]
+    lines = [f"- [{name}]({page(experiment, name)}): {what}" for name, what in VIEWS.items()]
     return f"{BEGINNING}: runs of params.yaml.\n\n" + "\n".join(lines) + "\n"
 
 
@@ -73,9 +74,6 @@ def views() -> dict[str, dict[str, Any]]:
             **_charts(_parallel(), _scatter("lr"), _scatter("alpha"), _contour()),
         },
     }
-
-
-PAIR = ("params.`alpha`", "params.`lr`")
 
 
 def _metrics(*names: str) -> list[str]:
