@@ -77,9 +77,8 @@ def record_search(client: "MlflowClient", name: str, params: Params) -> int:
     if not trials.is_file():
         return 0
     tags = {"stage": "tune", "run": name, "kind": "run"}
-    if any(
-        _artifact(client, run.info.run_id, trials.name) == trials.read_bytes() for run in find_everywhere(client, tags)
-    ):
+    known = [_artifact(client, run.info.run_id, trials.name) for run in find_everywhere(client, tags)]
+    if trials.read_bytes() in known:
         return 0
     rows = read_rows(trials)
     experiment = params.tracking.experiment

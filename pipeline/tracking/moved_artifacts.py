@@ -52,7 +52,7 @@ def _correct_models(connection: sqlite3.Connection, experiment: str, old: str, h
             "model_versions",
             "storage_location",
             "rowid",
-            "run_id in (select run_uuid from runs where experiment_id = ?)",
+            of_runs,
         ),
     ):
         if not connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone():
