@@ -34,7 +34,7 @@ def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     light, absent = numbers["light"].mean(), numbers["light_absent"].mean()
     share = 100 * numbers["right"].mean()
     finding = (
-        f"The first seed of {subject.label} recognises both classes in {share:.2f} % of the first {len(numbers):,} "
+        f"The first seed of {subject.run} recognises both classes in {share:.2f} % of the first {len(numbers):,} "
         "test pairs."
     )
     groups = [
