@@ -23,7 +23,7 @@ from pipeline.tracking.store import open_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL = "model"  # what a run's network is called in MLflow
+MODEL = "model"  # the name of a run's network in MLflow
 
 
 class Recorder(Protocol):
@@ -122,7 +122,7 @@ class MlflowRecorder:
             self._outbox.close()
 
     def history(self, metric: str) -> list[float]:
-        """Return the values of a metric in the order of their steps: of each step the last one."""
+        """Return the last value of a metric at each step, in the order of the steps."""
         found = sorted(self.client.get_metric_history(self.id, metric), key=lambda each: (each.step, each.timestamp))
         return [*{each.step: float(each.value) for each in found}.values()]
 

@@ -45,7 +45,7 @@ run_stage(lambda: train.main(sys.argv[1:2]))
 """
 
 
-class Study:
+class RecordedStudy:
     """A project with one small run, and its training, which can be held after the third of six epochs."""
 
     def __init__(self, folder: Path, uri: str) -> None:
@@ -142,16 +142,16 @@ def template() -> Path:
 
 
 @contextmanager
-def new_study(uri: str = "") -> Iterator[Study]:
+def new_study(uri: str = "") -> Iterator[RecordedStudy]:
     """Make a study in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="capsnet-store-", ignore_cleanup_errors=True) as folder:
-        yield Study(Path(folder), uri)
+        yield RecordedStudy(Path(folder), uri)
 
 
 class Server:
     """An MLflow server on a sqlite file and a folder of artifacts."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: RecordedStudy) -> None:
         self.study = study
         self.address = study.variables["MLFLOW_TRACKING_URI"]
         self.process: subprocess.Popen[bytes] | None = None
@@ -182,7 +182,7 @@ class Server:
 
 
 @contextmanager
-def served_study() -> Iterator[tuple[Study, Server]]:
+def served_study() -> Iterator[tuple[RecordedStudy, Server]]:
     """Make a study that records on a server, which is not started yet."""
     with new_study(f"http://127.0.0.1:{free_port()}") as study:
         server = Server(study)
