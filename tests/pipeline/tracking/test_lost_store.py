@@ -151,6 +151,24 @@ def test_a_process_that_is_killed_while_the_store_is_away_leaves_what_it_recorde
     assert waiting() == []
 
 
+def test_an_experiment_that_is_deleted_while_the_store_is_away_ends_no_training(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with record_run("test", "first", tags=TAGS):
+        pass
+    client = open_client()
+    gone = away(store)
+    gone.__enter__()
+    with record_run("test", "second", tags=TAGS) as run:
+        gone.__exit__(None, None, None)
+        client.delete_experiment("1")
+        run.log(1, {"loss": 1.0})
+    assert capsys.readouterr().err.count("\n") == 1
+    client.restore_experiment("1")
+    outbox.open_delivery()
+    assert query("select name, status from runs") == [("first", "FINISHED"), ("second", "FINISHED")]
+
+
 def test_what_a_living_process_keeps_is_left_to_it(store: Path) -> None:
     with record_run("test", "x", tags={"kind": "run"}) as run:
         with away(store):
