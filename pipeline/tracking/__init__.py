@@ -5,8 +5,9 @@
 - scores, from_files: scores and curves added to runs; what no stage recorded.
 - views: what MLflow's pages show at first.
 - system_metrics: processor, memory and disk during a run.
-- lookup: find the runs of a model again.
-- store, experiments, moved_artifacts: where the runs lie.
+- outbox: keep what the store does not take now. delivery: write one record into it.
+- run_search, lookup: find runs again, by their tags or by the model that they trained.
+- store, new_store, experiments, moved_artifacts: where the runs lie.
 - mlflow_model, model_loader: a trained network as a model that MLflow serves.
 - tensorboard: the same metrics as event files.
 """

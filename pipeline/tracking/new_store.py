@@ -58,12 +58,8 @@ def set_half_made_aside(file: Path) -> Path | None:
 
 
 def is_half_made(file: Path) -> bool:
-    """Tell whether a database holds tables but no run, and no complete schema of MLflow."""
+    """Tell whether a database has tables, but neither a run nor the experiment that MLflow adds at the end."""
     with closing(sqlite3.connect(file)) as connection:
         tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-        if not tables or ("runs" in tables and connection.execute("select 1 from runs").fetchone()):
-            return False
-        versions = (
-            connection.execute("select 1 from alembic_version").fetchone() if "alembic_version" in tables else None
-        )
-        return versions is None or any(name.startswith("_alembic_tmp_") for name in tables)
+        filled = (connection.execute(f"select 1 from {name}").fetchone() for name in {"runs", "experiments"} & tables)
+        return bool(tables) and not any(filled)

@@ -75,7 +75,7 @@ class Outbox:
             try:
                 self._deliver(again=now)
             except Exception as error:  # the store, the network and the disk may raise anything
-                if misconfigured(error) and not any(entry.sent for entry in self.entries):
+                if misconfigured(error) and len(self.entries) == 1:  # later it would end a training
                     raise ValueError(unusable(error)) from error
                 self.delivery = None
                 self._next_try = time.monotonic() + max(1.0, SHARE * (time.monotonic() - start))
@@ -158,7 +158,7 @@ class Waiting:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
             for number, entry in enumerate(entries[self._written :], self._written):
                 _keep_files(entry, self._path.with_suffix("") / str(number))
-                self._file.write(json.dumps(asdict(entry)) + "\n")
+                self._file.write(f"\n{json.dumps(asdict(entry))}\n")  # the line before may be torn: a full disk
                 self._file.flush()
                 self._written += 1
 
@@ -225,7 +225,7 @@ def deliver_left(client: "MlflowClient") -> None:
 
 def _read(file: IO[str]) -> Iterator[Entry]:
     for line in file:
-        with suppress(json.JSONDecodeError):  # the process was killed while it wrote the last line
+        with suppress(json.JSONDecodeError):  # an empty line, or one that a kill or a full disk cut off
             yield Entry(**json.loads(line) | {"tried": True})
 
 

@@ -34,7 +34,7 @@ DEFAULTS = {
 # A connection of its own for each use of sqlite: none stays open, and none to a file that was deleted.
 NO_POOL = ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
 DATABASES = ("postgresql", "mysql")
-CHATTY = ("alembic", "mlflow", "sqlalchemy", "urllib3")  # packages that log what no user needs to know
+CHATTY = ("alembic", "mlflow", "sqlalchemy", "urllib3")  # packages with log messages that no user needs
 
 
 def store_uri() -> str:
