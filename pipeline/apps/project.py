@@ -14,12 +14,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pipeline.apps.record import record
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.locks import try_lock
 from pipeline.runtime.paths import MODELS, TUNED, models_in
 from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.settings.checked import require
 from pipeline.settings.params import Params, load_params
+from pipeline.tracking.delivery import milliseconds
+from pipeline.tracking.experiments import run_of_mlflow_run
+from pipeline.tracking.lookup import training_of
+from pipeline.tracking.run_search import PARENT, find_everywhere
+from pipeline.tracking.store import open_client, unusable
+from pipeline.tracking.views import NOTE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,9 +50,6 @@ def target_of(entry: str, name: str | None, params: Params) -> list[str]:
 
 def results(entry: str, name: str | None, params: Params, client: "MlflowClient") -> "list[Run]":
     """Return the runs of MLflow with the results of a target: of a run, of a search, or of a whole study."""
-    from pipeline.tracking.lookup import training_of
-    from pipeline.tracking.run_search import find_everywhere
-
     studies = [*params.studies] if entry == "main" else [name]
     runs = [run for run, study in params.studies_of_runs.items() if study in studies]
     searches = [search for search, of in params.tune.items() if of.study in studies]
@@ -75,9 +79,6 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
         began: When it began, in milliseconds: results that ended later belong to it.
     """
     from mlflow.entities import Metric
-
-    from pipeline.tracking.run_search import PARENT
-    from pipeline.tracking.views import NOTE
 
     identity = project.info.run_id
     fresh = [run for run in found if (run.info.end_time or 0) >= began]
@@ -126,11 +127,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(entry: str, name: str | None, targets: Sequence[str], params: Params) -> None:
-    from pipeline.apps.record import record
-    from pipeline.tracking.delivery import milliseconds
-    from pipeline.tracking.experiments import run_of_mlflow_run
-    from pipeline.tracking.store import open_client, unusable
-
     began = milliseconds()
     command = ["dvc", "repro", *targets]
     if status := subprocess.run(command).returncode:

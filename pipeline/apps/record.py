@@ -15,9 +15,13 @@ result came. A stage of DVC would be skipped like the others.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.apps.recording.from_files import record_models, record_search
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.settings.params import Params, find, load_params
+from pipeline.tracking.experiments import experiment_id
+from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.store import open_client, store_uri, unusable
+from pipeline.tracking.views import VIEWS, describe_experiment, page
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,9 +31,6 @@ ADDRESS = "http://127.0.0.1:5000"  # of `mlflow ui`
 
 def record(studies: Sequence[str], params: Params, client: "MlflowClient") -> str:
     """Record what is missing of some studies; return what was recorded, in words."""
-    from pipeline.tracking.from_files import record_models, record_search
-    from pipeline.tracking.outbox import deliver_left
-
     deliver_left(client)
     created = scored = 0
     for name, study in params.studies_of_runs.items():
@@ -53,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params()
     for study in arguments.studies:
         find(study, params.studies, "study")
-
-    from pipeline.tracking.experiments import experiment_id
-    from pipeline.tracking.views import VIEWS, describe_experiment, page
 
     try:
         client = open_client()

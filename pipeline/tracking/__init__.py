@@ -2,7 +2,7 @@
 
 - mlflow_run: open an MLflow run for the length of a block.
 - recorder: what a stage writes into it, and the recorder that records nothing.
-- scores, from_files: scores and curves added to runs; what no stage recorded.
+- scores: scores and mean curves added to the runs of models.
 - views: what MLflow's pages show at first.
 - system_metrics: processor, memory and disk during a run.
 - outbox: keep what the store does not take now. delivery: write one record into it.
