@@ -40,7 +40,8 @@ def test_mlflow_nests_each_trial_in_its_search_and_no_run_stays_open(there: Path
 
 def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> None:
     store = there / "mlflow.db"
-    ((run, artifacts),) = select(store, "select run_uuid, artifact_uri from runs where name = 'toy-fc seed 0'")
+    ((run,),) = select(store, "select run_uuid from runs where name = 'toy-fc seed 0'")
+    ((artifacts,),) = select(store, "select artifact_location from logged_models where source_run_id = ?", run)
     folder = Path(artifacts.removeprefix("file://"))
     assert (folder / "data/seed-0.safetensors").read_bytes() == (
         there / "models/toy-fc/seed-0.safetensors"
