@@ -1,6 +1,6 @@
-"""A small study under DVC and git, as a user has it: this project's code and dvc.yaml, and two runs of which one is made.
+"""Two small studies under DVC and git, with this project's code and dvc.yaml: one is made, one is not.
 
-The runs belong to two studies. Commands in it are those of a user: real ones.
+Commands in it are real ones, as a user calls them.
 """
 
 import os
@@ -19,7 +19,7 @@ PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 def small_params() -> dict[str, Any]:
     """Return parameters of two studies: `toy` with one run and one search, `rest` with one run."""
     params = tiny_params()
-    params |= dict.fromkeys(("figures", "compare", "pairs", "robustness", "published_weights"), {})
+    params |= {key: {} for key in ("figures", "compare", "pairs", "robustness", "published_weights")}
     params["seeds"] = [0]
     params["runs"] = {"toy-fc": dict(TINY), "rest-fc": TINY | {"study": "rest"}}
     about = params["studies"]["toy"]
