@@ -85,7 +85,7 @@ class Study:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
         )
         assert status is None or done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}"
