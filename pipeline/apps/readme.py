@@ -1,4 +1,4 @@
-"""Fill the marked tables and findings of README.md and docs/*.md from reports/.
+"""Fill the marked tables and findings of README.md and docs/*.md from reports/, and draw docs/pipeline.svg.
 
     python -m pipeline.apps.readme
 
@@ -9,6 +9,7 @@ first what is missing, then for each table what the scored runs show.
 
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from capsnet.files import write_whole
@@ -21,6 +22,7 @@ from pipeline.settings.params import Params, find, load_params
 
 README = Path("README.md")
 DOCS = Path("docs")
+DRAWING = DOCS / "pipeline.svg"
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = path.read_text(encoding="utf-8")
         if (filled := with_results(text)) != text:
             write_whole(path, filled)
+    if DRAWING.is_file():
+        import_module("pipeline.apps.stage_graph").main([])
 
 
 if __name__ == "__main__":
