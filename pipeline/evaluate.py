@@ -20,6 +20,7 @@ from capsnet.files import write_whole
 from pipeline.runtime.advice import no_better_than_guessing
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, SCORES, csv_text, model_files, models_in
+from pipeline.scoring.compared import write_compared
 from pipeline.settings.params import load_params
 from pipeline.tracking.lookup import find_training
 
@@ -56,9 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise FileNotFoundError(f"--out: {arguments.out}: no trained models; `{train}` makes them")
     target = arguments.out or REPORTS / params.study_of(name) / METRICS
     folder = arguments.out or MODELS / name
-    model_files(folder)  # before torch is loaded: the answer to a run that is not trained is quick
+    model_files(folder)  # before torch is loaded, so that the error about a run without models comes at once
 
-    from pipeline.scoring.compared import write_compared
     from pipeline.scoring.metrics import metrics_of_run
 
     metrics, confusion = metrics_of_run(name, folder, params.test_pairs)

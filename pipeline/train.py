@@ -6,7 +6,7 @@
     torchrun --nproc-per-node 2 -m pipeline.train mnist-fc       (each process trains on its share of every batch)
 
 The same command continues an interrupted training. It ends with the same bytes as an uninterrupted one; if the number
-of processes has changed, the results are equal up to rounding. With --out nothing that DVC manages is changed.
+of processes has changed, the results are equal up to rounding. With --out, no file that DVC manages is changed.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.launch import start_processes, usable
 from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING
 from pipeline.runtime.torchrun import leads, started_by_torchrun
 from pipeline.settings.params import Params, check_run, find, load_params, override
@@ -79,8 +80,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out or MODELS / arguments.run
 
     if run.processes > 1 and not started_by_torchrun():
-        from pipeline.runtime.launch import start_processes, usable
-
         number = usable(run.processes, run.device)
         if number < run.processes:
             print(f"{arguments.run}: trains in {number} of {run.processes} processes: no more GPUs can be used here")

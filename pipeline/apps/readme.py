@@ -9,10 +9,10 @@ first what is missing, then for each table what the scored runs show.
 
 import re
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from capsnet.files import write_whole
+from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
 from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
@@ -22,7 +22,6 @@ from pipeline.settings.params import Params, find, load_params
 
 README = Path("README.md")
 DOCS = Path("docs")
-DRAWING = DOCS / "pipeline.svg"
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -30,7 +29,7 @@ MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- 
 
 
 def documents() -> list[Path]:
-    """Return the Markdown files that may have markers: README.md and those in docs/, as far as they are there."""
+    """Return the existing Markdown files that may have markers: README.md and those in docs/."""
     return [path for path in (README, *sorted(DOCS.glob("*.md"))) if path.is_file()]
 
 
@@ -61,7 +60,7 @@ def in_words(study: str, params: Params) -> str:
 
 
 def _sentences(shown: TableShown) -> list[str]:
-    """Return the findings of a table and its common notes, but not what is missing: that is said once for the study."""
+    """Return the findings of a table and its common notes. What is missing is said once for the study, not here."""
     found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
     return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (filled := with_results(text)) != text:
             write_whole(path, filled)
     if DRAWING.is_file():
-        import_module("pipeline.apps.stage_graph").main([])
+        write_whole(DRAWING, as_svg(stage_needs()))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ imply is left out.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from capsnet.files import write_whole
-from pipeline.apps.readme import DRAWING
 from pipeline.runtime.command_line import parser, run_stage
 
+DRAWING = Path("docs/pipeline.svg")
 BOX = (118, 30)  # pixels
 GAP = (32, 16)
 MARGIN = 12

@@ -49,7 +49,7 @@ def started_by_torchrun() -> bool:
 
 
 def leads() -> bool:
-    """Tell whether this process leads: it is alone, or the first of those that torchrun started."""
+    """Tell whether this process leads: because it is alone, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
