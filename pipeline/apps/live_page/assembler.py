@@ -33,7 +33,11 @@ def assemble(text: str) -> bytes:
     """Return the binary form of a module. Raises ValueError for what this assembler does not know."""
     (module,) = read(text)
     match module:
-        case ["module", ["import", str(room), str(item), ["memory", str(pages)]], ["func", ["export", str(name)], *body]]:
+        case [
+            "module",
+            ["import", str(room), str(item), ["memory", str(pages)]],
+            ["func", ["export", str(name)], *body],
+        ]:
             pass
         case _:
             raise ValueError("module: expected one imported memory and one exported function")
@@ -69,8 +73,10 @@ def _expressions(tokens: Iterator[str]) -> Iterator["str | Expression"]:
 
 
 def _declared(part: "str | Expression") -> tuple[str, str]:
-    _, name, kind = part
-    return str(name), str(kind)
+    match part:
+        case [_, str(name), str(kind)] if kind in TYPES:
+            return name, kind
+    raise ValueError(f"variable: got {part}, expected a name and one of {', '.join(TYPES)}")
 
 
 def _instruction(part: "str | Expression", places: dict[str, int], labels: Sequence[str]) -> bytes:
@@ -92,7 +98,9 @@ def _instruction(part: "str | Expression", places: dict[str, int], labels: Seque
                 offset, operands = int(operands[0].removeprefix("offset=")), operands[1:]
             access = bytes([ALIGNMENT]) + _number(offset) if name.startswith("v128.") else b""
             return _all(operands, places, labels) + OPCODES[name] + access
-    raise ValueError(f"instruction: got {part}, expected one of {', '.join([*OPCODES, *LOCAL])}, loop, br_if or a const")
+    raise ValueError(
+        f"instruction: got {part}, expected one of {', '.join([*OPCODES, *LOCAL])}, loop, br_if or a const"
+    )
 
 
 def _all(parts: "Sequence[str | Expression]", places: dict[str, int], labels: Sequence[str]) -> bytes:

@@ -17,6 +17,7 @@ from capsnet.networks.capsnet import CapsNet
 IMAGES = 10  # of each class; a name is that of their mean change
 # A number is named after a measure that it changes by at least so many standard deviations of the images of the class.
 NAMEABLE = 1
+ALSO = 0.6  # of the strongest effect: from here on a second one is named, too
 # What the digit becomes when a measure falls, and when it grows.
 WORDS = {
     "ink": ("less ink", "more ink"),
@@ -36,9 +37,9 @@ class Slider(TypedDict):
     name: str
     low: str  # what the digit becomes at the left end
     high: str  # and at the right end
-    change: float  # of the measure, from the left end to the right
+    change: float  # of the measure named first, from the left end to the right
     unit: str
-    strength: float  # the change in standard deviations
+    strength: float  # that change in standard deviations, without its sign
 
 
 def name_sliders(
@@ -71,12 +72,23 @@ def name_sliders(
 def in_words(change: Float[Tensor, "D M"], deviations: Float[Tensor, "D M"]) -> list[Slider]:
     """Return the sliders of one class from the mean change of each measure, also in standard deviations."""
     sliders = []
-    for dimension, (values, strengths) in enumerate(zip(change, deviations, strict=True)):
-        best = int(strengths.abs().argmax())
-        measure, unit = list(MEASURES.items())[best]
-        value, strength = float(values[best]), float(strengths[best].abs())
-        low, high = WORDS[measure] if value > 0 else WORDS[measure][::-1]
+    measures = list(MEASURES)
+    for dimension, (values, strengths) in enumerate(zip(change, deviations.abs(), strict=True)):
+        first, second = strengths.topk(2).indices.tolist()
+        strength = float(strengths[first])
+        told = [first, second] if strengths[second] >= max(NAMEABLE, ALSO * strength) else [first]
         if strength < NAMEABLE:
-            measure = low = high = ""
-        sliders.append(Slider(dimension=dimension, name=measure, low=low, high=high, change=value, unit=unit, strength=strength))
+            told = []
+        ends = [WORDS[measures[each]][:: 1 if values[each] > 0 else -1] for each in told]
+        sliders.append(
+            Slider(
+                dimension=dimension,
+                name=" and ".join(measures[each] for each in told),
+                low=", ".join(low for low, _ in ends),
+                high=", ".join(high for _, high in ends),
+                change=float(values[first]),
+                unit=MEASURES[measures[first]],
+                strength=strength,
+            )
+        )
     return sorted(sliders, key=lambda slider: -slider["strength"])

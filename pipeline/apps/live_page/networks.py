@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 

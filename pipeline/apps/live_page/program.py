@@ -118,7 +118,8 @@ def _bias(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, weights: Weights) -
 
 def _normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, weights: Weights) -> list[Step]:
     """Return the multiplication and addition that batch normalisation is after training."""
-    assert layer.running_mean is not None and layer.running_var is not None
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
     factor = layer.weight / (layer.running_var + layer.eps).sqrt()
     shift = layer.bias - layer.running_mean * factor
     return [{"does": "scale", "factor": weights.values(factor), "shift": weights.values(shift)}]

@@ -22,7 +22,10 @@ LARGEST = 15_000_000  # bytes of all files together
 def examples(images: UInt8[Tensor, "N 1 H H"], labels: Int64[Tensor, " N"], classes: int) -> list[dict[str, Any]]:
     """Return the first image of each class as JSON values."""
     first = [int((labels == label).nonzero()[0, 0]) for label in range(classes)]
-    return [{"label": label, "place": place, "pixels": images[place, 0].flatten().tolist()} for label, place in enumerate(first)]
+    return [
+        {"label": label, "place": place, "pixels": images[place, 0].flatten().tolist()}
+        for label, place in enumerate(first)
+    ]
 
 
 def site_files(networks: list[Prepared], shown: list[dict[str, Any]]) -> Mapping[str, bytes]:

@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const STEP = 5; // degrees: of the keyboard, and of a part of the ring
 const RADIUS = 44; // of 50
+const LABELLED = 2; // parts of the ring: a shorter stretch has no label
 const KEYS = { ArrowLeft: STEP, ArrowUp: STEP, ArrowRight: -STEP, ArrowDown: -STEP, PageUp: 45, PageDown: -45 };
 
 const whole = (degrees) => ((Math.round(degrees) % 360) + 360) % 360;
@@ -32,6 +33,7 @@ export class Dial {
       const path = `M ${at(from, RADIUS)} A ${RADIUS} ${RADIUS} 0 0 0 ${at(to, RADIUS)}`;
       return element("path", { d: path, class: "part" }, svg);
     });
+    this.labels = element("g", {}, svg);
     this.knob = element("circle", { r: 5.5, class: "knob" }, svg);
     box.addEventListener("pointerdown", (event) => this.grasp(event));
     box.addEventListener("pointermove", (event) => box.hasPointerCapture(event.pointerId) && this.follow(event));
@@ -85,9 +87,28 @@ export class Dial {
   // Colours the part of the ring at `degrees` with an answer.
   mark(degrees, answer) {
     this.parts[Math.round(degrees / STEP) % this.parts.length].dataset.answer = answer;
+    this.label();
+  }
+
+  // Writes each answer beside its stretch of the ring, if that is long enough.
+  label() {
+    this.labels.replaceChildren();
+    const answers = this.parts.map((part) => part.dataset.answer);
+    const number = answers.length;
+    const start = answers.findIndex((answer, one) => answer !== answers.at(one - 1));
+    for (let one = Math.max(start, 0), end = one + number; one < end; ) {
+      let next = one + 1;
+      while (next < end && answers[next % number] === answers[one % number]) next++;
+      if (answers[one % number] !== undefined && next - one >= LABELLED) {
+        const [x, y] = at(((one + next - 1) / 2) * STEP, RADIUS + 7.5).split(" ");
+        element("text", { x, y }, this.labels).textContent = answers[one % number];
+      }
+      one = next;
+    }
   }
 
   unmark() {
     for (const part of this.parts) delete part.dataset.answer;
+    this.labels.replaceChildren();
   }
 }

@@ -36,14 +36,18 @@ export function layOut(strokes) {
 
 // Averages the finer pixels after moving their centre of mass to where it is in the data.
 function reduced(ink, side) {
-  let [sum, sumX, sumY] = [0, 0, 0];
-  for (let one = 0; one < ink.length; one++) {
-    sum += ink[one];
-    sumX += ink[one] * (one % side);
-    sumY += ink[one] * Math.floor(one / side);
-  }
-  const middle = FINE * (CENTRE + 0.5) - 0.5;
-  const [right, down] = [Math.round(middle - sumX / sum), Math.round(middle - sumY / sum)];
+  const [right, down] = [(one) => one % side, (one) => Math.floor(one / side)].map((coordinate) => {
+    let [sum, moment, first, last] = [0, 0, side, 0];
+    for (let one = 0; one < ink.length; one++) {
+      if (!ink[one]) continue;
+      const place = coordinate(one);
+      sum += ink[one];
+      moment += ink[one] * place;
+      [first, last] = [Math.min(first, place), Math.max(last, place)];
+    }
+    const middle = FINE * (CENTRE + 0.5) - 0.5;
+    return Math.min(Math.max(Math.round(middle - moment / sum), -first), side - 1 - last); // all of it stays inside
+  });
   const image = new Float32Array(SIZE * SIZE);
   for (let one = 0; one < ink.length; one++) {
     const [x, y] = [(one % side) + right, Math.floor(one / side) + down];

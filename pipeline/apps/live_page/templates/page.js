@@ -4,7 +4,7 @@ import { Asking } from "./asking.js";
 import { Dial } from "./dial.js";
 import { SIZE, layOut, paint, turn, white } from "./image.js";
 import { Pad } from "./pad.js";
-import { showCoupling } from "./coupling.js";
+import { showCapsules, showCoupling } from "./pictures.js";
 import { Sliders } from "./sliders.js";
 
 const SURE = 0.5; // a shorter capsule is no clear answer
@@ -33,7 +33,6 @@ const sliders = new Sliders(get("sliders"), (offsets) => asking.ask({ ask: "move
 
 // Asks the network what the image is, as it is turned now.
 function look() {
-  words("degrees", `${dial.degrees}°`);
   if (!state.image) return;
   const [degrees, name] = [dial.degrees, state.network.name];
   const image = turn(state.image, degrees);
@@ -43,12 +42,13 @@ function look() {
     if (name !== state.network.name || !state.image) return;
     state.answer = answer;
     dial.mark(degrees, answer.winner);
+    words("degrees", `turned by ${degrees}°: ${answer.winner}`);
     show(image, answer);
     if (state.turning) goOn();
   });
 }
 
-function show(image, { lengths, winner, shares, drawn, milliseconds }) {
+function show(image, { capsules, lengths, winner, shares, drawn, milliseconds }) {
   const length = lengths[winner];
   const second = lengths.reduce((best, one, label) => (label !== winner && one > lengths[best] ? label : best), winner ? 0 : 1);
   words("digit", length < SURE ? `${winner}?` : winner);
@@ -69,6 +69,7 @@ function show(image, { lengths, winner, shares, drawn, milliseconds }) {
   words("time", `Computed in ${Math.max(1, Math.round(milliseconds))} ms on this device.`);
   for (const id of ["under", "seen"]) paint(get(id), image, SIZE, white);
   for (const id of ["redrawn", "moved"]) paint(get(id), drawn, SIZE, white);
+  showCapsules(capsules, winner, state.network);
   showCoupling(state.network, shares, winner);
   sliders.show(state.network.sliders[winner], winner, state.network.reach);
   words("moves", "not moved");
@@ -119,7 +120,7 @@ get("clear").addEventListener("click", () => {
   chooseExample(null);
   state.image = null;
   get("hint").hidden = false;
-  words("degrees", "0°");
+  words("degrees", "");
   words("sentence", "Draw a digit, or take one of the examples.");
   words("digit", "?");
   get("input").getContext("2d").clearRect(0, 0, SIZE, SIZE);
@@ -201,7 +202,7 @@ const facts = networks.map(({ routing, source, parameters, accuracy, test_images
   );
 });
 facts.push(
-  `The ten examples are the first test image of each digit, number ${examples.map(({ place }) => place).join(", ")}. No network here was trained on them.`,
+  `The ten examples are the first test image of each digit, number ${examples.map(({ place }) => place).join(", ")}, counted from 0. No network here was trained on them.`,
   `A slider moves one number of the winning capsule by ${networks[0].reach} to either side. Its name is the measure of the shape that ` +
     "changes most, compared with how much test images of the digit differ in it, over ten test images.",
   "Everything is computed by this page: a matrix product in WebAssembly and a few hundred lines of JavaScript. It loads " +

@@ -21,7 +21,7 @@ export class Sliders {
   row({ dimension, name, low, high, change, unit }, reach) {
     const row = document.createElement("label");
     row.className = name ? "slider" : "slider weak";
-    const size = Math.abs(change).toFixed(1);
+    const size = Math.abs(change).toFixed(Math.abs(change) < 10 ? 1 : 0);
     row.innerHTML = `
       <span class="name"></span><span class="effect"></span>
       <input type="range" min="${-reach}" max="${reach}" step="${STEP}" value="0">
