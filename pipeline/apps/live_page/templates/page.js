@@ -51,7 +51,7 @@ function look() {
 function show(image, { capsules, lengths, winner, shares, drawn, milliseconds }) {
   const length = lengths[winner];
   const second = lengths.reduce((best, one, label) => (label !== winner && one > lengths[best] ? label : best), winner ? 0 : 1);
-  words("digit", length < SURE ? `${winner}?` : winner);
+  for (const id of ["digit", "short"]) words(id, length < SURE ? `${winner}?` : winner);
   words(
     "sentence",
     length < SURE
@@ -123,6 +123,7 @@ get("clear").addEventListener("click", () => {
   words("degrees", "");
   words("sentence", "Draw a digit, or take one of the examples.");
   words("digit", "?");
+  words("short", "");
   get("input").getContext("2d").clearRect(0, 0, SIZE, SIZE);
 });
 get("upright").addEventListener("click", () => dial.turn(0));
