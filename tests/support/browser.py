@@ -69,6 +69,12 @@ class Page:
         ]:
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=buttons, **mouse)
 
+    def stroke(self, points: Sequence[tuple[float, float]]) -> None:
+        """Put a finger on the first point of the window, move it over the others, and lift it."""
+        for kind, point in [("touchStart", points[0]), *(("touchMove", point) for point in points[1:])]:
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": point[0], "y": point[1]}])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def wait_for(self, expression: str) -> None:
         """Wait until a JavaScript expression holds. Raises TimeoutError if it never does."""
         give_up = time.monotonic() + SECONDS

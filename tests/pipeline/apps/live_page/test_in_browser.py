@@ -22,7 +22,7 @@ from pipeline.runtime.weights import PUBLISHED
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
 TOLERANCE = 1e-4
-QUICK = 150  # milliseconds from image to answer
+QUICK = 150  # milliseconds
 SEVEN = [(0.3, 0.25), (0.5, 0.25), (0.7, 0.25), (0.62, 0.4), (0.55, 0.55), (0.48, 0.7), (0.42, 0.85)]
 SIX = [(0.6, 0.15), (0.48, 0.3), (0.38, 0.48), (0.35, 0.65), (0.4, 0.8), (0.5, 0.86), (0.62, 0.8), (0.64, 0.68)]
 SIX += [(0.55, 0.6), (0.44, 0.62), (0.36, 0.7)]
@@ -80,6 +80,19 @@ def test_a_drawn_digit_is_recognised_while_it_is_drawn(page: Page) -> None:
     assert page.evaluate("document.querySelector('#hint').checkVisibility()") is False
     drag(page, "#pad", [(0.35, 0.55), (0.5, 0.55), (0.7, 0.55)])  # a bar through the same digit
     says(page, 7)
+    assert page.errors == []
+
+
+def test_a_finger_draws_on_a_phone_without_scrolling_it(chromium: Browser, server: Server) -> None:
+    page = chromium.open(server.url, width=360, height=740)
+    page.wait_for("document.body.dataset.answer !== undefined")
+    left, top, width, height = place(page, "#pad")
+    before = page.evaluate("scrollY")
+    page.stroke([(left + x * width, top + y * height) for x, y in SEVEN])
+    says(page, 7)
+    assert page.evaluate("document.querySelector('#short').textContent") == "7"
+    assert page.evaluate("document.querySelector('#short').checkVisibility()")
+    assert page.evaluate("scrollY") == before
     assert page.errors == []
 
 
@@ -174,13 +187,16 @@ def test_the_digit_turns_by_itself_until_it_is_upright_again(page: Page) -> None
 
 
 def test_an_answer_is_quick(page: Page) -> None:
-    """The best of several: the machine may be busy with something else."""
-    times = []
-    for label in range(10):
-        page.evaluate(f"document.querySelectorAll('#examples button')[{label}].click()")
-        page.wait_for("document.querySelector('#degrees').textContent.startsWith('turned by 0°')")
-        times.append(int(page.evaluate("document.querySelector('#time').textContent.match(/\\d+/)[0]")))
-    assert min(times) < QUICK
+    """From the click to the answer on the page; the best of several, as the machine may be busy with something else."""
+    ask = """(async (button) => {
+      const start = performance.now();
+      const answered = new Promise((done) => new MutationObserver(done).observe(
+        document.querySelector("#degrees"), { childList: true }));
+      button.click();
+      await answered;
+      return performance.now() - start;
+    })(document.querySelectorAll("#examples button")[%d])"""
+    assert 0 < min(page.evaluate(ask % label) for label in range(10)) < QUICK
 
 
 def test_no_request_leaves_the_page(page: Page, server: Server, built: Path) -> None:
