@@ -11,15 +11,15 @@ import os
 from collections.abc import Sequence
 
 from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.device import configure_torch
+from pipeline.runtime.prepared import read_prepared
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser(__doc__).parse_args(argv)
-    from pipeline.apps.live_page.networks import DATASET, best_of_each_kind, prepare
+    from pipeline.apps.live_page.published_networks import DATASET, best_of_each_kind, prepare
     from pipeline.apps.live_page.writing import SITE, examples, site_files, write_site
-    from pipeline.runtime.device import configure_torch
-    from pipeline.runtime.prepared import read_prepared
 
     hardware = configure_torch("cpu", os.cpu_count() or 1)
     test = read_prepared(DATASET, "test", hardware.device)

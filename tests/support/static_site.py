@@ -18,16 +18,16 @@ from sklearn.datasets import load_digits
 from capsnet.data.arrays import Arrays, Split
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.saved import save_model
-from pipeline.apps.live_page.networks import DATASET
+from pipeline.apps.live_page.published_networks import DATASET
 from pipeline.runtime.prepared import write_prepared
 from pipeline.runtime.weights import PUBLISHED
 
 
-class Server(ThreadingHTTPServer):
+class FolderServer(ThreadingHTTPServer):
     """Serves a folder, and keeps the paths that it was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        super().__init__(("127.0.0.1", 0), functools.partial(FolderHandler, directory=str(folder)))
         self.asked: list[str] = []
 
     @property
@@ -35,8 +35,8 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
 
-class Handler(SimpleHTTPRequestHandler):
-    server: Server
+class FolderHandler(SimpleHTTPRequestHandler):
+    server: FolderServer
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path.removeprefix("/"))
@@ -47,8 +47,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Server]:
-    with Server(folder) as server:
+def served(folder: Path) -> Iterator[FolderServer]:
+    with FolderServer(folder) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

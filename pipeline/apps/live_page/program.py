@@ -24,15 +24,15 @@ FEW = 100_000  # values; rounding fewer saves little
 LEVELS = 127  # of a rounded weight, on either side of 0
 WORD = 4  # bytes; every array starts at a multiple of it
 
-Step = dict[str, Any]
+ProgramStep = dict[str, Any]
 
 
 class Program(NamedTuple):
     """What the page reads of one network."""
 
-    encode: list[Step]  # from the image to the primary capsules
-    route: Step  # from those to the class capsules
-    decode: list[Step]  # from all class capsules, all but one of them zero, to the image
+    encode: list[ProgramStep]  # from the image to the primary capsules
+    route: ProgramStep  # from those to the class capsules
+    decode: list[ProgramStep]  # from all class capsules, all but one of them zero, to the image
     weights: bytes
     model: CapsNet  # a copy of the network with exactly the weights of the page
 
@@ -43,7 +43,7 @@ class Weights:
     def __init__(self) -> None:
         self.content = bytearray()
 
-    def matrix(self, weight: Float[Tensor, "*axes"], inputs: int = 1) -> Step:
+    def matrix(self, weight: Float[Tensor, "*axes"], inputs: int = 1) -> ProgramStep:
         """Append a weight as a matrix and return a reference to it; the first `inputs` axes count its rows.
 
         A large weight is rounded in place.
@@ -57,7 +57,7 @@ class Weights:
         weight.copy_((levels * scales).view(weight.shape))
         return {"shape": shape, "numbers": self._append(levels.to(torch.int8)), "scales": self._append(scales)}
 
-    def values(self, values: Float[Tensor, "*axes"]) -> Step:
+    def values(self, values: Float[Tensor, "*axes"]) -> ProgramStep:
         """Append an array in float32 and return a reference to it."""
         return {"shape": [values.numel()], "numbers": self._append(values)}
 
@@ -84,8 +84,8 @@ def build_program(model: CapsNet) -> Program:
     return Program(encode, route, _steps(model.decoder, weights), bytes(weights.content), model)
 
 
-def _steps(layers: nn.Module, weights: Weights) -> list[Step]:
-    steps: list[Step] = []
+def _steps(layers: nn.Module, weights: Weights) -> list[ProgramStep]:
+    steps: list[ProgramStep] = []
     for layer in layers.children():
         if type(layer) not in LAYERS:
             raise ValueError(f"layers: got {type(layer).__name__}, which the page cannot run")
@@ -93,7 +93,7 @@ def _steps(layers: nn.Module, weights: Weights) -> list[Step]:
     return steps
 
 
-def _convolution(layer: nn.Conv2d, weights: Weights) -> list[Step]:
+def _convolution(layer: nn.Conv2d, weights: Weights) -> list[ProgramStep]:
     if layer.padding not in ("valid", (0, 0)):
         raise ValueError(f"padding: got {layer.padding}, expected none: the page cannot run it")
     matrix = weights.matrix(layer.weight.permute(2, 3, 1, 0), 3)
@@ -101,22 +101,22 @@ def _convolution(layer: nn.Conv2d, weights: Weights) -> list[Step]:
     return [step | {"bias": _bias(layer, weights)}]
 
 
-def _transposed_convolution(layer: nn.ConvTranspose2d, weights: Weights) -> list[Step]:
+def _transposed_convolution(layer: nn.ConvTranspose2d, weights: Weights) -> list[ProgramStep]:
     matrix = weights.matrix(layer.weight.permute(0, 2, 3, 1))
     step = {"does": "spread", "kernel": layer.kernel_size[0], "stride": layer.stride[0], "weights": matrix}
     return [step | {"bias": _bias(layer, weights)}]
 
 
-def _linear(layer: nn.Linear, weights: Weights) -> list[Step]:
+def _linear(layer: nn.Linear, weights: Weights) -> list[ProgramStep]:
     return [{"does": "connect", "weights": weights.matrix(layer.weight.T), "bias": _bias(layer, weights)}]
 
 
-def _bias(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, weights: Weights) -> Step:
+def _bias(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, weights: Weights) -> ProgramStep:
     assert layer.bias is not None
     return weights.values(layer.bias)
 
 
-def _normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, weights: Weights) -> list[Step]:
+def _normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, weights: Weights) -> list[ProgramStep]:
     """Return the multiplication and addition that batch normalisation is after training."""
     assert layer.running_mean is not None
     assert layer.running_var is not None
@@ -125,11 +125,11 @@ def _normalisation(layer: nn.BatchNorm1d | nn.BatchNorm2d, weights: Weights) -> 
     return [{"does": "scale", "factor": weights.values(factor), "shift": weights.values(shift)}]
 
 
-def _rectifier(layer: nn.ReLU | nn.LeakyReLU, weights: Weights) -> list[Step]:
+def _rectifier(layer: nn.ReLU | nn.LeakyReLU, weights: Weights) -> list[ProgramStep]:
     return [{"does": "rectify", "slope": getattr(layer, "negative_slope", 0)}]
 
 
-def _primary(layer: PrimaryCapsules, weights: Weights) -> list[Step]:
+def _primary(layer: PrimaryCapsules, weights: Weights) -> list[ProgramStep]:
     if layer.padding is not no_padding or layer.scale != 1:
         raise ValueError("primary capsules: got a padding or a scale, expected none: the page cannot run them")
     return [
@@ -140,12 +140,12 @@ def _primary(layer: PrimaryCapsules, weights: Weights) -> list[Step]:
     ]
 
 
-def _depthwise(layer: DepthwiseCapsules, weights: Weights) -> list[Step]:
+def _depthwise(layer: DepthwiseCapsules, weights: Weights) -> list[ProgramStep]:
     kernel, bias = weights.values(layer.weight.permute(1, 2, 0)), weights.values(layer.bias)
     return [{"does": "summarise", "dim": layer.dim, "weights": kernel, "bias": bias}]
 
 
-def _dynamic_routing(layer: ClassCapsules, weights: Weights) -> list[Step]:
+def _dynamic_routing(layer: ClassCapsules, weights: Weights) -> list[ProgramStep]:
     if layer.leaky:
         raise ValueError("leaky_routing: got true, expected false: the page cannot run it")
     bias = None if layer.bias is None else weights.values(layer.bias)
@@ -160,7 +160,7 @@ def _dynamic_routing(layer: ClassCapsules, weights: Weights) -> list[Step]:
     ]
 
 
-def _self_attention(layer: AttentionCapsules, weights: Weights) -> list[Step]:
+def _self_attention(layer: AttentionCapsules, weights: Weights) -> list[ProgramStep]:
     return [
         {
             "does": "route_by_attention",
@@ -171,12 +171,12 @@ def _self_attention(layer: AttentionCapsules, weights: Weights) -> list[Step]:
     ]
 
 
-def _unflatten(layer: nn.Unflatten, weights: Weights) -> list[Step]:
+def _unflatten(layer: nn.Unflatten, weights: Weights) -> list[ProgramStep]:
     channels, size, _ = layer.unflattened_size
     return [{"does": "unflatten", "channels": channels, "size": size}]
 
 
-LAYERS: dict[type[nn.Module], Callable[..., list[Step]]] = {
+LAYERS: dict[type[nn.Module], Callable[..., list[ProgramStep]]] = {
     nn.Identity: lambda layer, weights: [],
     nn.Conv2d: _convolution,
     nn.ConvTranspose2d: _transposed_convolution,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from capsnet.files import write_whole
 from pipeline.apps.live_page.assembler import assemble
-from pipeline.apps.live_page.networks import Prepared
+from pipeline.apps.live_page.published_networks import PageNetwork
 
 SITE = Path("site")
 SOURCES = Path(__file__).with_name("templates")
@@ -28,7 +28,7 @@ def examples(images: UInt8[Tensor, "N 1 H H"], labels: Int64[Tensor, " N"], clas
     ]
 
 
-def site_files(networks: list[Prepared], shown: list[dict[str, Any]]) -> Mapping[str, bytes]:
+def site_files(networks: list[PageNetwork], shown: list[dict[str, Any]]) -> Mapping[str, bytes]:
     """Return the content of each file by its path. Raises ValueError if all together are too large."""
     files = {path.name: path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.name != KERNEL}
     files["kernel.wasm"] = assemble((SOURCES / KERNEL).read_text(encoding="utf-8"))

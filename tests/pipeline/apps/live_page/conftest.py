@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, browser
-from static_site import Server, for_digits, publish, served, write_digits
+from browser import Browser, BrowserPage, browser
+from static_site import FolderServer, for_digits, publish, served, write_digits
 
 from capsnet.networks.capsnet import AttentionConfig
 from pipeline.apps import site
@@ -48,6 +48,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def server(built: Path) -> Iterator[Server]:
+def server(built: Path) -> Iterator[FolderServer]:
     with served(built) as started:
         yield started
+
+
+@pytest.fixture
+def page(chromium: Browser, server: FolderServer) -> BrowserPage:
+    """The page when it has answered for its first example."""
+    opened = chromium.open(server.url, width=1400, height=1000)
+    opened.wait_for("document.body.dataset.answer !== undefined")
+    return opened

@@ -8,8 +8,8 @@ from static_site import for_digits, publish
 
 from capsnet.networks.capsnet import AttentionConfig, ModelConfig
 from pipeline.apps import site
-from pipeline.apps.live_page import networks, writing
-from pipeline.apps.live_page.networks import best_of_each_kind
+from pipeline.apps.live_page import published_networks, writing
+from pipeline.apps.live_page.published_networks import best_of_each_kind
 from pipeline.apps.live_page.writing import SITE, site_files
 from pipeline.runtime.command_line import run_stage
 from pipeline.runtime.weights import PUBLISHED
@@ -56,7 +56,7 @@ def test_a_network_that_rounding_harms_is_refused(
     project: Path, tiny_model: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("first", for_digits(tiny_model), 40)
-    monkeypatch.setattr(networks, "_recognised", lambda model, images, labels: next(counts))
+    monkeypatch.setattr(published_networks, "_recognised", lambda model, images, labels: next(counts))
     counts = iter([10, 8])
     with pytest.raises(ValueError, match=r"first\.safetensors: with rounded weights 8 of 20 images are recognised"):
         site.main([])

@@ -3,51 +3,21 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from browser import CHROMIUM, NO_CHROMIUM, Browser, Page
-from static_site import Server, for_digits, publish, served, write_digits
-
-from capsnet.data.geometry import rotate
-from capsnet.networks.capsnet import AttentionConfig, ModelConfig
-from capsnet.networks.saved import load
-from pipeline.apps.live_page.networks import Published, prepare
-from pipeline.apps.live_page.program import build_program
-from pipeline.apps.live_page.writing import SITE, site_files, write_site
-from pipeline.runtime.prepared import read_prepared
-from pipeline.runtime.weights import PUBLISHED
+from browser import CHROMIUM, NO_CHROMIUM, Browser, BrowserPage
+from static_site import FolderServer, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
-TOLERANCE = 1e-4
 QUICK = 150  # milliseconds
 SEVEN = [(0.3, 0.25), (0.5, 0.25), (0.7, 0.25), (0.62, 0.4), (0.55, 0.55), (0.48, 0.7), (0.42, 0.85)]
 SIX = [(0.6, 0.15), (0.48, 0.3), (0.38, 0.48), (0.35, 0.65), (0.4, 0.8), (0.5, 0.86), (0.62, 0.8), (0.64, 0.68)]
 SIX += [(0.55, 0.6), (0.44, 0.62), (0.36, 0.7)]
-RUN = """(async (name, images) => {
-  const { openNetwork } = await import("./network.js");
-  const kernel = await WebAssembly.compile(await (await fetch("kernel.wasm")).arrayBuffer());
-  const program = await (await fetch(`networks/${name}.json`)).json();
-  const network = await openNetwork(program, await (await fetch(`networks/${name}.bin`)).arrayBuffer(), kernel);
-  return images.map((image) => {
-    const { lengths, capsules, winner, shares } = network.recognise(image);
-    return { lengths, winner, shares: [...shares], drawn: [...network.decode(capsules, winner)] };
-  });
-})"""
 PIXELS = "(id) => [...document.getElementById(id).getContext('2d').getImageData(0, 0, 28, 28).data].join()"
 
 
-@pytest.fixture
-def page(chromium: Browser, server: Server) -> Page:
-    """The page when it has answered for its first example."""
-    opened = chromium.open(server.url, width=1400, height=1000)
-    opened.wait_for("document.body.dataset.answer !== undefined")
-    return opened
-
-
-def place(page: Page, selector: str) -> list[float]:
+def place(page: BrowserPage, selector: str) -> list[float]:
     """Bring an element into the window; return left, top, width, height."""
     each = f"document.querySelector({json.dumps(selector)})"
     page.evaluate(f"{each}.scrollIntoView({{block: 'center'}})")
@@ -55,22 +25,22 @@ def place(page: Page, selector: str) -> list[float]:
     return [box[side] for side in ("left", "top", "width", "height")]
 
 
-def drag(page: Page, selector: str, points: list[tuple[float, float]]) -> None:
+def drag(page: BrowserPage, selector: str, points: list[tuple[float, float]]) -> None:
     """Drag the mouse over an element, from point to point in shares of its size."""
     left, top, width, height = place(page, selector)
     page.drag([(left + x * width, top + y * height) for x, y in points])
 
 
-def says(page: Page, digit: int) -> None:
+def says(page: BrowserPage, digit: int) -> None:
     page.wait_for(f"document.querySelector('#sentence').textContent.startsWith('This is a {digit}')")
     page.wait_for(f"document.querySelector('#digit').textContent === '{digit}'")
 
 
-def pixels(page: Page, canvas: str) -> str:
+def pixels(page: BrowserPage, canvas: str) -> str:
     return page.evaluate(f"({PIXELS})({canvas!r})")
 
 
-def test_a_drawn_digit_is_recognised_while_it_is_drawn(page: Page) -> None:
+def test_a_drawn_digit_is_recognised_while_it_is_drawn(page: BrowserPage) -> None:
     page.evaluate("document.querySelector('#clear').click()")
     before = pixels(page, "redrawn")
     drag(page, "#pad", SEVEN)
@@ -83,7 +53,7 @@ def test_a_drawn_digit_is_recognised_while_it_is_drawn(page: Page) -> None:
     assert page.errors == []
 
 
-def test_a_finger_draws_on_a_phone_without_scrolling_it(chromium: Browser, server: Server) -> None:
+def test_a_finger_draws_on_a_phone_without_scrolling_it(chromium: Browser, server: FolderServer) -> None:
     page = chromium.open(server.url, width=360, height=740)
     page.wait_for("document.body.dataset.answer !== undefined")
     left, top, width, height = place(page, "#pad")
@@ -96,7 +66,7 @@ def test_a_finger_draws_on_a_phone_without_scrolling_it(chromium: Browser, serve
     assert page.errors == []
 
 
-def test_a_new_drawing_replaces_an_example_and_turns_it_upright(page: Page) -> None:
+def test_a_new_drawing_replaces_an_example_and_turns_it_upright(page: BrowserPage) -> None:
     page.evaluate("document.querySelector('#dial').focus()")
     page.press("ArrowLeft", 37)
     page.wait_for("document.querySelector('#degrees').textContent.startsWith('turned by 5°')")
@@ -106,7 +76,7 @@ def test_a_new_drawing_replaces_an_example_and_turns_it_upright(page: Page) -> N
     assert page.evaluate("document.querySelectorAll('#examples [aria-pressed=true]').length") == 0
 
 
-def test_the_dial_turns_a_six_into_a_nine_by_pointer_and_by_keyboard(page: Page) -> None:
+def test_the_dial_turns_a_six_into_a_nine_by_pointer_and_by_keyboard(page: BrowserPage) -> None:
     page.evaluate("document.querySelector('#clear').click()")
     drag(page, "#pad", SIX)
     says(page, 6)
@@ -122,7 +92,7 @@ def test_the_dial_turns_a_six_into_a_nine_by_pointer_and_by_keyboard(page: Page)
     assert page.errors == []
 
 
-def test_a_slider_changes_the_picture_and_goes_back(page: Page) -> None:
+def test_a_slider_changes_the_picture_and_goes_back(page: BrowserPage) -> None:
     still = pixels(page, "moved")
     assert page.evaluate("document.querySelectorAll('#sliders input').length") == 16
     assert page.evaluate(
@@ -139,7 +109,7 @@ def test_a_slider_changes_the_picture_and_goes_back(page: Page) -> None:
     page.wait_for(f"({PIXELS})('moved') === {json.dumps(still)}")
 
 
-def test_a_new_image_moves_the_sliders_back(page: Page) -> None:
+def test_a_new_image_moves_the_sliders_back(page: BrowserPage) -> None:
     drag(page, "#sliders label:first-child input", [(0.5, 0.5), (0.9, 0.5)])
     page.wait_for("document.querySelector('#moves').textContent === 'moved'")
     page.evaluate("document.querySelector('#examples button').click()")
@@ -148,7 +118,7 @@ def test_a_new_image_moves_the_sliders_back(page: Page) -> None:
     assert set(values) == {"0"}
 
 
-def test_the_switch_shows_the_other_network(page: Page) -> None:
+def test_the_switch_shows_the_other_network(page: BrowserPage) -> None:
     before = page.evaluate("document.querySelector('#lengths').textContent")
     names = page.evaluate("[...document.querySelectorAll('#networks label span')].map((span) => span.firstChild.data)")
     assert names == ["Routing by agreement", "Self-attention routing"]
@@ -161,7 +131,7 @@ def test_the_switch_shows_the_other_network(page: Page) -> None:
     assert page.errors == []
 
 
-def test_the_coupling_is_drawn_over_the_image(page: Page) -> None:
+def test_the_coupling_is_drawn_over_the_image(page: BrowserPage) -> None:
     squares = page.evaluate(
         "[...document.querySelectorAll('#coupling rect')].map((square) => Number(square.getAttribute('fill-opacity')))"
     )
@@ -170,7 +140,7 @@ def test_the_coupling_is_drawn_over_the_image(page: Page) -> None:
     assert max(squares) == pytest.approx(0.85)
 
 
-def test_everything_can_be_reached_by_keyboard(page: Page) -> None:
+def test_everything_can_be_reached_by_keyboard(page: BrowserPage) -> None:
     page.evaluate("document.activeElement.blur()")
     reached = set()
     for _ in range(40):
@@ -179,14 +149,14 @@ def test_everything_can_be_reached_by_keyboard(page: Page) -> None:
     assert {"radio", "clear", "button", "dial", "round", "upright", "reset", "range"} <= reached
 
 
-def test_the_digit_turns_by_itself_until_it_is_upright_again(page: Page) -> None:
+def test_the_digit_turns_by_itself_until_it_is_upright_again(page: BrowserPage) -> None:
     page.evaluate("document.querySelector('#round').click()")
     page.wait_for("document.querySelectorAll('.part[data-answer]').length === 72")
     page.wait_for("document.querySelector('#degrees').textContent.startsWith('turned by 0°')")
     assert page.evaluate("document.querySelectorAll('#dial text').length") >= 1
 
 
-def test_an_answer_is_quick(page: Page) -> None:
+def test_an_answer_is_quick(page: BrowserPage) -> None:
     """From the click to the answer on the page; the best of several, as the machine may be busy with something else."""
     ask = """(async (button) => {
       const start = performance.now();
@@ -199,7 +169,7 @@ def test_an_answer_is_quick(page: Page) -> None:
     assert 0 < min(page.evaluate(ask % label) for label in range(10)) < QUICK
 
 
-def test_no_request_leaves_the_page(page: Page, server: Server, built: Path) -> None:
+def test_no_request_leaves_the_page(page: BrowserPage, server: FolderServer, built: Path) -> None:
     assert all(address.startswith(server.url) for address in page.requests)
     files = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
     assert set(server.asked) <= files | {""}
@@ -213,7 +183,7 @@ def test_no_request_leaves_the_page(page: Page, server: Server, built: Path) -> 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1400])
-def test_nothing_is_wider_than_the_window(chromium: Browser, server: Server, width: int, dark: bool) -> None:
+def test_nothing_is_wider_than_the_window(chromium: Browser, server: FolderServer, width: int, dark: bool) -> None:
     page = chromium.open(server.url, width=width, dark=dark)
     page.wait_for("document.body.dataset.answer !== undefined")
     assert page.evaluate("innerWidth") == width
@@ -233,71 +203,3 @@ def test_a_network_that_cannot_be_loaded_is_named(
         page = chromium.open(server.url, width=800)
         page.wait_for("document.querySelector('#sentence').textContent.includes('could not be run')")
         assert "mnist-deconv_bn.bin: 404" in page.evaluate("document.querySelector('#sentence').textContent")
-
-
-def test_the_page_turns_an_image_as_the_library_does(page: Page) -> None:
-    image = torch.randint(0, 256, (1, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    values = (image.flatten() / 255).tolist()
-    for degrees in (0.0, 30.0, 90.0, 200.0):
-        turned = page.evaluate(
-            f"(async () => [...(await import('./image.js')).turn(Float32Array.from({values}), {degrees})])()"
-        )
-        expected = rotate(image, degrees).flatten() / 255
-        # A value half-way between two grey levels may be rounded to either.
-        assert (torch.tensor(turned) - expected).abs().max() < 1.5 / 255
-
-
-def agrees(page: Page, path: Path, images: torch.Tensor) -> None:
-    """Compare the page's network with torch, which runs the same rounded weights."""
-    model = build_program(load(path)).model
-    with torch.no_grad():
-        output = model(images, with_coupling=True)
-    answers: list[dict[str, Any]] = page.evaluate(f"{RUN}({path.stem!r}, {images.flatten(1).tolist()})")
-    winners = output.lengths.argmax(1)
-    assert [answer["winner"] for answer in answers] == winners.tolist()
-    assert output.coupling is not None
-    assert output.reconstruction is not None
-    shares = output.coupling[torch.arange(len(images)), :, winners]
-    for name, expected in (
-        ("lengths", output.lengths),
-        ("shares", shares),
-        ("drawn", output.reconstruction.flatten(1)),
-    ):
-        got = torch.tensor([answer[name] for answer in answers])
-        assert (got - expected).abs().max() <= TOLERANCE, name
-
-
-def test_the_published_network_gives_what_torch_gives(page: Page, built: Path) -> None:
-    images = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(0))
-    agrees(page, built.parent / PUBLISHED / "mnist-deconv_bn.safetensors", images)
-
-
-def test_every_kind_of_network_gives_what_torch_gives(
-    chromium: Browser,
-    tiny_model: ModelConfig,
-    tiny_attention: AttentionConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Both routings; all decoders that the page knows; normalisation, bias, leaks, standardised images."""
-    monkeypatch.chdir(tmp_path)
-    PUBLISHED.mkdir()
-    write_digits(1)
-    configs = {
-        "plain": for_digits(tiny_model, routing_iterations=3),
-        "deconv": for_digits(tiny_model, decoder="deconv", batch_norm=True, routing_bias=True),
-        "large": for_digits(tiny_model, decoder_hidden=(3000, 8), batch_norm=True),
-        "attention": for_digits(tiny_attention, standardise=True),
-        "leaky": for_digits(tiny_attention, encoder_leak=0.2, decoder="deconv"),
-    }
-    test = read_prepared("mnist", "test", torch.device("cpu"))
-    made = []
-    for name, config in configs.items():
-        path = publish(name, config, 1.0)
-        made.append(prepare(Published(path, {"accuracy": 1.0}, load(path)), test.images, test.labels))
-    write_site(site_files(made, [{"label": 0, "place": 0, "pixels": [0] * 784}]))
-    images = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(0))
-    with served(tmp_path / SITE) as server:
-        page = chromium.open(server.url, width=800)
-        for name in configs:
-            agrees(page, PUBLISHED / f"{name}.safetensors", images)

@@ -10,8 +10,8 @@ from torch import Tensor
 from capsnet.evaluation.recognition import recognise
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.saved import load, read_settings
-from pipeline.apps.live_page.names import name_sliders
 from pipeline.apps.live_page.program import build_program
+from pipeline.apps.live_page.slider_names import name_sliders
 from pipeline.drawing.perturbation import REACH
 from pipeline.runtime.weights import PUBLISHED
 
@@ -21,7 +21,7 @@ MOST_LOST = 1  # of these: 0.05 points of accuracy
 BATCH = 200
 
 
-class Published(NamedTuple):
+class PublishedNetwork(NamedTuple):
     """A published network and its manifest."""
 
     path: Path
@@ -29,12 +29,12 @@ class Published(NamedTuple):
     model: CapsNet
 
 
-def best_of_each_kind() -> list[Published]:
+def best_of_each_kind() -> list[PublishedNetwork]:
     """Return the most accurate published network of the data set for each kind of routing, the best first.
 
     Raises FileNotFoundError if there is none, ValueError for a damaged manifest.
     """
-    found: dict[str, Published] = {}
+    found: dict[str, PublishedNetwork] = {}
     for path in sorted(PUBLISHED.glob("*.json")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def best_of_each_kind() -> list[Published]:
         weights = path.with_suffix(".safetensors")
         if not wanted or not weights.is_file():
             continue
-        each = Published(weights, manifest, load(weights))
+        each = PublishedNetwork(weights, manifest, load(weights))
         kind = each.model.config.network
         if each.model.decoder is not None and (kind not in found or accuracy(each) > accuracy(found[kind])):
             found[kind] = each
@@ -53,12 +53,12 @@ def best_of_each_kind() -> list[Published]:
     return sorted(found.values(), key=accuracy, reverse=True)
 
 
-def accuracy(network: Published) -> float:
+def accuracy(network: PublishedNetwork) -> float:
     """Return the test accuracy in the manifest, in percent."""
     return float(network.manifest["accuracy"])
 
 
-class Prepared(NamedTuple):
+class PageNetwork(NamedTuple):
     """A network as the page takes it: `facts` and `program` become JSON."""
 
     facts: dict[str, Any]
@@ -66,7 +66,7 @@ class Prepared(NamedTuple):
     weights: bytes
 
 
-def prepare(network: Published, images: UInt8[Tensor, "N 1 H H"], labels: Int64[Tensor, " N"]) -> Prepared:
+def prepare(network: PublishedNetwork, images: UInt8[Tensor, "N 1 H H"], labels: Int64[Tensor, " N"]) -> PageNetwork:
     """Round the weights of a network for the page, compare it with the original, and name its sliders.
 
     Raises ValueError naming the file if the page cannot run the network, or if it recognises fewer images.
@@ -116,7 +116,7 @@ def prepare(network: Published, images: UInt8[Tensor, "N 1 H H"], labels: Int64[
         "route": built.route,
         "decode": built.decode,
     }
-    return Prepared(facts, program, built.weights)
+    return PageNetwork(facts, program, built.weights)
 
 
 def _recognised(model: CapsNet, images: UInt8[Tensor, "N 1 H H"], labels: Int64[Tensor, " N"]) -> int:
