@@ -85,8 +85,10 @@ export class Dial {
   }
 
   // Colours the part of the ring at `degrees` with an answer.
-  mark(degrees, answer) {
-    this.parts[Math.round(degrees / STEP) % this.parts.length].dataset.answer = answer;
+  mark(degrees, answer, sure) {
+    const part = this.parts[Math.round(degrees / STEP) % this.parts.length];
+    part.dataset.answer = answer;
+    part.classList.toggle("unsure", !sure);
     this.label();
   }
 

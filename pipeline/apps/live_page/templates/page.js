@@ -41,8 +41,9 @@ function look() {
     if (answer.error) return words("sentence", `The network could not be run: ${answer.error}`);
     if (name !== state.network.name || !state.image) return;
     state.answer = answer;
-    dial.mark(degrees, answer.winner);
-    words("degrees", `turned by ${degrees}°: ${answer.winner}`);
+    const sure = answer.lengths[answer.winner] >= SURE;
+    dial.mark(degrees, answer.winner, sure);
+    words("degrees", `turned by ${degrees}°: ${answer.winner}${sure ? "" : "?"}`);
     show(image, answer);
     if (state.turning) goOn();
   });

@@ -42,7 +42,7 @@ export function showCoupling(network, shares, winner) {
     });
   }
   const [low, high] = [Math.min(...shares), Math.max(...shares)];
-  const times = (share) => `${(share / network.even).toFixed(share < 10 * network.even ? 1 : 0)}×`;
+  const times = (share) => `${(share / network.even).toFixed(2)}×`;
   get("overlay-words").textContent =
     grid > 1
       ? `Coupling to the ${winner}, averaged over the ${types} types at each place, from ${times(Math.min(...means))} ` +
@@ -50,7 +50,7 @@ export function showCoupling(network, shares, winner) {
       : "What all small capsules see. None of them has a place of its own, so there is nothing to draw over the image.";
   get("types-words").textContent =
     `${grid > 1 ? `Each type alone, on the same ${grid} × ${grid} places` : `Each of the ${types} small capsules`}: ` +
-    `from ${times(low)} to ${times(high)}. What has an even share or less is pale.`;
+    `from ${times(low)} to ${times(high)}. What has an even share or less is faint.`;
   tile(shares, types, grid, (share) => Math.sqrt(Math.max(0, share - network.even) / (high - network.even || 1)));
 }
 

@@ -154,6 +154,8 @@ def test_the_digit_turns_by_itself_until_it_is_upright_again(page: BrowserPage) 
     page.wait_for("document.querySelectorAll('.part[data-answer]').length === 72")
     page.wait_for("document.querySelector('#degrees').textContent.startsWith('turned by 0°')")
     assert page.evaluate("document.querySelectorAll('#dial text').length") >= 1
+    unsure = page.evaluate("document.querySelectorAll('.part.unsure').length")
+    assert 0 < unsure < 72, "an upright digit is clear, and one on its side is not"
 
 
 def test_an_answer_is_quick(page: BrowserPage) -> None:
