@@ -10,7 +10,8 @@ from pipeline.runtime.prepared import Prepared
 from pipeline.runtime.torchrun import Group
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
-from pipeline.tracking.mlflow_run import KILLED, record_run
+from pipeline.tracking.delivery import KILLED
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder, NoRecorder, Recorder
 
 
@@ -58,4 +59,4 @@ class Job(NamedTuple):
 def _kill(recorder: Recorder) -> None:
     """Record that this process was killed."""
     if isinstance(recorder, MlflowRecorder):
-        recorder.finish(KILLED)
+        recorder.finish(KILLED, last=True)

@@ -33,7 +33,7 @@ def small_params() -> dict[str, Any]:
     return params
 
 
-class Study:
+class SmallStudy:
     """The folder of a study, and commands in it."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,10 +71,10 @@ class Study:
         self.call("git", "add", "--all")
         self.call("git", "commit", "--quiet", "--message", subject)
 
-    def copied(self, folder: Path) -> "Study":
+    def copied(self, folder: Path) -> "SmallStudy":
         """Return a copy of the study, with everything that was made in it."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Study(folder)
+        return SmallStudy(folder)
 
     def call(self, *command: str, status: int | None = 0, columns: int = 120, **environment: str) -> str:
         """Run a command to its end, and return what it says; None accepts any exit status."""

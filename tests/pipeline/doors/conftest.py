@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from small_study import Study
+from small_study import SmallStudy
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def made(tmp_path_factory: pytest.TempPathFactory) -> SmallStudy:
     """Two studies of which `toy` was made and committed. Only for commands that change nothing."""
-    study = Study(tmp_path_factory.mktemp("doors") / "study")
+    study = SmallStudy(tmp_path_factory.mktemp("doors") / "study")
     study.make()
     study.call("dvc", "repro", "report@toy")
     study.commit("Make the study")
@@ -17,6 +17,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture
-def study(made: Study, tmp_path: Path) -> Study:
+def study(made: SmallStudy, tmp_path: Path) -> SmallStudy:
     """A copy of the study that was made."""
     return made.copied(tmp_path / "study")

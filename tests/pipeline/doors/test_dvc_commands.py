@@ -6,7 +6,7 @@ import re
 import shlex
 
 import pytest
-from small_study import Study
+from small_study import SmallStudy
 from tiny_project import ROOT
 
 from pipeline.runtime.paths import SCORES
@@ -30,7 +30,7 @@ def assert_narrow(said: str) -> None:
     assert "…" not in said
 
 
-def test_metrics_show_has_the_scores_of_each_run_and_misses_none(made: Study) -> None:
+def test_metrics_show_has_the_scores_of_each_run_and_misses_none(made: SmallStudy) -> None:
     said = made.call(*documented("dvc metrics show"))
     header, *rows = [line.split() for line in said.splitlines()]
     assert header == ["Path", *sorted(SCORES)]
@@ -42,7 +42,7 @@ def test_metrics_show_has_the_scores_of_each_run_and_misses_none(made: Study) ->
     assert_narrow(said)
 
 
-def test_plots_show_draws_the_curve_of_each_run_and_misses_none(study: Study) -> None:
+def test_plots_show_draws_the_curve_of_each_run_and_misses_none(study: SmallStudy) -> None:
     said = study.call(*documented("dvc plots show"))
     assert not MISSED.search(said)
     page = (study.folder / "dvc_plots/index.html").read_text()
@@ -55,7 +55,7 @@ def test_plots_show_draws_the_curve_of_each_run_and_misses_none(study: Study) ->
     assert [row["train_loss"] for row in curve] == [row["train_loss"] for row in history]  # of the only seed
 
 
-def test_an_experiment_is_compared_in_120_columns(study: Study) -> None:
+def test_an_experiment_is_compared_in_120_columns(study: SmallStudy) -> None:
     study.call(*documented("dvc exp run --temp"), "--name", "long", "-S", "runs.toy-fc.epochs=12", "evaluate@toy-fc")
     shown = study.call(*documented(COMPARE_EXPERIMENTS), "--no-pager")
     assert_narrow(shown)
@@ -73,7 +73,7 @@ def test_an_experiment_is_compared_in_120_columns(study: Study) -> None:
     assert [line.split()[1] for line in changed.splitlines()[1:]] == sorted(SCORES)
 
 
-def test_the_values_that_a_search_found_are_shown_as_numbers(made: Study) -> None:
+def test_the_values_that_a_search_found_are_shown_as_numbers(made: SmallStudy) -> None:
     header, values, *_ = csv.reader(made.call("dvc", "exp", "show", "--csv").splitlines())
     best = (made.folder / "reports/toy/tuning/toy/best.yaml").read_text()
     for name in ("alpha", "lr"):
@@ -81,7 +81,7 @@ def test_the_values_that_a_search_found_are_shown_as_numbers(made: Study) -> Non
         assert f"{name}: " in best
 
 
-def test_two_queued_experiments_that_share_a_stale_training_both_end_well(study: Study) -> None:
+def test_two_queued_experiments_that_share_a_stale_training_both_end_well(study: SmallStudy) -> None:
     for name, pairs in (("one", 3), ("two", 4)):
         settings = ["-S", "runs.toy-fc.epochs=3", "-S", f"test_pairs.per_image={pairs}"]
         study.call("dvc", "exp", "run", "--queue", "--name", name, *settings, "evaluate@toy-fc")
@@ -106,26 +106,26 @@ def test_two_queued_experiments_that_share_a_stale_training_both_end_well(study:
         ("dvc repro --dry rest", 255, "dvc repro report@digits"),
     ],
 )
-def test_the_commands_for_one_study_pass(instead: str, status: int, command: str, study: Study) -> None:
+def test_the_commands_for_one_study_pass(instead: str, status: int, command: str, study: SmallStudy) -> None:
     study.call(*shlex.split(instead), status=status)
     study.call(*documented(command))
     assert study.call("git", "status", "--porcelain") == ""
     assert study.call("dvc", "status", "--with-deps", "report@toy").strip().endswith("up to date.")
 
 
-def test_a_model_is_pushed_pulled_and_not_trained_again(study: Study) -> None:
+def test_a_model_is_pushed_pulled_and_not_trained_again(study: SmallStudy) -> None:
     remote = study.folder.parent / "remote"
     study.call("dvc", "remote", "add", "--default", "storage", str(remote))
     study.commit("Name the remote")
     study.call(*documented("dvc push --with-deps report@digits"))
-    clone = Study(study.folder.parent / "clone")
+    clone = SmallStudy(study.folder.parent / "clone")
     study.call("git", "clone", "--quiet", str(study.folder), str(clone.folder))
     clone.call("dvc", "pull", status=1)
     clone.call(*documented("dvc pull --with-deps report@digits"))
     assert "Running stage" not in clone.call(*documented("dvc repro report@digits"))
 
 
-def test_a_stage_of_a_list_cannot_be_frozen_but_run_alone(study: Study) -> None:
+def test_a_stage_of_a_list_cannot_be_frozen_but_run_alone(study: SmallStudy) -> None:
     refused = study.call(*documented("dvc freeze train@digits-fc"), status=1)
     assert "cannot dump a parametrized stage" in refused
     (study.folder / "models/toy-fc/history.csv").unlink()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from servers import free_port, serving
-from small_study import PATH, Study
+from small_study import PATH, SmallStudy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -20,7 +20,7 @@ def ask(port: int, path: str) -> Any:
         return json.load(answer)
 
 
-def test_tensorboard_shows_a_curve_of_each_training_with_the_values_of_its_history(made: Study) -> None:
+def test_tensorboard_shows_a_curve_of_each_training_with_the_values_of_its_history(made: SmallStudy) -> None:
     port = free_port()
     command = ["tensorboard", "--logdir", "tensorboard", "--port", str(port)]
     options = {
