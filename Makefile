@@ -66,7 +66,10 @@ lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock
 
 $(VENV)/.built: requirements.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
+	  { echo "error: PYTHON: got $(PYTHON), expected Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) makes no environment; install its package venv" >&2; exit 2; }
+	@{ $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
+	  $(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock; } || \
+	  { echo "error: not all packages could be installed; is there a network, and room on the disk? then start the same command again" >&2; exit 2; }
 	@touch $@
