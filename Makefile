@@ -9,10 +9,10 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove paper results test slowtest gpu bench check format readme ui explore lock
+.PHONY: help demo verify prove paper results test slowtest gpu bench benchstudy check format readme ui explore lock
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
 	dvc repro report@digits
@@ -41,6 +41,9 @@ gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at 
 
 bench: $(VENV)/.built  ## time and memory of training beside plain formulations, half an hour: leave the machine alone
 	python -m tests.benchmarks
+
+benchstudy: $(VENV)/.built  ## time of the demo on two workers beside dvc repro, a quarter of an hour: leave the machine alone
+	python -m tests.benchmarks.workers
 
 check: $(VENV)/.built  ## format, lint and types
 	ruff format --check .
