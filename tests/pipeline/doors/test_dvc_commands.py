@@ -135,7 +135,7 @@ def test_a_stage_of_a_list_cannot_be_frozen_but_run_alone(study: SmallStudy) -> 
 
 
 @pytest.mark.parametrize("command", ["dvc repro", f"{sys.executable} -m pipeline.apps.cluster"])
-def test_a_stage_that_does_not_exist_is_named_in_one_line(command: str, made: Study) -> None:
+def test_a_stage_that_does_not_exist_is_named_in_one_line(command: str, made: SmallStudy) -> None:
     said = made.call(*command.split(), "report@nobody", status=255 if command == "dvc repro" else 2)
     assert len(said.splitlines()) == 1
     assert "'report@nobody' not found" in said
