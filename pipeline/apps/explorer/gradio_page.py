@@ -35,7 +35,8 @@ SEE = (
 )
 DRAWN = " The decoder draws an image from the longest capsule alone."
 MOVE = (
-    "The <b>direction</b> of the vector says what the shape looks like. Each slider adds to one of its numbers. "
+    "The <b>direction</b> of the vector says what the shape looks like. Each slider adds "
+    f"up to {FARTHEST:g} to one of its numbers, or takes it away. "
     "Its name says what that did, on average, to test images of this class."
 )
 NOTHING_TO_MOVE = "This network was trained without a decoder, so there is nothing to draw a moved capsule with."
@@ -64,7 +65,7 @@ def _lay_out(explorer: Explorer) -> Parts:
     with gr.Row():
         with gr.Column(min_width=300, scale=9):
             with gr.Row():
-                with gr.Column(min_width=280, scale=4, elem_classes="card"):
+                with gr.Column(min_width=300, scale=4, elem_classes="card"):
                     _title("1. Choose an image", CHOOSE)
                     choices = _choices(explorer)
                     degrees = gr.Slider(0, 360, 0, step=5, label="Turn it counter-clockwise (degrees)", buttons=[])
@@ -103,7 +104,7 @@ def _choices(
     explorer: Explorer,
 ) -> tuple[Tabs, gr.Dropdown, gr.Slider, gr.Button, gr.HTML, gr.HTML, gr.File]:
     names = [ANY, *(name for name in explorer.network.class_names if len(explorer.members(name)))]
-    with gr.Tab("Test image") as test:
+    with gr.Tab("Test") as test:
         kind = gr.Dropdown(names, value=ANY, label="Class")
         number = gr.Slider(1, len(explorer.labels), 1, step=1, label="Number within the class", buttons=[])
         random = gr.Button("Random image", size="sm")

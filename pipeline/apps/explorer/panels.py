@@ -27,6 +27,7 @@ YELLOW = (230, 159, 0)
 TILES = 8  # maps in a row
 
 STYLE = f"""
+.gradio-container {{ overflow: visible !important; }}  /* or nothing in it can stay in view */
 .gradio-container {{ max-width: 1360px !important; margin: 0 auto !important; }}
 .head h1 {{ font-size: 1.5rem; font-weight: 650; margin: .2rem 0 .3rem; }}
 .head p, .note, figcaption {{ color: color-mix(in srgb, var(--body-text-color) 78%, transparent); }}
@@ -55,18 +56,23 @@ figcaption b {{ color: var(--body-text-color); }}
 .verdict.unsure {{ border-color: rgb{YELLOW}; background: rgba({YELLOW[0]}, {YELLOW[1]}, {YELLOW[2]}, .14); }}
 .mistakes {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: .5rem; }}
 .mistakes {{ max-height: 22rem; overflow-y: auto; }}
-.mistakes button {{ padding: 0; border-radius: 4px; text-align: left; font-size: .75rem; }}
+.mistakes button {{ padding: 0; border-radius: 4px; text-align: left; font-size: .75rem; font-weight: 400; }}
 .mistakes button:hover img, .mistakes button:focus-visible img {{ outline: 3px solid rgb{ORANGE}; }}
 .pad {{ display: flex; flex-direction: column; gap: .4rem; align-items: flex-start; }}
 .pad canvas {{ border: 1px solid var(--border-color-primary); border-radius: 4px; touch-action: none; }}
 .pad canvas {{ cursor: crosshair; max-width: 100%; }}
+.pad button {{ font-size: .85rem; font-weight: 400; }}
 .pad button {{ padding: .2rem .8rem; border: 1px solid var(--border-color-primary); border-radius: 4px; }}
 .card, .stays {{ overflow: visible !important; }}
 .stays {{ position: sticky !important; top: 0; z-index: 9; background: var(--block-background-fill); }}
 .stays {{ padding: .3rem 0 !important; }}
 @media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
 @media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
+.moves .tab-like-container, .moves input[type=number], .moves .min_value, .moves .max_value {{ display: none !important; }}
+.card [role=tab] {{ padding: 0 .55rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
+.dark .moves {{ --slider-color: var(--neutral-600); }}
+.moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
 input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !important; }}
 """
@@ -94,14 +100,14 @@ def verdict(says: str, truth: str, doubt: str) -> str:
         doubt: Why the answer is unsure; empty if it is sure.
     """
     says, truth, doubt = map(escape, (says, truth, doubt))
-    right = f"and this is a test image of <b>{truth}</b>" if truth == says else f"but this is <b>{truth}</b>"
     if doubt:
         known = f" This is <b>{truth}</b>." if truth else ""
         return f'<p class="verdict unsure">? Unsure: {doubt}. It would say <b>{says}</b>.{known}</p>'
     if not truth:
         return f'<p class="verdict">It says <b>{says}</b>.</p>'
-    kind, mark = ("right", "✓ Right") if truth == says else ("wrong", "✗ Wrong")
-    return f'<p class="verdict {kind}">{mark}: it says <b>{says}</b>, {right}.</p>'
+    if truth == says:
+        return f'<p class="verdict right">✓ Right: it says <b>{says}</b>.</p>'
+    return f'<p class="verdict wrong">✗ Wrong: it says <b>{says}</b>, but this is <b>{truth}</b>.</p>'
 
 
 def message(text: str) -> str:
