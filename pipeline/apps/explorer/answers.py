@@ -133,7 +133,7 @@ class Explorer:
     def _gallery(self) -> str:
         search, names = self.mistakes, self.network.class_names
         shown = [
-            (mistake, self.images[mistake.index], names[self.labels[mistake.index]], names[mistake.said])
+            (mistake, self.images[mistake.image], names[self.labels[mistake.image]], names[mistake.said])
             for mistake in search.found[: panels.MOST_MISTAKES]
         ]
         return panels.mistakes(shown, len(search.found), search.looked_at, len(self.labels))

@@ -20,7 +20,7 @@ BATCH = 100
 class Mistake(NamedTuple):
     """A test image that was taken for another class."""
 
-    index: int
+    image: int  # its place in the test set
     said: int  # the class with the longest capsule
     length: float
 

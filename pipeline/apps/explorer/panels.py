@@ -68,7 +68,8 @@ figcaption b {{ color: var(--body-text-color); }}
 .stays {{ padding: .3rem 0 !important; }}
 @media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
 @media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
-.moves .tab-like-container, .moves input[type=number], .moves .min_value, .moves .max_value {{ display: none !important; }}
+.moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
+.moves .min_value, .moves .max_value {{ display: none; }}
 .card [role=tab] {{ padding: 0 .55rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
 .dark .moves {{ --slider-color: var(--neutral-600); }}
@@ -136,8 +137,8 @@ def mistakes(
         of: The number of test images.
     """
     buttons = "".join(
-        f'<button type="button" data-index="{mistake.index}" title="capsule {escape(said)}: {mistake.length:.2f}">'
-        f'<img class="pixels" src="{png(shown(image / 255))}" alt="test image {mistake.index}">'
+        f'<button type="button" data-index="{mistake.image}" title="capsule {escape(said)}: {mistake.length:.2f}">'
+        f'<img class="pixels" src="{png(shown(image / 255))}" alt="test image {mistake.image}">'
         f"<span><b>{escape(truth)}</b> read as <b>{escape(said)}</b></span></button>"
         for mistake, image, truth, said in shown_ones
     )

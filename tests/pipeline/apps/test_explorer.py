@@ -167,7 +167,7 @@ def test_mistakes_are_found_once_and_the_surest_stands_first(model: CapsNet, mon
     assert next(search.search()) == 4  # somebody leaves the page
     assert [*search.search()] == [8, 10]
     assert [*search.search()] == []
-    assert {mistake.index for mistake in search.found} == set(range(5, 10))
+    assert {mistake.image for mistake in search.found} == set(range(5, 10))
     lengths = [mistake.length for mistake in search.found]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths == pytest.approx(sorted(longest[5:].tolist(), reverse=True), abs=1e-6)
