@@ -44,7 +44,7 @@ from pipeline.runtime.device import configure_torch
 
 BATCH = 256
 MOST_CLASSES = 10  # in a line of text
-ENLARGED = 4  # times, in the pictures of --save
+ENLARGED = 4  # factor on the size of the images of --save
 MARGIN = 8  # pixels between them
 
 
@@ -234,7 +234,7 @@ def _beside(answer: Answer) -> Image.Image:
 
 
 def targets(folder: Path, paths: Sequence[Path]) -> dict[Path, Path]:
-    """Return the PNG file in `folder` for each picture: at the picture's path below the folder that all of them share.
+    """Return the PNG file in `folder` for each picture. Its path there is the picture's path below their common folder.
 
     Two pictures that differ in their suffix alone keep it in the name.
     """

@@ -19,7 +19,7 @@ from pipeline.apps.doubt import doubt, relative_error
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.effects import effects
 from pipeline.apps.explorer.mistakes import Mistakes
-from pipeline.apps.explorer.session import FARTHEST, Shown, View, look, moved
+from pipeline.apps.explorer.view import FARTHEST, ChosenImage, View, look, moved
 from pipeline.apps.network import Network
 from pipeline.runtime.prepared import Prepared
 
@@ -45,16 +45,16 @@ class Explorer:
             return np.arange(len(self.labels))
         return np.flatnonzero(self.labels == self.network.class_names.index(name))
 
-    def test_image(self, name: str, number: float) -> Shown:
+    def test_image(self, name: str, number: float) -> ChosenImage:
         """Return the test image with this number in its class, from 1 on; the last one for a larger number."""
         members = self.members(name)
         return self.numbered(int(members[min(max(int(number), 1), len(members)) - 1]))
 
-    def numbered(self, index: int) -> Shown:
+    def numbered(self, index: int) -> ChosenImage:
         """Return a test image."""
-        return Shown(self.images[index], self.network.class_names[self.labels[index]])
+        return ChosenImage(self.images[index], self.network.class_names[self.labels[index]])
 
-    def own(self, picture: Image.Image) -> Shown | str:
+    def own(self, picture: Image.Image) -> ChosenImage | str:
         """Return the largest digit of the user's picture as an image of the data, or what is wrong with the picture."""
         try:
             found = self.network.images(picture, self.network.treatment)
@@ -64,9 +64,9 @@ class Explorer:
             return "Unsure: no digit found."
         several = f"{len(found)} digits found, expected one; this is the largest" if len(found) > 1 else ""
         left, top, right, bottom = np.array([each.box for each in found]).T
-        return Shown(found[int(((right - left) * (bottom - top)).argmax())].image, "", several)
+        return ChosenImage(found[int(((right - left) * (bottom - top)).argmax())].image, "", several)
 
-    def uploaded(self, path: str) -> Shown | str:
+    def uploaded(self, path: str) -> ChosenImage | str:
         """Return the user's file as an image of the data, or why it cannot be read."""
         name = Path(path).name
         try:
@@ -77,11 +77,11 @@ class Explorer:
             gr.Warning(escape(f"{name}: {warning}"))
         return self.own(picture)
 
-    def drawn(self, address: str) -> Shown | str:
+    def drawn(self, address: str) -> ChosenImage | str:
         """Return a drawing, given as a data URL, as an image of the data."""
         return self.own(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
 
-    def view(self, chosen: Shown, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
+    def view(self, chosen: ChosenImage, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
         """Return what the network computes of an image, and the HTML of the four panels."""
         names, model = self.network.class_names, self.network.model
         view = look(model, chosen.image, degrees)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import Explorer
-from pipeline.apps.explorer.session import Shown, View
+from pipeline.apps.explorer.view import ChosenImage, View
 
 STEP = 5  # degrees of one turn when the image turns by itself
 SECONDS = 0.3  # between two turns, at least
@@ -24,10 +24,10 @@ class Tabs(NamedTuple):
     upload: gr.Tab
 
 
-class Parts(NamedTuple):
+class PageParts(NamedTuple):
     """The inputs and outputs of the page."""
 
-    image: gr.State  # a Shown, or None
+    image: gr.State  # a ChosenImage, or None
     seen: gr.State  # a View, or None
     tabs: Tabs
     kind: gr.Dropdown
@@ -46,10 +46,10 @@ class Parts(NamedTuple):
     reset: gr.Button
 
 
-class Page:
+class PageEvents:
     """The events of the page. Each way to choose an image keeps what was chosen last, for when its tab is opened."""
 
-    def __init__(self, explorer: Explorer, parts: Parts) -> None:
+    def __init__(self, explorer: Explorer, parts: PageParts) -> None:
         self.explorer, self.parts = explorer, parts
         self.answered = [parts.image, parts.seen, parts.pair, parts.bars, parts.maps, parts.drawn, *parts.sliders]
         # If events come faster than answers, only the last one is answered.
@@ -132,7 +132,7 @@ class Page:
     def _connect_tab(self, tab: gr.Tab, kept: gr.State, otherwise: str) -> None:
         """Show what was last chosen in a tab when it is opened."""
 
-        def show(chosen: Shown | str | None, degrees: float) -> Any:
+        def show(chosen: ChosenImage | str | None, degrees: float) -> Any:
             return self._show(otherwise if chosen is None else chosen, degrees)
 
         tab.select(show, [kept, self.parts.degrees], self.answered, api_visibility="private", **self.quietly)
@@ -141,12 +141,12 @@ class Page:
         parts = self.parts
         timer, turning = gr.Timer(SECONDS, active=False), gr.State(False)
 
-        def turn(chosen: Shown | None, view: View | None, degrees: float, *offsets: float) -> Any:
+        def turn(chosen: ChosenImage | None, view: View | None, degrees: float, *offsets: float) -> Any:
             if chosen is None:
                 return [gr.skip()] * len(self.answered)
             return self._turned(chosen, view, degrees, offsets)
 
-        def step(chosen: Shown | None, view: View | None, degrees: float, *offsets: float) -> Any:
+        def step(chosen: ChosenImage | None, view: View | None, degrees: float, *offsets: float) -> Any:
             further = (degrees + STEP) % 360
             return further, *turn(chosen, view, further, *offsets)
 
@@ -166,7 +166,7 @@ class Page:
         )
         parts.play.click(toggle, turning, [turning, timer, parts.play], api_visibility="private", **self.quietly)
 
-    def _show(self, chosen: Shown | str, degrees: float) -> tuple[Any, ...]:
+    def _show(self, chosen: ChosenImage | str, degrees: float) -> tuple[Any, ...]:
         """Answer a newly chosen image, with all sliders at zero; or say why there is none."""
         if isinstance(chosen, str):
             return self._nothing(chosen)
@@ -174,7 +174,7 @@ class Page:
         return chosen, view, *htmls, *self._sliders(view)
 
     def _turned(
-        self, chosen: Shown, before: View | None, degrees: float, offsets: tuple[float, ...]
+        self, chosen: ChosenImage, before: View | None, degrees: float, offsets: tuple[float, ...]
     ) -> tuple[Any, ...]:
         """Answer the image at another angle. Moved sliders stay as long as the same class wins."""
         view, *htmls = self.explorer.view(chosen, degrees, offsets)

@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 from capsnet.explain.coupling import receptive_field
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import ANY, Explorer
-from pipeline.apps.explorer.events import TURN, Page, Parts, Tabs
+from pipeline.apps.explorer.events import TURN, PageEvents, PageParts, Tabs
 from pipeline.apps.explorer.pad import HTML as PAD
 from pipeline.apps.explorer.pad import SCRIPT
-from pipeline.apps.explorer.session import FARTHEST
+from pipeline.apps.explorer.view import FARTHEST
 
 HOST = "127.0.0.1"
 LARGEST = "10mb"
@@ -53,11 +53,11 @@ def build(explorer: Explorer) -> gr.Blocks:
     page = gr.Blocks(title=f"capsnet: {explorer.name}", analytics_enabled=False, delete_cache=(3600, 3600))
     with page:
         gr.HTML(_head(explorer), elem_classes="head")
-        Page(explorer, _lay_out(explorer)).connect()
+        PageEvents(explorer, _lay_out(explorer)).connect()
     return page
 
 
-def _lay_out(explorer: Explorer) -> Parts:
+def _lay_out(explorer: Explorer) -> PageParts:
     config = explorer.network.model.config
     decodes = explorer.network.model.decoder is not None
     first = explorer.test_image(ANY, 1)
@@ -83,7 +83,7 @@ def _lay_out(explorer: Explorer) -> Parts:
                 reset = gr.Button("Back to zero", size="sm")
                 sliders = _sliders(explorer.labels_of_sliders(int(view.winner)))
     image, seen = gr.State(first), gr.State(view)
-    return Parts(image, seen, *choices, degrees, play, pair, bars, maps, drawn, sliders, reset)
+    return PageParts(image, seen, *choices, degrees, play, pair, bars, maps, drawn, sliders, reset)
 
 
 def _head(explorer: Explorer) -> str:

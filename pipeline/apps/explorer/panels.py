@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
-from capsnet.networks.config import ReceptiveField
+from capsnet.networks.network_config import ReceptiveField
 from pipeline.apps.explorer.mistakes import Mistake
-from pipeline.apps.explorer.session import View
+from pipeline.apps.explorer.view import View
 
 MOST_BARS = 12
 MOST_MISTAKES = 60

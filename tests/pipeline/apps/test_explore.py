@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, NO_CHROMIUM, Page, browser
+from browser import CHROMIUM, NO_CHROMIUM, BrowserPage, browser
 from PIL import Image
 from servers import free_port, serving
 from tiny_project import ROOT
@@ -103,7 +103,7 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
     assert client.predict(0.25, 0, 0, 0, api_name="/move") == ""
 
 
-def drag(page: Page, *points: tuple[float, float]) -> None:
+def drag(page: BrowserPage, *points: tuple[float, float]) -> None:
     """Press the mouse at the first point, and release it at the last."""
     for number, (x, y) in enumerate(points):
         kind = "mouseMoved" if number else "mousePressed"
@@ -111,7 +111,7 @@ def drag(page: Page, *points: tuple[float, float]) -> None:
     page.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
 
 
-def choose_tab(page: Page, name: str) -> None:
+def choose_tab(page: BrowserPage, name: str) -> None:
     page.evaluate(f"[...document.querySelectorAll('button[role=tab]')].find(e => e.innerText == '{name}').click()")
 
 

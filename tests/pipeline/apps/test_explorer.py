@@ -23,7 +23,7 @@ from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import Explorer
 from pipeline.apps.explorer.effects import LITTLE, WORDS, effects
 from pipeline.apps.explorer.mistakes import Mistake, Mistakes
-from pipeline.apps.explorer.session import Shown, View, look, moved
+from pipeline.apps.explorer.view import ChosenImage, View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")
@@ -132,10 +132,10 @@ def test_a_file_whose_decoder_fails_is_named_on_the_page_and_what_is_odd_about_o
     Image.new("L", (80, 80)).save(tmp_path / "a.png")
     told: list[str] = []
     monkeypatch.setattr("pipeline.apps.explorer.answers.gr.Warning", told.append)
-    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), Shown)
+    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), ChosenImage)
     assert told == []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
-    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), Shown)
+    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), ChosenImage)
     assert told[0].startswith("a.png: Image size (6400 pixels)")
 
     def decode(path: Path) -> None:
