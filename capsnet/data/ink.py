@@ -31,7 +31,7 @@ SMALLEST = 0.4  # a shape's height is at least this share of the highest one's
 
 
 Box = tuple[int, int, int, int]
-Group = tuple[Box, set[int]]
+Joined = tuple[Box, set[int]]
 
 
 class Shape(NamedTuple):
@@ -183,12 +183,12 @@ def _box(mask: Bool[np.ndarray, "H W"]) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _length(piece: Group) -> int:
+def _length(piece: Joined) -> int:
     left, top, right, bottom = piece[0]
     return max(right - left, bottom - top)
 
 
-def _grouped(groups: list[Group]) -> list[Group]:
+def _grouped(groups: list[Joined]) -> list[Joined]:
     """Join pieces that lie above each other, such as the two strokes of a 5."""
     for first in range(len(groups)):
         for second in range(first + 1, len(groups)):

@@ -72,7 +72,6 @@ figcaption b {{ color: var(--body-text-color); }}
 .moves .min_value, .moves .max_value {{ display: none; }}
 .card [role=tab] {{ padding: 0 .55rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
-.dark .moves {{ --slider-color: var(--neutral-600); }}
 .moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
 input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !important; }}
