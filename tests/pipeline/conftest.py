@@ -1,11 +1,20 @@
 """The tiny project of tests/tiny_project.py as fixtures."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from made_study import write_results
 from tiny_project import make_project
+
+from pipeline.tracking import outbox
+
+
+@pytest.fixture(autouse=True)
+def _warns_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process warns once about a lost store; each test is a process of its own."""
+    monkeypatch.setattr(outbox, "_said", threading.Event())
 
 
 @pytest.fixture
