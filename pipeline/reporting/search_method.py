@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.runtime.paths import TUNED
 from pipeline.settings.searches import Median, Tune
 
+TIE_BREAK = "The best trial has the highest val_accuracy; of equal ones the lowest val_rloss, then the lowest number."
 DECIDED = {"val_rloss": "its RLoss is the lowest", "trial": "it came first"}
 
 
@@ -43,3 +44,10 @@ def decided(best: Mapping[str, Any]) -> str:
         f"Trials {', '.join(others)} and {last} tie at {best['val_accuracy']:.2f} % of the held-out images; trial "
         f"{best['trial']} was chosen because {DECIDED[best['decided_by']]}."
     )
+
+
+def shared(best: Mapping[str, Any]) -> str:
+    """Say that several processes shared the trials; nothing if one made them all."""
+    if best.get("workers", 1) == 1:  # absent in a file that an earlier version wrote
+        return ""
+    return f"{best['workers']} processes shared the trials, so a repetition gives other ones."
