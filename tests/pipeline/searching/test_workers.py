@@ -17,22 +17,25 @@ import pytest
 from tiny_project import ROOT, tiny_params, write_params
 
 from pipeline.searching.claim import WORKER
-from pipeline.searching.storage import GRACE, STORAGE, open_storage
+from pipeline.searching.storage import GRACE, STORAGE, Storage, open_storage
 from pipeline.settings.reading import read_yaml
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
 RESULTS = Path("reports/toy/tuning/toy")
 TRIALS = 6
-# `tune` with trials that take a second and train nothing.
-SLOWLY = """
-import sys, time
+# `tune` with trials that train nothing, and have one epoch behind them until the file `go` exists.
+GATED = """
+import time
+from pathlib import Path
 from searches import train_nothing
 import pipeline.searching.trial as trial
 def train(*arguments, log, **options):
-    def slowly(epoch, values):
-        time.sleep(0.3)
+    def gated(epoch, values):
+        while epoch > 1 and not Path("go").exists():
+            time.sleep(0.1)
+        time.sleep(0.1)
         log(epoch, values)
-    return train_nothing(*arguments, log=slowly, **options)
+    return train_nothing(*arguments, log=gated, **options)
 trial.train = train
 from pipeline.runtime.command_line import run_stage
 from pipeline.tune import main
@@ -43,13 +46,14 @@ run_stage(main)
 class Workers:
     """The processes of a search, and the study that they share."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])
         process = subprocess.Popen(
-            [sys.executable, "-c", SLOWLY, "toy", *arguments],
+            [sys.executable, "-c", GATED, "toy", *arguments],
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,9 +64,8 @@ class Workers:
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Return the trials of the study; none if there is no study."""
-        with open_storage(Path("unused")) as storage:
-            names = optuna.get_all_study_names(storage.optuna)
-            return optuna.load_study(study_name=names[0], storage=storage.optuna).trials if names else []
+        names = optuna.get_all_study_names(self.storage.optuna)
+        return optuna.load_study(study_name=names[0], storage=self.storage.optuna).trials if names else []
 
     def running_by(self, process: "subprocess.Popen[str]") -> list[optuna.trial.FrozenTrial]:
         """Return the trials that a helping process makes now and has an epoch of."""
@@ -81,23 +84,25 @@ def workers(database: str, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> I
     params = tiny_params()
     params["tune"]["toy"] |= {"trials": TRIALS, "epochs": 4, "pruner": {"name": "none"}}
     write_params(prepared, params)
-    made = Workers()
-    yield made
+    with open_storage(Path("unused")) as storage:
+        made = Workers(storage)
+        yield made
     for process in made.started:
         if process.poll() is None:
-            process.kill()
-        process.communicate()
+            process.send_signal(signal.SIGKILL)
+        if process.stdout is not None and not process.stdout.closed:
+            print(*process.communicate())  # seen if the test fails
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return out, err
 
@@ -113,8 +118,9 @@ def test_a_killed_workers_trial_is_made_again_and_there_are_exactly_as_many_tria
     leader = workers.start()
     wait_until(workers.trials)
     helper, killed = workers.start("--worker"), workers.start("--worker")
-    wait_until(lambda: workers.running_by(killed))
+    wait_until(lambda: workers.running_by(killed) and workers.running_by(helper))
     killed.send_signal(signal.SIGKILL)
+    Path("go").touch()
     ended(helper)
     out, err = ended(leader)
     trials = workers.trials()
@@ -142,6 +148,7 @@ def test_a_suspended_worker_that_comes_back_drops_its_result_in_a_line_and_goes_
     wait_until(lambda: workers.running_by(helper))
     (suspended,) = workers.running_by(helper)
     helper.send_signal(signal.SIGSTOP)
+    Path("go").touch()
     wait_until(lambda: workers.trials()[suspended.number].state.name == "FAIL")
     helper.send_signal(signal.SIGCONT)
     _, err = ended(helper)
@@ -160,6 +167,7 @@ def test_helpers_finish_the_trials_of_a_search_whose_own_process_was_killed(work
     helper = workers.start("--worker")
     wait_until(lambda: workers.running_by(helper))
     leader.send_signal(signal.SIGKILL)
+    Path("go").touch()
     out, _ = ended(helper)
     assert not RESULTS.exists()
     assert re.search(rf"toy: this worker has made \d+ of {TRIALS} trials", out)
