@@ -1,5 +1,8 @@
 """Which study a search begins or continues."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,10 @@ def test_the_journal_stays_and_opens_by_the_name_in_best_yaml(
     study = optuna.load_study(study_name=best["study"], storage=storage)
     assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
     assert study.trials[best["trial"]].params == {key: best[key] for key in ("alpha", "lr")}
+    optuna_program = Path(sys.executable).with_name("optuna")
+    command = [optuna_program, "trials", "--storage", journal, "--study-name", best["study"], "-f", "json"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [trial["number"] for trial in json.loads(listed)] == [0, 1, 2, 3]
     client = MlflowClient(f"sqlite:///{prepared}/mlflow.db")
     (experiment,) = (each for each in client.search_experiments() if each.name == "test")
     runs = client.search_runs([experiment.experiment_id], f"tags.study = '{best['study']}'")
