@@ -10,7 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 from pipeline.searching.records import end_record
 from pipeline.searching.search import Search, sampler
 from pipeline.searching.storage import Storage

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import optuna
 from optuna.trial import FrozenTrial, Trial
 
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 from pipeline.searching.search import Search
 from pipeline.tracking.mlflow_run import KILLED, record_run
 from pipeline.tracking.recorder import MlflowRecorder, Recorder

@@ -1,4 +1,4 @@
-"""One trial of a search: values chosen, the network trained on part of the training images, scored on the others."""
+"""One trial of a search: choose values, train on part of the training images, and score on the others."""
 
 import sys
 import time

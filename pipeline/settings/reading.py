@@ -12,7 +12,7 @@ from ruamel.yaml.reader import ReaderError
 
 from pipeline.settings.datasets import FORMATS
 from pipeline.settings.runs import RUNS, Run
-from pipeline.settings.searches import PRUNERS
+from pipeline.settings.searching import PRUNERS
 from pipeline.settings.tables import KINDS
 
 Model = TypeVar("Model", bound=BaseModel)
