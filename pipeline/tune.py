@@ -13,7 +13,7 @@ PostgreSQL database, and the result then depends on which process was faster. Se
 
 from collections.abc import Sequence
 
-from pipeline.reporting.search_method import decided, shared
+from pipeline.reporting.search_method import choice
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TUNING
 from pipeline.settings.params import find, load_params
@@ -33,10 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.worker:
         print(f"{name}: this worker has made {help_search(name, entry, params)} of {entry.trials} trials")
         return
-    best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name)
-    for sentence in (decided(best), shared(best)):
-        if sentence:
-            print(sentence)
+    best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name, choice)
+    for sentence in choice(best):
+        print(sentence)
     print(", ".join(f"{key}: {best[key]!r}" for key in ("alpha", "lr", "val_accuracy", "trial")), f"({name})")
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from pipeline.runtime.paths import TUNED
 from pipeline.settings.searching import Median, Tune
 
-TIE_BREAK = "The best trial has the highest val_accuracy; of equal ones the lowest val_rloss, then the lowest number."
 DECIDED = {"val_rloss": "its RLoss is the lowest", "trial": "it came first"}
 
 
@@ -51,3 +50,8 @@ def shared(best: Mapping[str, Any]) -> str:
     if best.get("workers", 1) == 1:  # absent in a file that an earlier version wrote
         return ""
     return f"{best['workers']} processes shared the trials, so a repetition gives other ones."
+
+
+def choice(best: Mapping[str, Any]) -> list[str]:
+    """Say what there is to say about how the best trial was chosen."""
+    return [sentence for sentence in (decided(best), shared(best)) if sentence]

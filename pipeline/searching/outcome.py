@@ -1,6 +1,6 @@
 """The outcome of a search: its best trial, how that was decided, and the files with both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.files import write_whole
 from pipeline.drawing.search_plots import save_plots
-from pipeline.reporting.search_method import TIE_BREAK, decided
 from pipeline.runtime.paths import csv_text
 from pipeline.searching.claim import WORKER
 from pipeline.searching.trial import RLOSS
 from pipeline.settings.searching import Tune
 
 CHOSEN = ("alpha", "lr")
+TIE_BREAK = "The best trial has the highest val_accuracy; of equal ones the lowest val_rloss, then the lowest number."
+Explain = Callable[[Mapping[str, Any]], Sequence[str]]  # says in sentences how the best trial was chosen
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -71,10 +72,12 @@ def best_values(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
     }
 
 
-def write_results(folder: Path, study: optuna.Study, trials: Sequence[FrozenTrial], entry: Tune) -> dict[str, Any]:
+def write_results(
+    folder: Path, study: optuna.Study, trials: Sequence[FrozenTrial], entry: Tune, explain: Explain
+) -> dict[str, Any]:
     """Write best.yaml, trials.csv and the four plots; return the contents of best.yaml."""
     best = best_values(study, trials)
-    write_whole(folder / "best.yaml", yaml_text(best))
+    write_whole(folder / "best.yaml", yaml_text(best, explain(best)))
     rows = [
         {
             "trial": trial.number,
@@ -91,13 +94,11 @@ def write_results(folder: Path, study: optuna.Study, trials: Sequence[FrozenTria
     return best
 
 
-def yaml_text(best: dict[str, Any]) -> str:
-    """Return best.yaml: comments that say how the best trial was chosen, and the values."""
-    comments = [TIE_BREAK, decided(best)]
+def yaml_text(best: Mapping[str, Any], sentences: Sequence[str]) -> str:
+    """Return best.yaml: sentences about how the best trial was chosen, as comments, and the values."""
     values = {key: str(value).lower() if isinstance(value, bool) else repr(value) for key, value in best.items()}
-    return "".join(f"# {line}\n" for line in comments if line) + "".join(
-        f"{key}: {value}\n" for key, value in values.items()
-    )
+    lines = [*(f"# {sentence}" for sentence in (TIE_BREAK, *sentences)), *(f"{k}: {v}" for k, v in values.items())]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from optuna.storages import BaseStorage
 
 from capsnet.files import md5
@@ -68,8 +69,6 @@ def open_study(search: Search, storage: BaseStorage, *, helps: bool = False) -> 
 
 def facts_of(search: Search) -> dict[str, Any]:
     """Return all that decides what a trial gives, by name."""
-    import torch
-
     entry, run = search.entry.model_dump(mode="json"), search.run.model_dump(mode="json")
     facts = {
         **{key: value for key, value in entry.items() if key not in NO_MATTER},

@@ -16,7 +16,7 @@ from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import LOCK, fingerprint
 from pipeline.runtime.workspace import SCRATCH, owner, root
 from pipeline.searching.claim import WORKER
-from pipeline.searching.outcome import write_results
+from pipeline.searching.outcome import Explain, write_results
 from pipeline.searching.records import name_record, parent_of
 from pipeline.searching.search import Search
 from pipeline.searching.storage import STORAGE, open_storage
@@ -30,7 +30,7 @@ STAGE = "tune"
 JOURNAL = "journal.log"
 
 
-def run_search(name: str, entry: Tune, params: Params, folder: Path) -> dict[str, Any]:
+def run_search(name: str, entry: Tune, params: Params, folder: Path, explain: Explain) -> dict[str, Any]:
     """Make all trials of a search, write its results into `folder`, and return the contents of best.yaml."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = prepare_search(name, entry, params, owner(folder))
@@ -48,7 +48,7 @@ def run_search(name: str, entry: Tune, params: Params, folder: Path) -> dict[str
         ) as recorder:
             name_record(study, recorder)
             trials = run_trials(search, study, storage, recorder)
-            best = write_results(folder, study, trials, entry)
+            best = write_results(folder, study, trials, entry, explain)
             recorder.log(0, {"val_accuracy": best["val_accuracy"]})
             recorder.attach(*sorted(folder.iterdir()))
             study.set_user_attr(WRITTEN, entry.trials)

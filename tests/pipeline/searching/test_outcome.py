@@ -6,9 +6,9 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from pipeline.reporting.search_method import TIE_BREAK, decided, shared
+from pipeline.reporting.search_method import choice, decided, shared
 from pipeline.searching.claim import WORKER
-from pipeline.searching.outcome import best_values, yaml_text
+from pipeline.searching.outcome import TIE_BREAK, best_values, yaml_text
 from pipeline.searching.trial import RLOSS
 
 
@@ -57,7 +57,7 @@ def test_where_one_trial_is_the_best_nothing_is_said_of_ties() -> None:
 
 def test_best_yaml_names_the_study_and_says_how_ties_are_broken() -> None:
     best = best_of(trial(TrialState.COMPLETE, 98.0, 7.0), trial(TrialState.COMPLETE, 98.0, 6.0))
-    first, second, *values = yaml_text(best).splitlines()
+    first, second, *values = yaml_text(best, choice(best)).splitlines()
     assert first == f"# {TIE_BREAK}"
     assert second == f"# {decided(best)}"
     assert {"study: 'toy-0-1'", "workers: 1", "deterministic: true", "trial: 1", "tied: [0, 1]"} <= set(values)
@@ -66,7 +66,7 @@ def test_best_yaml_names_the_study_and_says_how_ties_are_broken() -> None:
 
 def test_a_search_that_several_processes_shared_is_not_called_deterministic() -> None:
     best = best_of(trial(TrialState.COMPLETE, 98.0, 7.0), trial(TrialState.COMPLETE, 97.0, 7.0, "helper"))
-    assert {"workers: 2", "deterministic: false"} <= set(yaml_text(best).splitlines())
+    assert {"workers: 2", "deterministic: false"} <= set(yaml_text(best, choice(best)).splitlines())
     assert shared(best) == "2 processes shared the trials, so a repetition gives other ones."
 
 
