@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from searches import made_search, searched
+from servers import free_port, serving
 from tiny_project import tiny_params, write_params
 
 from pipeline import tune
@@ -141,6 +143,22 @@ def test_the_journal_stays_and_opens_by_the_name_in_best_yaml(
     runs = client.search_runs([experiment.experiment_id], f"tags.study = '{best['study']}'")
     names = {run.info.run_name for run in runs}
     assert names == {"tune toy", *(f"toy trial {number}" for number in range(4))}
+
+
+@pytest.mark.slow
+def test_the_dashboard_shows_the_study(prepared: Path, untrained: None) -> None:
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    if not program.exists():
+        pytest.skip("needs the extra `dashboard`")
+    tune.main(["toy"])
+    (journal,) = Path(".scratch/tune/toy").glob("*/journal.log")
+    address = f"http://127.0.0.1:{(port := free_port())}/api/studies"
+    with (
+        serving([str(program), str(journal), "--port", str(port)], address, 100, stderr=subprocess.DEVNULL),
+        urllib.request.urlopen(address, timeout=30) as answer,
+    ):
+        (shown,) = json.load(answer)["study_summaries"]
+    assert shown["study_name"] == read_yaml(Path("reports/toy/tuning/toy/best.yaml"))["study"]
 
 
 def test_more_trials_in_params_make_only_the_missing_ones(prepared: Path, untrained: None) -> None:
