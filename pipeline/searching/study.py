@@ -23,6 +23,7 @@ FACTS = "facts"
 WRITTEN = "written"  # and how many trials its results were written with
 # Settings of a run or a search that decide nothing about a trial.
 NO_MATTER = ("trials", "study", "seeds", "checkpoint_every")
+REPLACED = ("epochs", "validation")  # settings of a run that the search has values of its own for
 CODE = ("capsnet", "pipeline/searching")
 
 
@@ -72,7 +73,7 @@ def facts_of(search: Search) -> dict[str, Any]:
     entry, run = search.entry.model_dump(mode="json"), search.run.model_dump(mode="json")
     facts = {
         **{key: value for key, value in entry.items() if key not in NO_MATTER},
-        **{f"{search.entry.run}.{key}": value for key, value in run.items() if key not in NO_MATTER},
+        **{f"{search.entry.run}.{key}": value for key, value in run.items() if key not in NO_MATTER + REPLACED},
         "seed": search.seed,
         "data": search.data.source.digest,
         **{f"code in {folder}/": _code(Path(folder)) for folder in CODE},

@@ -21,7 +21,7 @@ def train_nothing(model: object, config: Any, *data: object, log: Callable[..., 
     history = []
     for epoch in range(1, config.epochs + 1):
         off = abs(math.log(config.alpha / 0.002)) + abs(math.log(config.lr / 0.02))
-        history.append({"val_accuracy": 100 - 10 * off / epoch, "val_rloss": 1000 * config.alpha})
+        history.append({"val_accuracy": 100 - 10 * off / epoch, "val_rloss": 1000 * config.alpha / epoch})
         log(epoch, history[-1])
     return SimpleNamespace(history=history)
 

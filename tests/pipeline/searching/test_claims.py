@@ -1,59 +1,22 @@
-"""Processes that share a study: who makes which trial, and what happens to the trials of dead ones."""
+"""Processes that share a study: who makes which trial."""
 
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Barrier
-from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
-from searches import made_search, train_nothing
+from searches import made_search
+from sharing import claimed, states, two_workers, worker
 
-from pipeline.searching.claim import WORKER, Claim, claim
-from pipeline.searching.search import Search, finished_trials, sampler
-from pipeline.searching.storage import GRACE, STORAGE, Storage, open_storage
+from pipeline.searching.claim import WORKER, claim
+from pipeline.searching.search import finished_trials, sampler
+from pipeline.searching.storage import GRACE, STORAGE, open_storage
 from pipeline.searching.study import open_study
-from pipeline.searching.trial import run_trial, run_trials
+from pipeline.searching.trial import run_trials
 from pipeline.tracking.recorder import NoRecorder
-
-GRACE_HERE = 1  # seconds
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def shared(request: pytest.FixtureRequest, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty database that processes share; they count as dead after a second."""
-    url = f"sqlite:///{project}/optuna.db" if request.param == "sqlite" else request.getfixturevalue("database")
-    monkeypatch.setenv(STORAGE, url)
-    monkeypatch.setenv(GRACE, str(GRACE_HERE))
-
-
-@contextmanager
-def worker(name: str, **changes: Any) -> Iterator[tuple[Search, optuna.Study, Storage]]:
-    """A process that shares a study, by its name."""
-    search = made_search(name, **changes)
-    with open_storage(Path("unused")) as storage:
-        yield search, open_study(search, storage.optuna), storage
-
-
-@contextmanager
-def two_workers(**changes: Any) -> Iterator[list[tuple[Search, optuna.Study, Storage]]]:
-    with ExitStack() as stack:
-        yield [stack.enter_context(worker(name, **changes)) for name in ("one", "two")]
-
-
-def claimed(of: tuple[Search, optuna.Study, Storage]) -> Claim:
-    found = claim(*of)
-    assert found is not None
-    return found
-
-
-def states(study: optuna.Study) -> list[str]:
-    return [trial.state.name for trial in study.trials]
 
 
 @pytest.mark.usefixtures("shared", "untrained")
@@ -68,10 +31,7 @@ def test_no_more_trials_are_claimed_than_asked_for_and_each_by_one_process() -> 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # these are threads, for which no filter holds
 @pytest.mark.usefixtures("shared")
-def test_processes_that_claim_at_once_get_a_trial_each_and_no_more_than_there_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(GRACE, "60")  # nobody dies here, however slow the machine is
+def test_processes_that_claim_at_once_get_a_trial_each_and_no_more_than_there_are() -> None:
     search = made_search(trials=4)
     with worker("first", trials=4):
         pass
@@ -103,82 +63,6 @@ def test_processes_that_find_an_empty_database_create_its_tables_once(
 
     with ThreadPoolExecutor(6) as pool:
         assert [*pool.map(open_it, range(6))] == [0] * 6
-
-
-@pytest.mark.usefixtures("shared", "untrained")
-def test_a_starting_process_ends_no_trial_of_a_living_one() -> None:
-    with worker("one") as one:
-        first = claimed(one)
-        with one[2].alive(first.trial):
-            time.sleep(2 * GRACE_HERE)
-            with worker("two") as two:
-                assert claimed(two).trial.number == 1
-                assert states(two[1]) == ["RUNNING", "RUNNING"]
-
-
-@pytest.mark.usefixtures("shared", "untrained")
-def test_the_trial_of_a_dead_process_is_made_again_with_the_same_values(capsys: pytest.CaptureFixture[str]) -> None:
-    with two_workers(trials=3) as (one, two):
-        lost = claimed(one)
-        assert claimed(two).trial.number == 1
-        time.sleep(1.5 * GRACE_HERE)
-        two[2].sign_of_life(claimed(two).trial)
-        with worker("three", trials=3) as three:
-            again = claimed(three)
-            assert again.trial.number == 2
-            assert again.trial.params == lost.trial.params == {"alpha": 0.0005, "lr": 0.01}
-            assert states(three[1]) == ["FAIL", "RUNNING", "RUNNING"]
-        said = capsys.readouterr().err
-        assert said.endswith("trial 0 is made again: its process has given no sign of life for 1 s\n")
-
-
-@pytest.mark.usefixtures("shared")
-def test_a_process_that_was_taken_for_dead_drops_its_result_in_a_line_and_takes_the_next(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with two_workers(trials=3) as (one, two):
-        paused: list[int] = []
-
-        def train(*arguments: Any, **options: Any) -> Any:
-            if not paused:  # the first trial of this process: suspended in the middle of it
-                paused.append(1)
-                study = two[1]
-                study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
-                study.add_trial(
-                    create_trial(
-                        state=TrialState.WAITING,
-                        params=study.trials[0].params,
-                        distributions=study.trials[0].distributions,
-                    )
-                )
-            return train_nothing(*arguments, **options)
-
-        monkeypatch.setattr("pipeline.searching.trial.train", train)
-        trials = run_trials(*one, NoRecorder())
-    assert [trial.number for trial in trials] == [1, 2, 3]
-    assert capsys.readouterr().err == (
-        "toy: the result of trial 0 is dropped: this process had given no sign of life for 1 s, so the trial is made "
-        "again; this process takes the next one\n"
-    )
-
-
-@pytest.mark.usefixtures("shared", "untrained")
-def test_a_result_that_comes_after_the_trial_was_given_to_another_is_dropped(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Between the last epoch and the end of the trial."""
-    with two_workers() as (one, two):
-        first = claimed(one)
-
-        def late(*arguments: Any) -> float:
-            study = two[1]
-            study._storage.set_trial_state_values(study.trials[0]._trial_id, TrialState.FAIL)
-            return 99.0
-
-        monkeypatch.setattr("pipeline.searching.trial.validation_accuracy", late)
-        run_trial(*one, first, NoRecorder())
-        assert states(one[1]) == ["FAIL"]
-    assert "the result of trial 0 is dropped" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("shared", "untrained")

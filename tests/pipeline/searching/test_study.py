@@ -17,7 +17,7 @@ from tiny_project import tiny_params, write_params
 
 from pipeline import tune
 from pipeline.searching.storage import open_storage
-from pipeline.searching.study import FACTS, WRITTEN, open_study
+from pipeline.searching.study import FACTS, WRITTEN, facts_of, open_study
 from pipeline.settings.reading import read_yaml
 
 
@@ -82,6 +82,13 @@ def test_another_space_or_sampler_begins_a_new_study_and_says_why(
     (first, second) = (study.study_name for study in studies(journal))
     assert said.startswith(f"toy: begins the study {second}: since {first}, this has changed: {why}")
     assert (first, len(said.splitlines())) == (name, 1)
+
+
+def test_settings_of_the_run_that_a_search_replaces_continue_a_study(project: Path) -> None:
+    search = made_search()
+    longer = search._replace(run=search.run.model_copy(update={"epochs": 99, "validation": 0.3}))
+    other = search._replace(run=search.run.model_copy(update={"batch_size": 99}))
+    assert facts_of(longer) == facts_of(search) != facts_of(other)
 
 
 @pytest.mark.parametrize("folder", ["capsnet", "pipeline/searching"])

@@ -80,7 +80,7 @@ class Workers:
 @pytest.fixture
 def workers(database: str, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     monkeypatch.setenv(STORAGE, database)
-    monkeypatch.setenv(GRACE, "3")
+    monkeypatch.setenv(GRACE, "8")
     params = tiny_params()
     params["tune"]["toy"] |= {"trials": TRIALS, "epochs": 4, "pruner": {"name": "none"}}
     write_params(prepared, params)
@@ -152,7 +152,7 @@ def test_a_suspended_worker_that_comes_back_drops_its_result_in_a_line_and_goes_
     wait_until(lambda: workers.trials()[suspended.number].state.name == "FAIL")
     helper.send_signal(signal.SIGCONT)
     _, err = ended(helper)
-    assert re.findall(r"^toy: the result of trial (\d+) is dropped: .* for 3 s, so .*$", err, re.MULTILINE) == [
+    assert re.findall(r"^toy: the result of trial (\d+) is dropped: .* for 8 s, so .*$", err, re.MULTILINE) == [
         str(suspended.number)
     ]
     assert "Traceback" not in err
