@@ -9,7 +9,7 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove paper results test slowtest postgrestest gpu bench check format readme ui explore lock
+.PHONY: help demo verify prove paper results test slowtest postgrestest gpu bench check format readme ui explore site lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 
 explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
 	python -m pipeline.apps.explore $(RUN)
+
+site: $(VENV)/.built  ## build the page that needs no installation: site/, for any web server
+	dvc repro prepare@mnist
+	python -m pipeline.apps.site
 
 lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock

@@ -8,27 +8,28 @@ from optuna.trial import FrozenTrial, Trial
 
 from capsnet.training.training_config import TrainingConfig
 from pipeline.searching.search import Search
-from pipeline.tracking.mlflow_run import KILLED, record_run
+from pipeline.tracking.delivery import KILLED
+from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder, Recorder
 from pipeline.tracking.store import open_client, unusable
 
-MLFLOW = "mlflow"  # the attribute of a study or a trial that names its run in MLflow, and its experiment
+MLFLOW = "mlflow"  # the attribute of a study or a trial that names its run in MLflow
 
 
 def name_record(named: optuna.Study | Trial, recorder: Recorder) -> None:
     """Note the MLflow run of a study or a trial in its attributes."""
-    if isinstance(recorder, MlflowRecorder):
-        named.set_user_attr(MLFLOW, [recorder.id, recorder.experiment_id])
+    if isinstance(recorder, MlflowRecorder) and recorder.id:  # it has none if the store did not answer
+        named.set_user_attr(MLFLOW, recorder.id)
 
 
 def parent_of(study: optuna.Study) -> Recorder | None:
     """Return the MLflow run of the process that writes the results of a study; None if this store does not have it."""
     if MLFLOW not in study.user_attrs:
         return None
-    run, experiment = study.user_attrs[MLFLOW]
+    run = study.user_attrs[MLFLOW]
     try:
         client = open_client()
-        client.get_run(run)
+        experiment = client.get_run(run).info.experiment_id
     except Exception as error:  # the store and the network may raise anything
         print(f"warning: {unusable(error)}; trials are recorded without their search", file=sys.stderr)
         return None
@@ -38,9 +39,8 @@ def parent_of(study: optuna.Study) -> Recorder | None:
 def end_record(trial: FrozenTrial) -> None:
     """Set the MLflow run of a trial to KILLED: its process is dead."""
     if MLFLOW in trial.user_attrs:
-        run, experiment = trial.user_attrs[MLFLOW]
         try:
-            MlflowRecorder(open_client(), run, experiment).finish(KILLED)
+            open_client().set_terminated(trial.user_attrs[MLFLOW], KILLED)
         except Exception as error:  # the store and the network may raise anything
             print(f"warning: {unusable(error)}", file=sys.stderr)
 

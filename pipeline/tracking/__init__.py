@@ -2,8 +2,9 @@
 
 - mlflow_run: open an MLflow run for the length of a block.
 - recorder: what a stage writes into it, and the recorder that records nothing.
-- lookup: find the runs of a model again.
-- store, experiments, moved_artifacts: where the runs lie.
+- outbox: keep what the store does not take now. delivery: write one record into it.
+- run_search, lookup: find runs again, by their tags or by the model that they trained.
+- store, new_store, experiments, moved_artifacts: where the runs lie.
 - mlflow_model, model_loader: a trained network as a model that MLflow serves.
 - tensorboard: the same metrics as event files.
 """

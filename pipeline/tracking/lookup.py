@@ -1,19 +1,15 @@
-"""MLflow runs found again: by their tags, or by the model that they trained."""
+"""The MLflow run that trained a model, found again."""
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from capsnet.files import md5
 from pipeline.tracking.experiments import experiment_id, run_of_mlflow_run
+from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.recorder import MlflowRecorder
+from pipeline.tracking.run_search import PARENT, find_runs
 from pipeline.tracking.store import open_client, unusable
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-PARENT = "mlflow.parentRunId"
 
 
 class RecordedTraining(NamedTuple):
@@ -30,6 +26,7 @@ def find_training(experiment: str, model: Path) -> RecordedTraining | None:
     """
     try:
         client = open_client()
+        deliver_left(client)
         identity = experiment_id(client, experiment, run_of_mlflow_run(client))
         found = find_runs(client, identity, {"kind": "seed", "model": md5(model)})
     except Exception as error:  # the store and the network may raise anything
@@ -43,10 +40,3 @@ def find_training(experiment: str, model: Path) -> RecordedTraining | None:
         MlflowRecorder(client, found[0].info.run_id, identity),
         MlflowRecorder(client, parent, identity) if parent else None,
     )
-
-
-def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, object]) -> Sequence[Any]:
-    """Return the runs of an experiment that have all of these tags, newest first."""
-    quoted = {key: f'"{value}"' if "'" in str(value) else f"'{value}'" for key, value in tags.items()}
-    query = " and ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
-    return client.search_runs([experiment], query, order_by=["attributes.start_time DESC"])

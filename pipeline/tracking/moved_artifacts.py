@@ -17,7 +17,7 @@ def correct_artifact_locations(store: Path, folder: str) -> list[str]:
     The artifacts of a run that still lie at the old location, and not beside the store, stay there. Raises
     sqlite3.Error if the store does.
     """
-    if not store.is_file():
+    if not store.exists():
         return []
     left: dict[str, None] = {}
     with closing(sqlite3.connect(store)) as connection, connection:

@@ -1,13 +1,24 @@
 """What a stage records while it works, in MLflow or nowhere."""
 
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.runtime.masking import first_line, masked
-from pipeline.tracking.mlflow_model import log_model
+from pipeline.runtime.masking import masked
+from pipeline.tracking.delivery import (
+    ATTACH,
+    END,
+    KILLED,
+    LOG,
+    NETWORK,
+    OPEN,
+    TAG,
+    Delivery,
+    given_run,
+    milliseconds,
+)
+from pipeline.tracking.outbox import Outbox, answer_in_time
+from pipeline.tracking.store import open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,7 +43,7 @@ class Recorder(Protocol):
 
 
 class NoRecorder:
-    """Records nothing: another process does, or MLflow cannot be reached."""
+    """Records nothing: another process does."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -44,54 +55,71 @@ class NoRecorder:
 
 
 class MlflowRecorder:
-    """Records in one MLflow run. The first call that fails prints a warning; later ones do nothing."""
+    """Records in one MLflow run. What the store does not take now it gets later: see pipeline.tracking.outbox."""
 
     def __init__(self, client: "MlflowClient", run_id: str, experiment_id: str) -> None:
-        self.client = client
-        self.id = run_id
-        self.experiment_id = experiment_id
-        self.failed = False
-        self._steps: set[int] = set()  # recorded ones: MLflow would show a step of a resumed run twice
+        """Record in a run that is in the store."""
+        self._outbox = Outbox(Delivery(client, within=answer_in_time))
+        self._key = run_id
+        self._holds = False
+        self._add(OPEN, **given_run(run_id, experiment_id))
+
+    @classmethod
+    def of_new_run(cls, key: str, values: Mapping[str, Any], parent: "MlflowRecorder | None") -> "MlflowRecorder":
+        """Record in a run of this stage, `values` from `new_run`; it shares the outbox of its parent.
+
+        Raises ValueError if no waiting makes the store usable.
+        """
+        recorder = cls.__new__(cls)
+        recorder._outbox = parent._outbox if parent else Outbox()
+        recorder._key = key
+        recorder._holds = True
+        recorder._add(OPEN, **values)
+        return recorder
+
+    @property
+    def key(self) -> str:
+        """What identifies the run before it has an id."""
+        return self._key
+
+    @property
+    def id(self) -> str:
+        """The id of the run; empty as long as the store has not answered."""
+        return str(self._outbox.opened(self._key)["id"] or "")
+
+    @property
+    def client(self) -> "MlflowClient":
+        """A client of the store."""
+        delivery = self._outbox.delivery
+        return delivery.client if delivery else open_client()
+
+    @property
+    def failed(self) -> bool:
+        """Whether something of this run still waits for the store."""
+        return self._outbox.missing(self._key)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record metrics of one step, unless that step is recorded already."""
-        if self.failed or step in self._steps:
-            return
-        from mlflow.entities import Metric
-
-        self._steps.add(step)
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step) for name, value in values.items()]
-        self._try(lambda: self.client.log_batch(self.id, metrics=metrics))
+        """Record metrics of one step, unless an earlier process has recorded that step."""
+        self._add(LOG, step=step, metrics={name: float(value) for name, value in values.items()}, time=milliseconds())
 
     def tag(self, values: Mapping[str, object]) -> None:
         """Record tags, without passwords."""
-        from mlflow.entities import RunTag
-
-        tags = [RunTag(name, masked(str(value))) for name, value in values.items()]
-        self._try(lambda: self.client.log_batch(self.id, tags=tags))
+        self._add(TAG, tags={name: masked(str(value)) for name, value in values.items()})
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
         """Record files, in a folder of the run's artifacts."""
-
-        def record() -> None:
-            for path in paths:
-                self.client.log_artifact(self.id, str(path), folder)
-
-        self._try(record)
+        self._add(ATTACH, paths=[str(path.resolve()) for path in paths], folder=folder)
 
     def log_model(self, network: Path) -> None:
         """Record a network's file as a model that MLflow can serve."""
-        self._try(lambda: log_model(self.client, self.id, network, MODEL))
+        self._add(NETWORK, paths=[str(network.resolve())], name=MODEL)
 
-    def resume(self, metric: str) -> None:
-        """Continue a run that was left open. A step that has a value of `metric` counts as recorded."""
-        self._try(lambda: self._steps.update(each.step for each in self.client.get_metric_history(self.id, metric)))
-        self._try(lambda: self.client.update_run(self.id, status="RUNNING"))
-
-    def finish(self, status: str) -> None:
-        """Set the final status: FINISHED, FAILED or KILLED."""
-        self._try(lambda: self.client.set_terminated(self.id, status))
+    def finish(self, status: str, *, last: bool) -> None:
+        """Set the final status, FINISHED, FAILED or KILLED; with `last` what waits is tried once more, and left."""
+        now = last and status != KILLED  # who interrupts a stage does not want to wait for a store
+        self._add(END, now=now, status=status, time=milliseconds())
+        if last:
+            self._outbox.close()
 
     def history(self, metric: str) -> list[float]:
         """Return the last value of a metric at each step, in the order of the steps."""
@@ -102,17 +130,7 @@ class MlflowRecorder:
         """Return the value of a tag; empty if there is no such tag."""
         return str(self.client.get_run(self.id).data.tags.get(name, ""))
 
-    def _try(self, call: Callable[[], object]) -> None:
-        if self.failed:
-            return
-        try:
-            call()
-        except Exception as error:  # the store, the network and the disk may raise anything
-            self.failed = True
-            warn(error)
-
-
-def warn(error: Exception) -> None:
-    """Warn that a run is not recorded any further."""
-    message = f"warning: MLflow: {first_line(error)}; this run is no longer recorded, but its files are written"
-    print(message, file=sys.stderr)
+    def _add(self, kind: str, now: bool = False, **values: Any) -> None:
+        self._outbox.add(kind, self._key, values, now=now)
+        if not self._holds:
+            self._outbox.close()

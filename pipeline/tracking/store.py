@@ -8,14 +8,16 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.runtime.locks import lock
 from pipeline.runtime.masking import first_line, masked
 from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.tracking.moved_artifacts import correct_artifact_locations
+from pipeline.tracking.new_store import make_store, set_half_made_aside, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,21 +27,20 @@ ARTIFACTS = "mlartifacts"
 # MLflow's defaults wait for minutes before they call a server unreachable.
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-CHATTY = ("alembic", "mlflow", "urllib3")  # packages with log messages that no user needs
+# A connection of its own for each use of sqlite: none stays open, and none to a file that was deleted.
+NO_POOL = ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+DATABASES = ("postgresql", "mysql")
+CHATTY = ("alembic", "mlflow", "sqlalchemy", "urllib3")  # packages with log messages that no user needs
 
 
 def store_uri() -> str:
-    """Return the tracking URI: MLFLOW_TRACKING_URI, or a sqlite URI in the project's top folder.
-
-    The path is absolute, unless MLflow or SQLAlchemy would decode something in the folder's name.
-    """
+    """Return the tracking URI: MLFLOW_TRACKING_URI, or a sqlite URI in the project's top folder."""
     if chosen := os.environ.get(STORE):
         return chosen
-    path = str(root() / "mlflow.db")
-    return f"sqlite:///{os.path.relpath(path) if '?' in path or unquote(path) != path else path}"
+    return sqlite_uri(root() / "mlflow.db")
 
 
 def store_file() -> Path | None:
@@ -51,23 +52,47 @@ def store_file() -> Path | None:
 
 
 def open_client() -> "MlflowClient":
-    """Open the store; create it if it does not exist."""
+    """Open the store, made if need be. Raises whatever MLflow, the database, the network and the disk raise."""
     for variable, value in DEFAULTS.items():
         os.environ.setdefault(variable, value)
+    file = store_file()
+    if file is not None:
+        os.environ.setdefault(*NO_POOL)
     from mlflow import MlflowClient  # after that: it reads these variables
 
     for package in CHATTY:
-        logging.getLogger(package).setLevel(logging.ERROR)
-    if not store_uri().startswith("sqlite"):
+        logging.getLogger(package).setLevel(logging.CRITICAL)
+    if file is None:
+        _require_answer(store_uri())
         return MlflowClient(store_uri())
     # Processes that create the same new sqlite store at once destroy it for good.
     with lock(root() / SCRATCH / "mlflow.lock"):
-        file = store_file()
-        for old in correct_artifact_locations(file, ARTIFACTS) if file else ():
+        if aside := set_half_made_aside(file):
+            print(f"MLflow: {file} was half made, and holds no run; it is now {aside.name}", file=sys.stderr)
+        if not file.exists() or file.stat().st_size == 0:
+            make_store(file)
+        for old in correct_artifact_locations(file, ARTIFACTS):
             print(f"MLflow: from now on artifacts lie beside {file}, no longer in {old}", file=sys.stderr)
         client = MlflowClient(store_uri())
         client.search_experiments(max_results=1)
     return client
+
+
+def misconfigured(error: Exception) -> bool:
+    """Tell whether waiting cannot help: a wrong address, a missing driver, a deleted experiment."""
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+
+    # Of ValueError the class itself: it is this project's own; json's says that a server answers with something else.
+    wrong_address = (ArgumentError, ImportError, UnsupportedModelRegistryStoreURIException)
+    return type(error) is ValueError or isinstance(error, wrong_address)
+
+
+def _require_answer(uri: str) -> None:
+    """Raise what a database server raises if it does not answer: MLflow would try it for minutes."""
+    if uri.startswith(DATABASES):
+        engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 10})
+        with engine.connect():
+            pass
 
 
 def unusable(error: Exception) -> str:

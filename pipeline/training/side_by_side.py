@@ -7,10 +7,10 @@ from pathlib import Path
 from capsnet.files import md5
 from capsnet.networks.saved import save_model
 from capsnet.training.checkpoint import read_history
-from capsnet.training.loop import Course, measured, train_side_by_side
+from capsnet.training.loop import Course, Log, measured, train_side_by_side
 from pipeline.runtime.paths import model_name, state_name
 from pipeline.tracking.recorder import Recorder
-from pipeline.tracking.tensorboard import event_files
+from pipeline.tracking.tensorboard import event_writer, events_folder
 from pipeline.training.job import Job
 
 
@@ -29,7 +29,7 @@ def train_seeds(job: Job, states: Path, finished: Path, parent: Recorder) -> lis
     with ExitStack() as open_runs:
         recorders = [open_runs.enter_context(job.record_seed(seed, parent)) for seed in job.seeds]
         courses = [
-            _course(job, seed, states / state_name(seed), recorder, open_runs)
+            _course(job, seed, states / state_name(seed), recorder, parent)
             for seed, recorder in zip(job.seeds, recorders, strict=True)
         ]
         trained = train_side_by_side(
@@ -51,17 +51,20 @@ def train_seeds(job: Job, states: Path, finished: Path, parent: Recorder) -> lis
     return rows
 
 
-def _course(job: Job, seed: int, state: Path, recorder: Recorder, open_runs: ExitStack) -> Course:
+def _course(job: Job, seed: int, state: Path, recorder: Recorder, parent: Recorder) -> Course:
     """Prepare the training of one seed, and record the epochs that its training state has behind it."""
     start = state if state.exists() else job.resume
-    writes_events = job.params.tracking.tensorboard and job.group.leads
-    events = Path("tensorboard") / job.out.name / f"seed-{seed}" if writes_events else None
-    write_events = open_runs.enter_context(event_files(events))
+    logs: list[Log] = [recorder.log]
+    if job.params.tracking.tensorboard and job.group.leads:
+        folder = events_folder(job.out.name, str(job.tags["fingerprint"]))
+        parent.tag({"tensorboard": folder})
+        recorder.tag({"tensorboard": folder / f"seed-{seed}"})
+        logs.append(event_writer(folder / f"seed-{seed}"))
 
     def log(epoch: int, values: Mapping[str, float]) -> None:
-        recorder.log(epoch, values)
-        write_events(epoch, values)
+        for each in logs:
+            each(epoch, values)
 
     for row in read_history(start) if start else []:
-        recorder.log(int(row["epoch"] or 0), measured(row))
+        log(int(row["epoch"] or 0), measured(row))
     return Course(seed, checkpoint=state, resume=start, log=log)

@@ -1,6 +1,7 @@
 """The tiny project of tests/tiny_project.py as fixtures."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pytest
 from made_study import write_results
 from postgres import Server, programs, running_server
 from tiny_project import make_project
+
+from pipeline.tracking import outbox
+
+
+@pytest.fixture(autouse=True)
+def _warns_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process warns once about a lost store; each test is a process of its own."""
+    monkeypatch.setattr(outbox, "_said", threading.Event())
 
 
 @pytest.fixture

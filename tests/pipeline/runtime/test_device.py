@@ -2,13 +2,13 @@
 
 import json
 import platform
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from made_study import FOLDER
+from stored import select
 from tiny_project import tiny_params, write_params
 
 from capsnet.networks.saved import load, read_settings
@@ -64,13 +64,12 @@ def test_everything_that_is_written_says_what_was_computed(
         assert {key: facts[key] for key in ("precision", "instead_of") if key in facts} == {"precision": got, **instead}
     assert read_settings(MODEL)["precision"] == metrics["settings"]["precision"] == got
     assert json.loads((FOLDER / "metrics/toy-deconv_bn.json").read_text())["precision"] == "float32"
-    store = sqlite3.connect("mlflow.db")
-    recorded = store.execute(
+    recorded = select(
+        Path("mlflow.db"),
         "select distinct value from params join runs using (run_uuid) where key = 'precision'"
-        " and name like 'toy-deconv' or key = 'precision' and name like 'toy-deconv seed 0'"
+        " and name like 'toy-deconv' or key = 'precision' and name like 'toy-deconv seed 0'",
     )
-    assert recorded.fetchall() == [(got,)]
-    store.close()
+    assert recorded == [(got,)]
     for table in ("decoders", "topologies"):
         tabulate.main([f"toy-{table}"])
     text = (FOLDER / "tables/decoders.md").read_text()

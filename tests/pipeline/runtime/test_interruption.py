@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
 from pipeline.runtime.scratch import fingerprint, scratch
@@ -57,8 +57,7 @@ def epochs_done(at_least: int) -> Callable[[list[Path]], bool]:
 
 
 def query(statement: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect("mlflow.db") as store:
-        return store.execute(statement).fetchall()
+    return select(Path("mlflow.db"), statement)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import csv
 import itertools
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 from torch import distributed
 
@@ -89,8 +89,7 @@ def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
     assert len(losses("alone")) * STEPS_AN_EPOCH >= 2 * 20
     assert losses("together") == pytest.approx(losses("alone"), rel=1e-5)
     assert not list(Path(".scratch/train", run).iterdir())
-    with sqlite3.connect("mlflow.db") as store:
-        recorded = store.execute("select name, count(*) from runs group by name order by name").fetchall()
+    recorded = select(Path("mlflow.db"), "select name, count(*) from runs group by name order by name")
     assert recorded == [(run, 2), (f"{run} seed 0", 2), (f"{run} seed 1", 2)]
 
 
@@ -110,8 +109,7 @@ def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on
     assert "one of the 2 processes of this training has ended, and the others with it" in said
     assert "error: MLflow" not in said
     assert not Path("broken/history.csv").exists()
-    with sqlite3.connect("mlflow.db") as store:
-        before = store.execute("select count(*) from metrics where key = 'train_loss'").fetchone()[0]
+    ((before,),) = select(Path("mlflow.db"), "select count(*) from metrics where key = 'train_loss'")
     assert 0 < before < 2 * epochs
     train_alone("toy-fc", "broken")
     train_alone("toy-fc", "whole")

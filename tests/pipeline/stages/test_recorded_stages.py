@@ -1,24 +1,22 @@
 """What all stages leave in MLflow, in tensorboard and in the scratch folder."""
 
 import json
-import sqlite3
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from every_stage import REPORTS
+from stored import select
 
 
 def test_mlflow_has_a_parent_a_run_with_a_child_a_seed_and_test_scores_on_both(there: Path) -> None:
-    store = sqlite3.connect(there / "mlflow.db")
-    named = dict(store.execute("select name, run_uuid from runs where name like 'toy-fc' or name like 'toy-fc seed %'"))
+    store = there / "mlflow.db"
+    named = dict(select(store, "select name, run_uuid from runs where name like 'toy-fc' or name like 'toy-fc seed %'"))
     assert set(named) == {"toy-fc", "toy-fc seed 0", "toy-fc seed 1"}
-    parents = store.execute(
-        "select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?", [named["toy-fc"]]
-    ).fetchall()
+    parents = select(store, "select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?", named["toy-fc"])
     assert {parent for (parent,) in parents} == {named["toy-fc seed 0"], named["toy-fc seed 1"]}
     of = {
-        name: dict(store.execute("select key, value from latest_metrics where run_uuid = ?", [run]))
+        name: dict(select(store, "select key, value from latest_metrics where run_uuid = ?", run))
         for name, run in named.items()
     }
     per_seed = {"train_loss", "train_rloss", "train_mloss", "train_accuracy", "val_loss", "val_rloss", "val_mloss"}
@@ -33,38 +31,37 @@ def test_mlflow_has_a_parent_a_run_with_a_child_a_seed_and_test_scores_on_both(t
 
 
 def test_mlflow_nests_each_trial_in_its_search_and_no_run_stays_open(there: Path) -> None:
-    store = sqlite3.connect(there / "mlflow.db")
-    ((search,),) = store.execute("select run_uuid from runs where name = 'tune toy'").fetchall()
-    trials = store.execute("select count(*) from tags where key = 'mlflow.parentRunId' and value = ?", [search])
-    assert trials.fetchone() == (4,)
-    assert store.execute("select distinct status from runs").fetchall() == [("FINISHED",)]
+    store = there / "mlflow.db"
+    ((search,),) = select(store, "select run_uuid from runs where name = 'tune toy'")
+    trials = select(store, "select count(*) from tags where key = 'mlflow.parentRunId' and value = ?", search)
+    assert trials == [(4,)]
+    assert select(store, "select distinct status from runs") == [("FINISHED",)]
 
 
 def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> None:
-    store = sqlite3.connect(there / "mlflow.db")
-    ((run, artifacts),) = store.execute(
-        "select run_uuid, artifact_uri from runs where name = 'toy-fc seed 0'"
-    ).fetchall()
+    store = there / "mlflow.db"
+    ((run, artifacts),) = select(store, "select run_uuid, artifact_uri from runs where name = 'toy-fc seed 0'")
     folder = Path(artifacts.removeprefix("file://"))
     assert (folder / "model/data/seed-0.safetensors").read_bytes() == (
         there / "models/toy-fc/seed-0.safetensors"
     ).read_bytes()
-    assert store.execute("select name from datasets").fetchone() == ("squares",)
-    params = dict(store.execute("select key, value from params where run_uuid = ?", [run]))
+    assert select(store, "select name from datasets")[0] == ("squares",)
+    params = dict(select(store, "select key, value from params where run_uuid = ?", run))
     assert {"run": "toy-fc", "seed": "0", "lr": "0.01"}.items() <= params.items()
-    tags = dict(store.execute("select key, value from tags where run_uuid = ?", [run]))
+    tags = dict(select(store, "select key, value from tags where run_uuid = ?", run))
     assert {"device", "seed", "version.torch", "fingerprint"} <= tags.keys()
-    ((parent,),) = store.execute("select artifact_uri from runs where name = 'toy-fc'").fetchall()
+    ((parent,),) = select(store, "select artifact_uri from runs where name = 'toy-fc'")
     figures = Path(parent.removeprefix("file://")) / "figures/toy-decoders"
     assert {path.name for path in figures.iterdir()} == {"curves.png", "reconstructions.png"}
 
 
 def test_mlflow_has_the_decoder_of_primary_capsules_with_its_loss(there: Path) -> None:
-    store = sqlite3.connect(there / "mlflow.db")
-    ((loss,),) = store.execute(
+    store = there / "mlflow.db"
+    ((loss,),) = select(
+        store,
         "select value from latest_metrics join runs using (run_uuid) "
-        "where name = 'squares-primary' and key = 'train_rloss'"
-    ).fetchall()
+        "where name = 'squares-primary' and key = 'train_rloss'",
+    )
     history = pd.read_csv(there / "models/squares-primary/history.csv")
     assert loss == pytest.approx(history["train_rloss"].iloc[-1])
 

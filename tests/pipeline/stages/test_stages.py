@@ -1,7 +1,6 @@
 """Every stage end to end on the tiny project, and what their outputs promise."""
 
 import json
-import sqlite3
 from html import unescape
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from every_stage import REPORTS, run_stage
 from like_a_gpu import REFUSED, Operations
 from PIL import Image
 from ruamel.yaml import YAML
+from stored import select
 from tiny_project import VARIANTS, tiny_params
 
 
@@ -32,9 +32,8 @@ def test_no_stage_asks_for_what_a_gpu_refuses_to_do_the_same_way_twice(there: Pa
 
 def test_the_page_links_to_the_experiment_that_has_the_runs(there: Path) -> None:
     page = unescape((there / REPORTS / "index.html").read_text())
-    store = sqlite3.connect(there / "mlflow.db")
     for run in [*VARIANTS, "toy-tuned"]:
-        ((experiment,),) = store.execute("select distinct experiment_id from runs where name = ?", [run]).fetchall()
+        ((experiment,),) = select(there / "mlflow.db", "select distinct experiment_id from runs where name = ?", run)
         assert f"/#/experiments/{experiment}/runs?searchFilter=attributes.run_name%20%3D%20%27{run}%27" in page
 
 
@@ -104,8 +103,8 @@ def test_the_picture_of_pairs_says_what_its_numbers_say(there: Path) -> None:
         for figure in json.loads((folder / "figures.json").read_text())["figures"]
         if figure["name"] == "pairs"
     )
-    assert f"The first {right.sum()} pairs that the first seed recognises" in caption
-    assert f"the first {(~right).sum()} that it does not" in caption
+    assert f"The first {right.sum()} pairs whose classes are both recognised" in caption
+    assert f"the first {(~right).sum()} pairs with a mistake" in caption
     assert "of the first 24 test pairs" in caption
 
 

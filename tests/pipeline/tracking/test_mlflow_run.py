@@ -1,54 +1,22 @@
 """Tracking records and never ends a training; it nests where it should."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stored import select
 from tiny_project import ROOT
 
 from pipeline.tracking.mlflow_run import record_run
-from pipeline.tracking.recorder import MlflowRecorder, NoRecorder
+from pipeline.tracking.recorder import NoRecorder
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
 
 
 def query(statement: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect("mlflow.db") as store:
-        return store.execute(statement).fetchall()
-
-
-def test_a_failure_in_the_middle_of_training_is_one_warning_and_no_lost_run(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from mlflow import MlflowClient
-
-    from pipeline import train
-
-    log_batch = MlflowClient.log_batch
-
-    def gone(*_: object, **__: object) -> None:
-        raise ConnectionError("the server has gone")
-
-    def go_in_the_second_epoch(self: MlflowClient, *arguments: Any, **named: Any) -> None:
-        if any(metric.step == 2 for metric in named.get("metrics", ())):
-            for method in ("log_batch", "create_run", "search_runs", "set_terminated", "log_artifact"):
-                monkeypatch.setattr(MlflowClient, method, gone)
-            gone()
-        log_batch(self, *arguments, **named)
-
-    monkeypatch.setattr(MlflowClient, "log_batch", go_in_the_second_epoch)
-    train.main(["toy-fc"])
-    assert Path("models/toy-fc/history.csv").exists()
-    said = [line for line in capsys.readouterr().err.splitlines() if "warning: MLflow" in line]
-    # One for each of the two seeds and the parent.
-    assert (
-        said == ["warning: MLflow: the server has gone; this run is no longer recorded, but its files are written"] * 3
-    )
-    assert query("select distinct step from metrics") == [(1,)]
+    return select(Path("mlflow.db"), statement)
 
 
 def test_a_run_that_raises_is_failed_and_an_interrupted_one_killed(project: Path) -> None:
@@ -85,14 +53,14 @@ with record_run("test", "x", tags={"kind": "run"}) as run:
 
 
 def test_a_resumed_run_records_each_step_once(project: Path) -> None:
-    with record_run("test", "x", tags=TAGS) as first:
-        first.log(1, {"train_loss": 1.0})
-    again = MlflowRecorder(first.client, first.id, first.experiment_id)
-    again.resume("train_loss")
-    again.log(1, {"train_loss": 5.0})
-    again.log(2, {"train_loss": 2.0})
+    left = record_run("test", "x", tags=TAGS, resume=True)
+    left.__enter__().log(1, {"train_loss": 1.0})
+    with record_run("test", "x", tags=TAGS, resume=True) as again:
+        again.log(1, {"train_loss": 5.0})
+        again.log(2, {"train_loss": 2.0})
     losses = query("select step, value from metrics where key = 'train_loss' order by step")
     assert losses == [(1, 1.0), (2, 2.0)]
+    assert query("select name, status from runs") == [("x", "FINISHED")]
 
 
 def test_a_recorder_that_records_nothing_takes_everything_for_its_children_too(
@@ -105,23 +73,6 @@ def test_a_recorder_that_records_nothing_takes_everything_for_its_children_too(
         run.log_model(project / "seed-0.safetensors")
     assert capsys.readouterr() == ("", "")
     assert not Path("mlflow.db").exists()
-
-
-def test_a_child_that_cannot_be_opened_is_a_warning_and_its_parent_goes_on(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    with record_run("test", "parent", tags=TAGS) as parent:
-        with monkeypatch.context() as patch:
-            patch.setattr(type(parent.client), "create_run", full)
-            with record_run("test", "child", tags=TAGS, parent=parent) as child:
-                child.log(1, {"loss": 1.0})
-        parent.log(1, {"loss": 2.0})
-    assert capsys.readouterr().err.startswith("warning: MLflow: disk full; this run is no longer recorded")
-    assert query("select value from metrics where key = 'loss'") == [(2.0,)]
-    assert query("select name, status from runs") == [("parent", "FINISHED")]
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -1,13 +1,13 @@
 """A small study of real networks over two workers, one of them killed in a training: the bytes of `dvc repro`."""
 
 import shutil
-import sqlite3
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 from errands import Errands, ended, wait_until
+from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
 EPOCHS = 40  # of the training that loses its worker
@@ -75,6 +75,6 @@ def test_a_study_over_two_workers_one_of_them_killed_is_that_of_dvc_to_the_byte(
     assert "started again, and its stage is tried again" in ended(running)
     assert made(parallel) == made(sequential)
     assert "up to date" in parallel.call("dvc", "status", "report@toy")
-    with sqlite3.connect(parallel.folder / "mlflow.db") as store:
-        runs = store.execute("select status, count(*) from runs where name like 'toy-fc%' group by status").fetchall()
+    counted = "select status, count(*) from runs where name like 'toy-fc%' group by status"
+    runs = select(parallel.folder / "mlflow.db", counted)
     assert runs == [("FINISHED", 3)]  # both seeds and their parent went on where they were

@@ -1,0 +1,14 @@
+"""What happens to the record of a training when its store is killed, locked, deleted, full or silent: nothing is lost.
+
+`store_faults.FAULTS` does it to real processes; test_lost_store.py has the same in small.
+"""
+
+import pytest
+from store_faults import FAULTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_the_store_costs_nothing(name: str) -> None:
+    happened, lost = FAULTS[name](1)
+    assert lost == "nothing", happened
