@@ -20,7 +20,8 @@ def test_a_search_killed_at_any_moment_has_the_trials_of_an_unbroken_one(
     torn: bool, project: Path, untrained: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each write to the journal: before it, or in the middle of it with the journal locked."""
-    search = made_search()
+    # A trial is stopped after its second epoch, and not before: a continued one has to wait for that, too.
+    search = made_search(pruner={"name": "median", "startup_trials": 2, "warmup_epochs": 2})
     whole = searched(search, project / "whole.log")
     assert {state for _, state, *_ in whole} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert whole[0][2] == {"alpha": search.run.alpha, "lr": search.run.lr}
