@@ -9,10 +9,10 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove paper results test slowtest gpu bench benchstudy check format readme ui explore site lock
+.PHONY: help demo verify prove paper results test slowtest postgrestest gpu bench benchstudy check format readme ui explore site lock
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
 	dvc repro report@digits
@@ -35,6 +35,9 @@ test: $(VENV)/.built  ## the test suite, a file at a time on every core
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m "slow and not gpu and not postgres"
+
+postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
 
 gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
 	python -m tests.gpu
