@@ -61,6 +61,7 @@ readme: $(VENV)/.built  ## put the tables of reports/ into README.md and docs/*.
 	python -m pipeline.apps.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
+	@python -m pipeline.apps.record --address http://127.0.0.1:$(PORT) || echo "showing what MLflow has" >&2
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
 	*) MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  mlflow ui --port $(PORT) ;; esac

@@ -12,9 +12,8 @@ image.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from capsnet.files import write_whole
 from pipeline.runtime.advice import no_better_than_guessing
@@ -22,27 +21,7 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, SCORES, csv_text, model_files, models_in
 from pipeline.scoring.compared import write_compared
 from pipeline.settings.params import load_params
-from pipeline.tracking.lookup import find_training
-
-
-def record(experiment: str, folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Add the scores to the MLflow runs that trained the models: each seed's to its own, the means to the parent."""
-    parent = None
-    for seed, path in model_files(folder).items():
-        training = find_training(experiment, path)
-        if training is not None:
-            parent = training.parent
-            training.seed.log(
-                metrics["epochs"], _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES})
-            )
-    if parent is not None:
-        means = {key: f"{key}_mean" for key in SCORES} | {f"{key}_std": f"{key}_std" for key in SCORES}
-        ensemble = {"test_ensemble_accuracy": metrics["ensemble"]["accuracy"]} if "ensemble" in metrics else {}
-        parent.log(metrics["epochs"], _test_scores(metrics, means) | ensemble)
-
-
-def _test_scores(values: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, float]:
-    return {f"test_{name}": values[column] for name, column in columns.items() if column in values}
+from pipeline.tracking.scores import record_scores
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = (folder / "history.csv").read_bytes()
         write_whole(target / f"{name}-history.csv", history)
         write_compared(name, metrics, history.decode())
-    record(params.tracking.experiment, folder, metrics)
+    record_scores(folder, metrics, \"evaluate\")
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
     if advice := no_better_than_guessing(metrics, confusion):
         print(f"warning: {name}: {advice}", file=sys.stderr)

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = REPORTS / entry.study / METRICS / f"{name}-robustness.csv"
     write_whole(path, csv_text(rotated.accuracy))
     write_whole(rotated_path(entry.study, name), csv_text(rotated.confusion))
-    training = find_training(params.tracking.experiment, first)
+    training = find_training(first)
     if training is not None and training.parent is not None:
         training.parent.attach(path, folder="robustness")
     angles = len({row["degrees"] for row in rotated.accuracy})

@@ -23,6 +23,7 @@ from pipeline.runtime.paths import MODELS, models_in
 from pipeline.runtime.prepared import read_manifest
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.lookup import RecordedTraining, find_training
+from pipeline.tracking.mlflow_run import ORIGIN
 
 COLUMNS = [
     "run", "seed", "epochs", "images", "seconds_an_epoch", "hours", "peak_memory_mb", "hardware", "torch", "commit",
@@ -84,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for run in (name for name, of in params.studies_of_runs.items() if of == study):
         for seed, path in models_in(MODELS / run).items():
-            training = find_training(params.tracking.experiment, path)
-            if training is not None:
+            training = find_training(path)
+            if training is not None and not training.seed.tag_value(ORIGIN):
                 rows.append(cost(run, seed, path, training, params, arguments.remark))
     if not rows:
         raise ValueError(f"{study}: got no model in {MODELS}/ whose training MLflow recorded, expected at least one")

@@ -19,6 +19,7 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import MODELS, model_files
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.lookup import find_training
+from pipeline.tracking.mlflow_model import model_uri
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MODEL, MlflowRecorder
 
@@ -32,8 +33,8 @@ MD5 = "md5"  # the tag of a version that says which file it is
 
 def recorded(name: str, path: Path, params: Params) -> MlflowRecorder:
     """Return an MLflow run that has a network as a model to serve. Raises ValueError if it cannot be recorded."""
-    trained = find_training(params.tracking.experiment, path)
-    if trained and trained.seed.client.list_artifacts(trained.seed.id, MODEL):
+    trained = find_training(path)
+    if trained and model_uri(trained.seed.client, trained.seed.id, MODEL):
         return trained.seed
     tags = {"stage": "register", "run": name, "model": md5(path)}
     with record_run(params.tracking.experiment, f"{name} {path.stem}", tags=tags) as run:
@@ -45,7 +46,7 @@ def recorded(name: str, path: Path, params: Params) -> MlflowRecorder:
 
 def register(run: MlflowRecorder, registered: str, path: Path, tags: dict[str, str]) -> str:
     """Point the alias of a registered model to a network, and return its version: a new one, unless it has one."""
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient, set_tracking_uri
     from mlflow.exceptions import MlflowException
 
     # Or the registry is that of MLflow's own default store, whatever the run was recorded in.
@@ -57,8 +58,9 @@ def register(run: MlflowRecorder, registered: str, path: Path, tags: dict[str, s
         client.create_registered_model(registered)
     version = version_of(client, registered, md5(path))
     if version is None:
-        # The source names the run: an absolute path would break when the project is moved.
-        version = client.create_model_version(registered, f"runs:/{run.id}/{MODEL}", run.id, tags=tags).version
+        set_tracking_uri(store)  # the registry looks the model up in MLflow's own default store otherwise
+        source = str(model_uri(run.client, run.id, MODEL))
+        version = client.create_model_version(registered, source, run.id, tags=tags).version
     client.set_registered_model_alias(registered, ALIAS, str(version))
     return str(version)
 

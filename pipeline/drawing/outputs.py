@@ -91,7 +91,7 @@ def publish(
     for subject in drawn:
         if subject.published_files:
             continue  # nothing was trained here
-        training = find_training(params.tracking.experiment, next(iter(subject.models.values())))
+        training = find_training(next(iter(subject.models.values())))
         if training is not None and training.parent is not None:
             training.parent.attach(*paths, folder=f"figures/{name}")
     return folder

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.runtime.masking import masked
 from pipeline.tracking.experiments import experiment_id, run_of_mlflow_run
 from pipeline.tracking.mlflow_model import log_model
-from pipeline.tracking.run_search import PARENT, find_runs
+from pipeline.tracking.run_search import PARENT, find_everywhere, find_runs
 from pipeline.tracking.store import store_uri
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Delivery:
             if found is None and not sent:
                 found = self._left_open(identity, values, parent)
             if found is not None:
+                if outer:  # this `mlflow run` finishes what another one began
+                    self.client.set_tag(found, PARENT, outer.info.run_id)
                 steps = {each.step for each in self.client.get_metric_history(found, RESUMED_METRIC)}
                 self.runs[key] = KnownRun(found, identity, steps)
                 values["id"] = found
@@ -94,7 +96,7 @@ class Delivery:
         if kind in FILES:  # these may take their time
             for path in values["paths"]:
                 if kind == NETWORK:
-                    log_model(self.client, run.id, Path(path), values["name"])
+                    log_model(self.client, run.id, Path(path))
                 else:
                     self.client.log_artifact(run.id, path, values["folder"])
             return
@@ -134,8 +136,10 @@ class Delivery:
         tags = values["identity"]
         if parent is None and "owner" in tags:
             keep = tags["fingerprint"] if values["resume"] else None
-            for run in find_runs(self.client, experiment, {name: tags[name] for name in ("stage", "owner")}):
-                if _is_open(run, values) and run.data.tags.get("fingerprint") != keep:
+            for run in find_everywhere(self.client, {name: tags[name] for name in ("stage", "owner")}):
+                # One in another experiment is not resumed: the new run records its epochs again.
+                here = run.info.experiment_id == experiment
+                if _is_open(run, values) and not (here and run.data.tags.get("fingerprint") == keep):
                     self.client.set_terminated(run.info.run_id, KILLED)
         if not values["resume"]:
             return None

@@ -3,28 +3,35 @@
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.tracking.store import ARTIFACTS, store_file
+from pipeline.tracking.store import artifacts_uri
+from pipeline.tracking.views import describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+NAME = "MLFLOW_EXPERIMENT_NAME"
+
 
 def experiment_id(client: "MlflowClient", name: str, outer: "Run | None") -> str:
     """Return the id of the experiment `name`, created if there is none, or that of the run of `mlflow run`.
+
+    MLFLOW_EXPERIMENT_NAME names another one.
 
     Raises ValueError if the experiment was deleted: MLflow keeps its name.
     """
     if outer is not None:
         return str(outer.info.experiment_id)
+    name = os.environ.get(NAME) or name
     found = client.get_experiment_by_name(name)
     if found is None:
-        file = store_file()
-        return client.create_experiment(name, (file.parent / ARTIFACTS).as_uri() if file else None)
+        identity = client.create_experiment(name, artifacts_uri())
+        describe_experiment(client, client.get_experiment(identity))
+        return identity
     if found.lifecycle_stage != "active":
         raise ValueError(
             f"experiment {name!r} was deleted; restore it (`mlflow experiments restore --experiment-id "
-            f"{found.experiment_id}`), or choose another name: tracking.experiment in params.yaml"
+            f"{found.experiment_id}`), or choose another name: tracking.experiment in params.yaml, or {NAME}"
         )
     return str(found.experiment_id)
 

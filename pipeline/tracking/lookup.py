@@ -2,14 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from capsnet.files import md5
-from pipeline.tracking.experiments import experiment_id, run_of_mlflow_run
 from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.recorder import MlflowRecorder
-from pipeline.tracking.run_search import PARENT, find_runs
+from pipeline.tracking.run_search import PARENT, find_everywhere
 from pipeline.tracking.store import open_client, unusable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 class RecordedTraining(NamedTuple):
@@ -19,24 +21,30 @@ class RecordedTraining(NamedTuple):
     parent: MlflowRecorder | None
 
 
-def find_training(experiment: str, model: Path) -> RecordedTraining | None:
-    """Return the newest run that trained this very file, or None: what comes from DVC's cache has no MLflow run.
+def find_training(model: Path) -> RecordedTraining | None:
+    """Return the newest run in the whole store that trained this very file, or None.
 
     If the store cannot be used, there is only a warning: what was to be recorded is in files already.
     """
     try:
         client = open_client()
         deliver_left(client)
-        identity = experiment_id(client, experiment, run_of_mlflow_run(client))
-        found = find_runs(client, identity, {"kind": "seed", "model": md5(model)})
+        found = training_of(client, model)
     except Exception as error:  # the store and the network may raise anything
         print(f"warning: {unusable(error)}", file=sys.stderr)
         return None
+    if found is None:
+        print(f"{model}: no MLflow run trained this file; `python -m pipeline.apps.record` records one from the files")
+    return found
+
+
+def training_of(client: "MlflowClient", model: Path) -> RecordedTraining | None:
+    """Return the newest run in the whole store that trained this very file, or None. Raises what the store raises."""
+    found = find_everywhere(client, {"kind": "seed", "model": md5(model)})
     if not found:
-        print(f"{model}: no MLflow run trained this very file (perhaps it came from a cache)")
         return None
-    parent = found[0].data.tags.get(PARENT)
+    run, parent = found[0], found[0].data.tags.get(PARENT)
     return RecordedTraining(
-        MlflowRecorder(client, found[0].info.run_id, identity),
-        MlflowRecorder(client, parent, identity) if parent else None,
+        MlflowRecorder(client, run.info.run_id, run.info.experiment_id),
+        MlflowRecorder(client, parent, run.info.experiment_id) if parent else None,
     )

@@ -6,7 +6,7 @@ belongs to an owner, as working files do: see pipeline.runtime.workspace.
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pipeline.runtime.masking import masked
@@ -15,7 +15,9 @@ from pipeline.runtime.workspace import owner
 from pipeline.tracking.delivery import KILLED, new_run
 from pipeline.tracking.process_facts import peak_memory, provenance
 from pipeline.tracking.recorder import MlflowRecorder, Recorder
+from pipeline.tracking.system_metrics import system_metrics
 
+ORIGIN = "origin"  # the tag of a run that was recorded from files: where it was trained, nobody recorded it
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 
 
@@ -51,9 +53,10 @@ def record_run(
     recorder = _open(experiment, name, tags, settings or {}, parent, data, resume)
     status = "FAILED"
     try:
-        yield recorder
+        with system_metrics(recorder) if parent is None and ORIGIN not in tags else nullcontext():
+            yield recorder
         status = "FINISHED"
-        if parent is None:
+        if parent is None and ORIGIN not in tags:
             recorder.log(0, peak_memory())
     except KeyboardInterrupt:
         status = KILLED

@@ -38,8 +38,32 @@ def correct_artifact_locations(store: Path, folder: str) -> list[str]:
                 and (_path(home + uri.removeprefix(old)).exists() or not _path(uri).exists())
             ]
             connection.executemany("update runs set artifact_uri = ? where run_uuid = ?", moved)
+            _correct_models(connection, identity, old, home)
             left[str(_path(old.removesuffix(f"/{tail}")))] = None
     return list(left)
+
+
+def _correct_models(connection: sqlite3.Connection, experiment: str, old: str, home: str) -> None:
+    """Note the new locations of the models of an experiment, and of what was registered of them."""
+    of_runs = "run_id in (select run_uuid from runs where experiment_id = ?)"
+    for table, column, key, chosen in (
+        ("logged_models", "artifact_location", "model_id", "experiment_id = ?"),
+        (
+            "model_versions",
+            "storage_location",
+            "rowid",
+            of_runs,
+        ),
+    ):
+        if not connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone():
+            continue  # a store of an earlier version of MLflow
+        rows = connection.execute(f"select {key}, {column} from {table} where {chosen}", (experiment,)).fetchall()
+        moved = [
+            (home + location.removeprefix(old), row)
+            for row, location in rows
+            if (location or "").startswith(f"{old}/") and _path(home + location.removeprefix(old)).exists()
+        ]
+        connection.executemany(f"update {table} set {column} = ? where {key} = ?", moved)
 
 
 def _path(location: str) -> Path:

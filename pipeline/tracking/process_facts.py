@@ -1,5 +1,6 @@
 """What a run's tags say about the process: where its code comes from, and how much memory it took."""
 
+import getpass
 import hashlib
 import os
 import platform
@@ -16,8 +17,11 @@ def provenance() -> dict[str, str]:
 
     lock = Path("dvc.lock")
     facts = {
+        "mlflow.user": _user(),
         "mlflow.source.name": " ".join(sys.argv),
+        "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git("rev-parse", "HEAD"),
+        "mlflow.source.git.branch": _git("branch", "--show-current"),
         "git.dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
         "dvc.lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "",
         "dvc.stage": os.environ.get("DVC_STAGE", ""),
@@ -37,6 +41,13 @@ def peak_memory() -> dict[str, float]:
     if torch is not None and torch.cuda.is_initialized():
         measured["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     return measured
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry in the list of users, in a container for example
+        return ""
 
 
 def _git(*arguments: str) -> str:

@@ -23,7 +23,7 @@ from pipeline.tracking.store import open_client
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL = "model"  # the name of a run's network in MLflow
+MODEL = "model"  # the artifact in which earlier versions recorded a run's network
 
 
 class Recorder(Protocol):
@@ -88,6 +88,11 @@ class MlflowRecorder:
         return str(self._outbox.opened(self._key)["id"] or "")
 
     @property
+    def experiment_id(self) -> str:
+        """The id of its experiment; the store is asked."""
+        return str(self.client.get_run(self.id).info.experiment_id)
+
+    @property
     def client(self) -> "MlflowClient":
         """A client of the store."""
         delivery = self._outbox.delivery
@@ -112,7 +117,7 @@ class MlflowRecorder:
 
     def log_model(self, network: Path) -> None:
         """Record a network's file as a model that MLflow can serve."""
-        self._add(NETWORK, paths=[str(network.resolve())], name=MODEL)
+        self._add(NETWORK, paths=[str(network.resolve())])
 
     def finish(self, status: str, *, last: bool) -> None:
         """Set the final status, FINISHED, FAILED or KILLED; with `last` what waits is tried once more, and left."""

@@ -1,4 +1,4 @@
-"""MLflow runs found by their tags."""
+"""MLflow runs found by their tags, in an experiment or in the whole store."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,15 @@ PARENT = "mlflow.parentRunId"
 
 def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, object]) -> Sequence[Any]:
     """Return the runs of an experiment that have all of these tags, newest first."""
+    return _search(client, [experiment], tags)
+
+
+def find_everywhere(client: "MlflowClient", tags: Mapping[str, object]) -> Sequence[Any]:
+    """Return the runs of all experiments that have all of these tags, newest first."""
+    return _search(client, [each.experiment_id for each in client.search_experiments()], tags)
+
+
+def _search(client: "MlflowClient", experiments: list[str], tags: Mapping[str, object]) -> Sequence[Any]:
     quoted = {key: f'"{value}"' if "'" in str(value) else f"'{value}'" for key, value in tags.items()}
     query = " and ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
-    return client.search_runs([experiment], query, order_by=["attributes.start_time DESC"])
+    return client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])

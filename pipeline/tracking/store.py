@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 STORE = "MLFLOW_TRACKING_URI"
 ARTIFACTS = "mlartifacts"
-# MLflow's defaults wait for minutes before they call a server unreachable.
+# By default MLflow waits for minutes before it calls a server unreachable, and shows a bar for each small file.
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -39,7 +40,9 @@ CHATTY = ("alembic", "mlflow", "sqlalchemy", "urllib3")  # packages with log mes
 def store_uri() -> str:
     """Return the tracking URI: MLFLOW_TRACKING_URI, or a sqlite URI in the project's top folder."""
     if chosen := os.environ.get(STORE):
-        return chosen
+        file = make_url(chosen).database if chosen.startswith("sqlite:///") else None
+        inside = file and file != ":memory:" and not Path(file).is_absolute()  # relative to the project, in a copy too
+        return sqlite_uri(root() / str(file)) if inside else chosen
     return sqlite_uri(root() / "mlflow.db")
 
 
@@ -49,6 +52,17 @@ def store_file() -> Path | None:
         return None
     database = make_url(store_uri()).database
     return Path(database).resolve() if database and database != ":memory:" else None
+
+
+def artifacts_uri() -> str | None:
+    """Return where the artifacts of new experiments lie; None if the server at the store's address decides.
+
+    Without one, MLflow would take a folder in the working directory: in an experiment of DVC one that is deleted.
+    """
+    if store_uri().startswith("http"):
+        return None
+    file = store_file()
+    return ((file.parent if file else root()) / ARTIFACTS).as_uri()
 
 
 def open_client() -> "MlflowClient":

@@ -46,7 +46,12 @@ class Job(NamedTuple):
             self.params.tracking.experiment,
             name,
             tags={**self.tags, "kind": kind, **of_seed},
-            settings={"run": self.name, **self.run.model_dump(), **of_seed},
+            settings={
+                "run": self.name,
+                **self.run.model_dump(),
+                "seeds": ", ".join(map(str, self.seeds)),
+                **of_seed,
+            },
             parent=parent,
             data=self.data.source,
             resume=True,

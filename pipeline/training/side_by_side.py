@@ -10,6 +10,7 @@ from capsnet.training.checkpoint import read_history
 from capsnet.training.loop import Course, Log, measured, train_side_by_side
 from pipeline.runtime.paths import model_name, state_name
 from pipeline.tracking.recorder import Recorder
+from pipeline.tracking.scores import record_means
 from pipeline.tracking.tensorboard import event_writer, events_folder
 from pipeline.training.job import Job
 
@@ -48,6 +49,7 @@ def train_seeds(job: Job, states: Path, finished: Path, parent: Recorder) -> lis
                 save_model(path, network, {"run": job.name, "seed": course.seed, "settings": job.run.model_dump()})
                 recorder.tag({"model": md5(path)})
                 recorder.log_model(path)
+    record_means(parent, rows)
     return rows
 
 

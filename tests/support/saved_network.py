@@ -8,7 +8,7 @@ import torch
 import capsnet
 from capsnet.evaluation.recognition import seen
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 24, 22), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 1, 20, 20), dtype=np.uint8)
 
 
 def lengths(network: Path) -> np.ndarray:

@@ -42,7 +42,7 @@ def test_mlflow_keeps_model_data_set_settings_and_provenance(there: Path) -> Non
     store = there / "mlflow.db"
     ((run, artifacts),) = select(store, "select run_uuid, artifact_uri from runs where name = 'toy-fc seed 0'")
     folder = Path(artifacts.removeprefix("file://"))
-    assert (folder / "model/data/seed-0.safetensors").read_bytes() == (
+    assert (folder / "data/seed-0.safetensors").read_bytes() == (
         there / "models/toy-fc/seed-0.safetensors"
     ).read_bytes()
     assert select(store, "select name from datasets")[0] == ("squares",)

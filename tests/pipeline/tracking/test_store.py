@@ -241,7 +241,7 @@ def test_a_store_that_cannot_be_used_is_named_without_a_login(
         refused = str(error)
     assert bool(refused) == (not url.startswith("http"))  # the server may be back tomorrow; the others never will be
     (project / "seed-0.safetensors").write_bytes(b"")
-    assert find_training("test", project / "seed-0.safetensors") is None
+    assert find_training(project / "seed-0.safetensors") is None
     said = "".join(capsys.readouterr())
     for line in [refused, said] if refused else [said]:
         assert re.search(r"MLflow: \w[\w+]*://\*\*\*@127\.0\.0\.1.* cannot be used: .+", line)

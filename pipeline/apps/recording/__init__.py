@@ -1,0 +1,1 @@
+"""The parts of record: what files know and MLflow does not."""

@@ -1,0 +1,65 @@
+"""The run that `mlflow run` opens says what came of it."""
+
+import time
+from pathlib import Path
+
+import pytest
+from every_stage import run_stage
+
+from pipeline.apps import project
+from pipeline.settings.params import load_params
+from pipeline.tracking.experiments import run_of_mlflow_run
+from pipeline.tracking.store import open_client
+
+
+def test_a_parameter_that_mlproject_does_not_have_is_refused_in_one_line(project_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^-P epochs: not a parameter of train; settings are in params.yaml"):
+        project.main(["train", "toy-fc", "--epochs", "3"])
+
+
+def test_an_unknown_name_is_refused_before_dvc_is_asked(project_folder: Path) -> None:
+    with pytest.raises(ValueError, match="toy-fx"):
+        project.main(["evaluate", "toy-fx"])
+
+
+def test_targets_are_those_of_the_pipeline(project_folder: Path) -> None:
+    params = load_params()
+    for entry, name, targets in (
+        ("main", None, []),
+        ("train", "toy-fc", ["train@toy-fc"]),
+        ("evaluate", "toy-tuned", ["evaluate-tuned@toy"]),
+        ("tune", "toy", ["tune@toy"]),
+        ("report", "toy", ["report@toy"]),
+    ):
+        assert project.target_of(entry, name, params) == targets
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_result_is_under_the_run_that_finished_it_or_the_run_says_since_when(
+    fresh: bool, prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = int(time.time() * 1000)
+    run_stage("train", ["toy-fc"])
+    run_stage("evaluate", ["toy-fc"])
+    client = open_client()
+    experiment = client.get_experiment_by_name("test").experiment_id
+    opened = client.create_run(experiment, run_name="efficient-horse-926")
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened.info.run_id)
+    outer = run_of_mlflow_run(client)
+    found = project.results("evaluate", "toy-fc", load_params(), client)
+    began = before if fresh else int(time.time() * 1000) + 1000
+    project.describe(client, outer, "evaluate toy-fc", found, began)
+    said = client.get_run(opened.info.run_id)
+    assert said.info.run_name == "evaluate toy-fc"
+    assert said.data.metrics["test_accuracy"] == found[0].data.metrics["test_accuracy"]
+    assert said.data.tags["mlflow.note.content"].startswith(
+        "Made toy-fc." if fresh else "Nothing to do: up to date since "
+    )
+    parent = client.get_run(found[0].info.run_id).data.tags.get("mlflow.parentRunId")
+    assert parent == (opened.info.run_id if fresh else None)
+    assert capsys.readouterr().out
+
+
+@pytest.fixture
+def project_folder(project: Path) -> Path:  # the name `project` is that of the program here
+    return project
