@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         history = (folder / "history.csv").read_bytes()
         write_whole(target / f"{name}-history.csv", history)
         write_compared(name, metrics, history.decode())
-    record_scores(folder, metrics, \"evaluate\")
+    record_scores(folder, metrics, "evaluate")
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
     if advice := no_better_than_guessing(metrics, confusion):
         print(f"warning: {name}: {advice}", file=sys.stderr)
