@@ -9,10 +9,10 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove paper results test slowtest gpu bench check format readme ui explore lock
+.PHONY: help demo verify prove paper results test slowtest postgrestest gpu bench benchstudy check format readme ui explore site lock
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
 	dvc repro report@digits
@@ -36,11 +36,17 @@ test: $(VENV)/.built  ## the test suite, a file at a time on every core
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m "slow and not gpu and not postgres"
 
+postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
+
 gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
 	python -m tests.gpu
 
 bench: $(VENV)/.built  ## time and memory of training beside plain formulations, half an hour: leave the machine alone
 	python -m tests.benchmarks
+
+benchstudy: $(VENV)/.built  ## time of the demo on two workers beside dvc repro, a quarter of an hour: leave the machine alone
+	python -m tests.benchmarks.workers
 
 check: $(VENV)/.built  ## format, lint and types
 	ruff format --check .
@@ -63,11 +69,18 @@ ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
 	python -m pipeline.apps.explore $(RUN)
 
+site: $(VENV)/.built  ## build the page that needs no installation: site/, for any web server
+	dvc repro prepare@mnist
+	python -m pipeline.apps.site
+
 lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 	uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-header -q -o requirements.lock
 
 $(VENV)/.built: requirements.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
+	  { echo "error: PYTHON: got $(PYTHON), expected Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) makes no environment; install its package venv" >&2; exit 2; }
+	@{ $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
+	  $(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock; } || \
+	  { echo "error: not all packages could be installed; is there a network, and room on the disk? then start the same command again" >&2; exit 2; }
 	@touch $@

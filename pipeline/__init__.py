@@ -10,4 +10,21 @@ load them, may be imported late: in the function that needs them. A test allows 
 a SLOW package that the top of the file has not loaded.
 """
 
+import sys
+from importlib.util import find_spec
+
 SLOW = ("torch", "mlflow", "dvc", "optuna", "matplotlib", "gradio", "distributed")
+NEEDED = ("numpy", "pydantic", "ruamel", "safetensors", "torch")  # without one of them no stage starts
+
+
+def _refuse_other_environment() -> None:
+    """Exit with one line if this Python is not the one of the project's environment."""
+    missing = next((name for name in NEEDED if find_spec(name) is None), None)
+    if missing:
+        advice = "`make test` builds .venv, `source .venv/bin/activate` enters it"
+        print(f"error: environment: {sys.executable} has no package {missing}; {advice}", file=sys.stderr)
+        sys.exit(2)
+
+
+if sys.argv[:1] == ["-m"]:  # `python -m pipeline.<stage>` is starting, and will import more than is there
+    _refuse_other_environment()

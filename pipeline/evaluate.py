@@ -1,7 +1,8 @@
 """Score every seed of a run, and the ensemble of all seeds, on the test set.
 
 The scores are written to reports/<study>/metrics/<run>.json, the confusion matrices to <run>-confusion.csv. The
-training history is copied to <run>-history.csv beside them: models are not in git, results are. A run that separates
+training history is copied to <run>-history.csv beside them: models are not in git, results are. Three scores and the
+mean learning curve go to reports/scores/ and reports/curves/, which DVC compares. A run that separates
 is scored on pairs of test images. A pair counts as right if both classes are found; the confusion matrices count each
 image.
 
@@ -18,6 +19,7 @@ from capsnet.files import write_whole
 from pipeline.runtime.advice import no_better_than_guessing
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, SCORES, csv_text, model_files, models_in
+from pipeline.scoring.compared import write_compared
 from pipeline.settings.params import load_params
 from pipeline.tracking.scores import record_scores
 
@@ -42,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_whole(target / f"{name}.json", json.dumps(metrics, indent=2) + "\n")
     write_whole(target / f"{name}-confusion.csv", csv_text(confusion))
     if not arguments.out:  # with --out the history is in that folder already
-        write_whole(target / f"{name}-history.csv", (folder / "history.csv").read_bytes())
+        history = (folder / "history.csv").read_bytes()
+        write_whole(target / f"{name}-history.csv", history)
+        write_compared(name, metrics, history.decode())
     record_scores(folder, metrics, "evaluate")
     print(", ".join(f"{key} {metrics[f'{key}_mean']:.4g}" for key in SCORES if f"{key}_mean" in metrics), f"({name})")
     if advice := no_better_than_guessing(metrics, confusion):

@@ -35,7 +35,7 @@ def read_raw(name: str, entry: Dataset) -> tuple[Arrays, list[str]]:
     """Read a data set as its entry in params.yaml says; return it, and the files of a folder that were ignored."""
     raw = Path(entry.raw)
     if not raw.exists():
-        raise FileNotFoundError(f"datasets.{name}.raw: {raw}: no such file or folder")
+        raise FileNotFoundError(f"datasets.{name}.raw: {raw}: no such file or folder{_way_out(name, entry)}")
     match entry:
         case OwnArrays():
             arrays = read_arrays(raw)
@@ -69,6 +69,11 @@ def _warn_of_size(size: int, where: str) -> None:
             "runs on them need `crop`",
             file=sys.stderr,
         )
+
+
+def _way_out(name: str, entry: Dataset) -> str:
+    """Return the command that downloads official files; empty for a user's own data."""
+    return "" if isinstance(entry, OwnArrays | Folder) else f"; `dvc repro prepare@{name}` downloads it"
 
 
 def read_official(name: str, raw: Path) -> Arrays:

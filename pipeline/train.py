@@ -10,12 +10,14 @@ of processes has changed, the results are equal up to rounding. With --out, no f
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.launch import start_processes, usable
 from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING
-from pipeline.runtime.torchrun import leads
+from pipeline.runtime.torchrun import leads, started_by_torchrun
 from pipeline.settings.params import Params, check_run, find, load_params, override
 from pipeline.settings.reading import read_yaml
 from pipeline.settings.runs import RUNS, Run
@@ -29,7 +31,9 @@ def run_named(name: str, params: Params) -> Run:
     entry = params.tune[search]
     path = REPORTS / entry.study / TUNING / search / "best.yaml"
     best = read_yaml(path)
-    return check_run({**params.runs[entry.run].model_dump(), **{key: best[key] for key in ("alpha", "lr")}}, str(path))
+    return check_run(
+        {**params.runs[entry.run].all_settings(), **{key: best[key] for key in ("alpha", "lr")}}, str(path)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.resume and len(seeds) != 1:
         raise ValueError(f"--resume: a training state belongs to one seed; name it with --seeds, got {seeds}")
     out = arguments.out or MODELS / arguments.run
+
+    if run.processes > 1 and not started_by_torchrun():
+        number = usable(run.processes, run.device)
+        if number < run.processes:
+            print(f"{arguments.run}: trains in {number} of {run.processes} processes: no more GPUs can be used here")
+        if number > 1:
+            start_processes(number, "pipeline.train", sys.argv[1:] if argv is None else argv)
+            return
 
     from pipeline.training.whole_run import train_run
 

@@ -24,7 +24,14 @@ if os.environ.get("CAPSNET_TEST_GPU") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TRITON_INTERPRET"] = "1"
 
-OUTSIDE = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "CAPSNET_MIRROR", "CAPSNET_OPTUNA_STORAGE", "DVC_ROOT")
+OUTSIDE = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "CAPSNET_MIRROR",
+    "CAPSNET_OPTUNA_STORAGE",
+    "CAPSNET_OPTUNA_GRACE",
+    "DVC_ROOT",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

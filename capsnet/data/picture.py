@@ -1,24 +1,18 @@
 """A user's own picture, made similar to the images that a network was trained on: from Pillow to a uint8 array.
 
-Axes: C channels, S size of the data's images, H W height and width, P pixels, T terms of a polynomial.
+Axes: C channels, S size of the data's images, H W height and width, P pixels.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
-from PIL import Image
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
 
 from capsnet.data.cropping import MODES, middle_square
+from capsnet.data.ink import Box, find_shapes
 
-# These values recover digits best. They were tried on enlarged training images of MNIST and of scikit-learn, put on
-# paper of six kinds.
-LONGEST = 256  # a picture is reduced to at most this many pixels a side before its digit is searched
-SAMPLED = 48  # pixels a side that the brightness of the paper is fitted to
-ROUNDS = 6  # of that fit; each gives less weight to pixels that differ from the paper of the round before
-FAINTEST = 24  # least difference between ink and paper, in grey levels
-BLACKEST = 95  # percentile of the ink that becomes full white
-EDGE = 0.2  # share of full white from which on a pixel belongs to the digit when its size is measured
+LONGEST = 320  # pixels of a picture's longer side while its digits are searched
 
 
 class Writing(NamedTuple):
@@ -41,23 +35,76 @@ def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))
 
 
-def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray, "1 S S"]:
-    """Find the digit in a picture and lay it out as a data set does: bright on black, with its size and place.
+class Found(NamedTuple):
+    """A digit in a picture."""
 
-    A picture of `size` pixels that is mostly dark is returned unchanged. Otherwise ink is whatever differs from the
-    paper, darker or brighter, whichever difference is larger. The light on the paper may be uneven. Raises ValueError
-    if there is no ink.
+    image: UInt8[np.ndarray, "1 S S"]  # laid out as in a data set
+    box: Box  # left, top, right, bottom in pixels of the picture
+
+
+def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray, "1 S S"]:
+    """Find the largest digit in a picture and lay it out as a data set does: bright on black, with its size and place.
+
+    Raises ValueError if there is no ink. See `digits`.
     """
-    grey = _opaque(picture, _opposite(picture)).convert("L")
-    if grey.size == (size, size) and np.median(np.asarray(grey)) < 128:
-        return np.array(grey)[None]
-    grey.thumbnail((LONGEST, LONGEST), Image.Resampling.BILINEAR)
-    ink = _ink(np.asarray(grey, np.float64))
-    rows, columns = (np.flatnonzero((ink > EDGE).any(axis)) for axis in (1, 0))
-    found = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    found = digits(picture, writing, size)
+    if not found:
+        raise ValueError("blank: got a picture without ink, expected a digit")
+    return max(found, key=lambda each: _area(each.box)).image
+
+
+def digits(picture: Image.Image, writing: Writing, size: int) -> list[Found]:
+    """Find the digits in a picture, from left to right, and lay each out as a data set does; none on a blank sheet.
+
+    A picture of `size` pixels that is mostly dark is returned unchanged. Otherwise a digit is a shape of ink, which is
+    darker than the paper around it, or brighter on a board. Shadows and the lines of the paper are left out.
+    """
+    colour = _opaque(picture, _opposite(picture)).convert("RGB")
+    grey = np.asarray(colour.convert("L"))
+    if colour.size == (size, size) and np.median(grey) < 128:
+        return [Found(grey[None].copy(), (0, 0, size, size))] if grey.any() else []
+    margin = _margin(np.asarray(colour))
+    framed = ImageOps.expand(colour, margin, _border(np.asarray(colour)))
+    width, height = (max(1, round(side * LONGEST / max(framed.size))) for side in framed.size)
+    searched = framed.resize((width, height), Image.Resampling.BILINEAR)
+    shapes = find_shapes(np.asarray(searched, np.float64))
+    return [Found(_laid_out(shape.ink, writing, size), _in(colour, shape.box, searched, margin)) for shape in shapes]
+
+
+def _border(pixels: UInt8[np.ndarray, "H W C"]) -> tuple[int, ...]:
+    """Return the median colour of the outermost pixels."""
+    return tuple(np.median(_outermost(pixels), 0).round().astype(int).tolist())
+
+
+def _outermost(pixels: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "P C"]:
+    return np.concatenate([pixels[[0, -1]].reshape(-1, pixels.shape[2]), pixels[:, [0, -1]].reshape(-1, 3)])
+
+
+def _margin(pixels: UInt8[np.ndarray, "H W C"]) -> int:
+    """Return how many pixels of paper to add around a picture: none around a photograph, whose border has noise.
+
+    In a picture without noise a digit may fill the whole height, and then nothing says what is paper above it.
+    """
+    away = np.abs(_outermost(pixels).astype(int) - _border(pixels)).max(1)
+    return max(pixels.shape) // 4 if (away == 0).mean() > 0.5 else 0
+
+
+def _in(picture: Image.Image, box: Box, searched: Image.Image, margin: int) -> Box:
+    """Return a box of the searched picture in pixels of the user's picture, which has no margin."""
+    by = [(whole + 2 * margin) / part for whole, part in zip(picture.size, searched.size, strict=True)]
+    ends = [round(side * factor) - margin for side, factor in zip(box, by * 2, strict=True)]
+    left, top, right, bottom = (min(max(end, 0), side) for end, side in zip(ends, picture.size * 2, strict=True))
+    return left, top, right, bottom
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _laid_out(ink: Float[np.ndarray, "H W"], writing: Writing, size: int) -> UInt8[np.ndarray, "1 S S"]:
     box = min(writing.box, size)
-    height, width = (max(1, round(side * box / max(found.shape))) for side in found.shape)
-    written = Image.fromarray((255 * found).round().astype(np.uint8))
+    height, width = (max(1, round(side * box / max(ink.shape))) for side in ink.shape)
+    written = Image.fromarray((255 * ink).round().astype(np.uint8))
     return _placed(np.asarray(written.resize((width, height), Image.Resampling.BILINEAR)), writing.by_mass, size)[None]
 
 
@@ -79,41 +126,6 @@ def _opposite(picture: Image.Image) -> str:
     full = picture.convert("RGBA")
     levels, alpha = (np.asarray(band, np.float64) for band in (full.convert("L"), full.getchannel("A")))
     return "white" if (levels * alpha).sum() < 128 * alpha.sum() else "black"
-
-
-def _ink(grey: Float64[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
-    """Return for each pixel a value from paper (0) to ink (1). Raises ValueError if there is only paper."""
-    terms = _terms(*grey.shape)
-    step = max(1, max(grey.shape) // SAMPLED)
-    paper = _paper(terms[::step, ::step].reshape(-1, terms.shape[2]), grey[::step, ::step].ravel())
-    distance = grey - terms @ paper
-    if -distance.min() > distance.max():
-        distance = -distance
-    noise = _noise(distance)
-    if distance.max() < FAINTEST + 3 * noise:
-        raise ValueError("blank: got a picture without ink, expected a digit")
-    blackest = np.percentile(distance[distance > max(FAINTEST / 2, 3 * noise)], BLACKEST)
-    return np.asarray((distance - noise) / (blackest - noise)).clip(0, 1)
-
-
-def _terms(height: int, width: int) -> Float64[np.ndarray, "H W T"]:
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 2)
-
-
-def _paper(terms: Float64[np.ndarray, "P T"], grey: Float64[np.ndarray, " P"]) -> Float64[np.ndarray, " T"]:
-    """Fit a surface of second degree to the paper, by least squares with Cauchy's weights for outliers."""
-    distance = grey - np.median(grey)
-    for _ in range(ROUNDS):
-        weight = 1 / (1 + (distance / max(FAINTEST / 2, _noise(distance))) ** 2)
-        surface = np.linalg.lstsq(terms * weight[:, None], grey * weight, rcond=None)[0]
-        distance = grey - terms @ surface
-    return np.asarray(surface)
-
-
-def _noise(distance: Float64[np.ndarray, "..."]) -> float:
-    """Return a standard deviation that a few large distances do not change: 1.4826 times their median."""
-    return 1.4826 * float(np.median(np.abs(distance)))
 
 
 def _placed(written: UInt8[np.ndarray, "H W"], by_mass: bool, size: int) -> UInt8[np.ndarray, "S S"]:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from PIL.Image import Image
 
-from capsnet.data.picture import WRITINGS, digit, scene
+from capsnet.data.picture import WRITINGS, Found, digits, scene
 from pipeline.runtime.paths import MODELS, model_files, models_in
 from pipeline.runtime.prepared import read_manifest
 from pipeline.runtime.weights import PUBLISHED, published_models, published_runs
@@ -37,14 +36,17 @@ class Network(NamedTuple):
         """How a user's own pictures are treated: as digits if the network's data are digits."""
         return DIGIT if self.dataset in WRITINGS else PICTURE
 
-    def image(self, picture: Image, treatment: str) -> np.ndarray:
-        """Return a picture as uint8 (C, S, S), like the images of the data. Raises ValueError for a blank one."""
+    def images(self, picture: Image, treatment: str) -> list[Found]:
+        """Return the digits in a picture, or the middle of the picture, each like the images of the data.
+
+        A blank picture has no digit.
+        """
         channels = self.model.config.channels
         if treatment == PICTURE:
-            return scene(picture, self.size, channels)
+            return [Found(scene(picture, self.size, channels), (0, 0, *picture.size))]
         if channels != 1:
             raise ValueError(f"--as digit: {self.path} sees {channels} channels, expected 1")
-        return digit(picture, WRITINGS.get(self.dataset, WRITINGS["mnist"]), self.size)
+        return digits(picture, WRITINGS.get(self.dataset, WRITINGS["mnist"]), self.size)
 
 
 def find_model(named: str, seed: int | None) -> Path:

@@ -1,4 +1,4 @@
-"""Fill the marked tables and findings of README.md and docs/*.md from reports/.
+"""Fill the marked tables and findings of README.md and docs/*.md from reports/, and draw docs/pipeline.svg.
 
     python -m pipeline.apps.readme
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capsnet.files import write_whole
+from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
 from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = path.read_text(encoding="utf-8")
         if (filled := with_results(text)) != text:
             write_whole(path, filled)
+    if DRAWING.is_file():
+        write_whole(DRAWING, as_svg(stage_needs()))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, models_in
 from pipeline.runtime.prepared import DATA
 from pipeline.runtime.weights import can_be_drawn
+from pipeline.scoring.compared import write_missing
 from pipeline.settings.params import Params, find, load_params
 
 FEWEST_NETWORKS = {"compare": 2, "draw": 1, "separate": 1}  # runs that need a network, by stage
@@ -31,6 +32,7 @@ FEWEST_NETWORKS = {"compare": 2, "draw": 1, "separate": 1}  # runs that need a n
 
 def make(study: str, params: Params, draw: bool) -> None:
     """Make what can be made of a study; `draw` existing figures again."""
+    write_missing(study)
     for kind in params.studies[study].tables:
         write(f"{study}-{kind}", params)
     for drawn in figure_sets(study, params):

@@ -51,7 +51,7 @@ def history(trials: pd.DataFrame, entry: Tune) -> "Figure":
             stopped["trial"], stopped["val_accuracy"], "o", color=WRONG, mfc="white", markersize=5, label="stopped"
         )
     _ring(axes, trials, "trial", "val_accuracy")
-    axes.set(xlabel="trial", ylabel="validation accuracy (%)", xlim=(-0.5, entry.trials - 0.5))
+    axes.set(xlabel="trial", ylabel="validation accuracy (%)", xlim=(-0.5, trials["trial"].max() + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure

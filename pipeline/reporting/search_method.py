@@ -43,3 +43,15 @@ def decided(best: Mapping[str, Any]) -> str:
         f"Trials {', '.join(others)} and {last} tie at {best['val_accuracy']:.2f} % of the held-out images; trial "
         f"{best['trial']} was chosen because {DECIDED[best['decided_by']]}."
     )
+
+
+def shared(best: Mapping[str, Any]) -> str:
+    """Say that several processes shared the trials; nothing if one made them all."""
+    if best.get("workers", 1) == 1:  # absent in a file that an earlier version wrote
+        return ""
+    return f"{best['workers']} processes shared the trials, so a repetition gives other ones."
+
+
+def choice(best: Mapping[str, Any]) -> list[str]:
+    """Say what there is to say about how the best trial was chosen."""
+    return [sentence for sentence in (decided(best), shared(best)) if sentence]

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.drawing.search_plots import complete, rank_correlations, tied
 from pipeline.drawing.words import listed
 from pipeline.reporting.figures_shown import FigureShown, existing, figure
-from pipeline.reporting.search_method import decided, method
+from pipeline.reporting.search_method import choice, method
 from pipeline.reporting.tables.columns import signed
 from pipeline.reporting.typeset import Cells
 from pipeline.runtime.paths import REPORTS, TUNING
@@ -61,7 +61,7 @@ def search(study: str, name: str, entry: Tune) -> SearchShown:
         for each in plots(trials, best["trial"])
     ]
     cells = [list(trials.columns), *([_short(value) for value in row] for row in trials.to_numpy().tolist())]
-    return SearchShown(name, command, entry, method(entry), best, decided(best), cells, figures)
+    return SearchShown(name, command, entry, method(entry), best, " ".join(choice(best)), cells, figures)
 
 
 def plots(trials: pd.DataFrame, best: int) -> list[Plot]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 DEBUG = "CAPSNET_DEBUG"
+PROGRAMS = ("git", "dvc", "timeout", "nvidia-smi")  # that stages and apps start
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -20,7 +21,7 @@ def run_stage(main: Callable[[], None]) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {missing_program(error) or error}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         # Compared by its name: not every stage imports torch.
@@ -29,6 +30,13 @@ def run_stage(main: Callable[[], None]) -> None:
         advice = "lower batch_size, or train one seed at a time (--seeds 0)"
         print(f"error: the GPU's memory is full; {advice}: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
+
+
+def missing_program(error: Exception) -> str:
+    """Return what to say if a program that should be started is not installed; empty for any other error."""
+    if isinstance(error, FileNotFoundError) and error.filename in PROGRAMS:
+        return f"{error.filename}: no such program on the PATH; install it, then start the same command again"
+    return ""
 
 
 def parser(doc: str | None, *positional: tuple[str, str]) -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 MODELS = Path("models")
 REPORTS = Path("reports")
+SCORE_FILES = REPORTS / "scores"  # what `dvc metrics show` reads
+CURVES = REPORTS / "curves"  # what `dvc plots show` reads
 METRICS = "metrics"
 TUNING = "tuning"
 TABLES = "tables"

@@ -1,13 +1,12 @@
 """Several processes that train together, started by `torchrun --nproc-per-node N -m pipeline.<stage>`."""
 
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from pipeline.runtime.masking import first_line
+from pipeline.runtime.termination import ends_on_sigterm
 
 
 class Group(NamedTuple):
@@ -15,6 +14,7 @@ class Group(NamedTuple):
 
     rank: int
     number: int
+    closers: list[Callable[[], object]]  # called, the last one first, if this process must end while it waits in C
 
     @property
     def leads(self) -> bool:
@@ -27,6 +27,25 @@ class Group(NamedTuple):
             from torch import distributed
 
             distributed.barrier()
+
+    @contextmanager
+    def closing(self, closer: Callable[[], object]) -> Iterator[None]:
+        """Have `closer` called if this process must end while it waits in C in the block."""
+        self.closers.append(closer)
+        try:
+            yield
+        finally:
+            self.closers.remove(closer)
+
+    def close(self) -> None:
+        """Call the closers, the last one first."""
+        for closer in reversed(self.closers):
+            closer()
+
+
+def started_by_torchrun() -> bool:
+    """Tell whether this process is one of those that torchrun started."""
+    return "WORLD_SIZE" in os.environ
 
 
 def leads() -> bool:
@@ -42,38 +61,39 @@ def process_group(device: str) -> Iterator[Group]:
     """
     number = int(os.environ.get("WORLD_SIZE", "1"))
     if number == 1:
-        yield Group(0, 1)
+        yield Group(0, 1, [])
         return
-    import torch
-    from torch import distributed
-
     ended = (
         f"one of the {number} processes of this training has ended, and the others with it; "
         "the same command continues from the last checkpoint"
     )
-    earlier = signal.signal(signal.SIGTERM, _exit_saying(ended))  # torchrun sends it to the remaining processes
+    group = Group(int(os.environ["RANK"]), number, [])
+    with ends_on_sigterm(ended, group.close):  # torchrun sends SIGTERM to the remaining processes
+        try:
+            with _joined(device):
+                yield group
+        except RuntimeError as error:
+            if not _is_of_the_group(error):
+                raise
+            raise ValueError(f"{ended} ({first_line(error)})") from error
+
+
+@contextmanager
+def _joined(device: str) -> Iterator[None]:
+    """Join torch's default group for the block, on GPUs if the device may be one."""
+    import torch
+    from torch import distributed
+
     try:
         if device != "cpu" and torch.cuda.is_available():
             here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             distributed.init_process_group("nccl", device_id=here)  # else barriers guess the device, with a warning
         else:
             distributed.init_process_group("gloo")
-        yield Group(distributed.get_rank(), number)
-    except RuntimeError as error:
-        if not _is_of_the_group(error):
-            raise
-        raise ValueError(f"{ended} ({first_line(error)})") from error
+        yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-def _exit_saying(message: str) -> Callable[[int, object], NoReturn]:
-    def end(number: int, frame: object) -> NoReturn:
-        sys.exit(f"error: {message}")
-
-    return end
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:

@@ -1,18 +1,13 @@
-"""One search: which trials it makes, and when it has made them all.
-
-What a trial tries follows from the finished trials alone. So an interrupted search makes the same trials as an
-uninterrupted one, whenever it was killed.
-"""
+"""What the trials of one search have in common, and how Optuna chooses and stops them."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.networks.capsnet import NetworkConfig
@@ -22,7 +17,6 @@ from pipeline.settings.runs import Run
 from pipeline.settings.searching import Median, Tune
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-WRITTEN = "finished"  # attribute of a study whose results are written
 
 
 class Search(NamedTuple):
@@ -30,42 +24,31 @@ class Search(NamedTuple):
 
     name: str
     entry: Tune
-    run: Run
+    run: Run  # in the precision that the device computes in
     seed: int
     params: Params
     data: Prepared
     network: NetworkConfig
-    owner: str
+    worker: str  # who makes the trials: the workspace that writes the results, or one process that helps it
     tags: Mapping[str, object]
 
 
-def open_study(search: Search, storage: BaseStorage) -> optuna.Study:
-    """Return Optuna's study of the search, to be begun or continued.
-
-    A study whose results are written stays as it is; the next one gets the next number.
-    """
-    number = 1
-    while True:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=f"{search.name}-{search.owner}-{search.tags['fingerprint']}-{number}",
-            direction="maximize",
-            pruner=pruner(search),
-            load_if_exists=True,
-        )
-        if WRITTEN not in study.user_attrs:
-            return study
-        number += 1
-
-
-def sampler(search: Search, finished: int) -> BaseSampler:
+def sampler(search: Search, others: Sequence[FrozenTrial]) -> BaseSampler:
     """Return what chooses the values of the next trial.
 
     It is created again for each trial: one with a fixed seed would repeat its first draws after an interruption.
+
+    Args:
+        search: The search.
+        others: All other trials that are made, are being made or will be repeated.
     """
-    # The first trial is the run as it is: the others have to beat it.
-    fixed = {"alpha": search.run.alpha, "lr": search.run.lr} if finished == 0 else {}
-    tpe = TPESampler(n_startup_trials=search.entry.sampler.startup_trials, seed=search.seed + finished)
+    # One trial is the run as it is: the others have to beat it.
+    own = {"alpha": search.run.alpha, "lr": search.run.lr}
+    fixed = {} if any(trial.params == own for trial in others) else own
+    # The constant liar takes running trials for bad ones, so that two processes do not try the same values.
+    tpe = TPESampler(
+        n_startup_trials=search.entry.sampler.startup_trials, seed=search.seed + len(others), constant_liar=True
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return PartialFixedSampler(fixed, tpe)
@@ -80,12 +63,6 @@ def pruner(search: Search) -> BasePruner:
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that were completed or pruned, in order."""
+    """Return the trials that were completed or pruned, in the order of their numbers."""
     trials: list[FrozenTrial] = study.get_trials(states=FINISHED)
     return trials
-
-
-def fail_abandoned_trials(study: optuna.Study) -> None:
-    """Set to FAIL the trials that a killed process left running; they are made again."""
-    for left in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(left.number, state=TrialState.FAIL)

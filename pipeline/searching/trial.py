@@ -1,60 +1,78 @@
 """One trial of a search: choose values, train on part of the training images, and score on the others."""
 
+import sys
+import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.training.loop import train
-from capsnet.training.training_config import TrainingConfig
-from pipeline.searching.search import Search, fail_abandoned_trials, finished_trials, sampler
-from pipeline.tracking.mlflow_run import record_run
+from pipeline.searching.claim import Claim, claim
+from pipeline.searching.records import name_record, record_trial
+from pipeline.searching.search import Search, finished_trials
+from pipeline.searching.storage import Storage
 from pipeline.tracking.recorder import Recorder
 
 RLOSS = "val_rloss"
+TICK = 1.0  # seconds between two looks at what other processes do
 
 
-def run_trials(search: Search, study: optuna.Study, parent: Recorder) -> list[FrozenTrial]:
-    """Make trials until as many are finished as params.yaml asks for; return those in order."""
-    fail_abandoned_trials(study)
-    while (finished := len(finished_trials(study))) < search.entry.trials:
-        study.sampler = sampler(search, finished)
-        run_trial(search, study, finished, parent)
-    return finished_trials(study)
+def run_trials(search: Search, study: optuna.Study, storage: Storage, parent: Recorder | None) -> list[FrozenTrial]:
+    """Make trials until as many are finished as params.yaml asks for; return the first ones of those, in order.
+
+    If other processes make the last ones, wait for them: one that dies leaves its trial to this process.
+    """
+    waited = False
+    while len(finished_trials(study)) < search.entry.trials:
+        claimed = claim(search, study, storage)
+        if claimed is not None:
+            run_trial(search, study, storage, claimed, parent)
+        else:
+            if not waited:
+                print(f"{search.name}: waits for the last trials, which other processes make", file=sys.stderr)
+            waited = True
+            time.sleep(TICK)
+    return finished_trials(study)[: search.entry.trials]
 
 
-def run_trial(search: Search, study: optuna.Study, number: int, parent: Recorder) -> None:
-    """Make one trial, nested in the MLflow run of the search."""
-    trial = study.ask()
-    config = chosen_config(search, trial)
-    with _record(search, number, config, parent) as recorder:
-        accuracy = validation_accuracy(search, trial, config, recorder)
-    # Only now: a process killed before this point makes the same trial again, and resumes its MLflow run.
-    if accuracy is None:
-        study.tell(trial, state=TrialState.PRUNED)
-    else:
-        study.tell(trial, accuracy)
+def run_trial(search: Search, study: optuna.Study, storage: Storage, claimed: Claim, parent: Recorder | None) -> None:
+    """Make a trial that was claimed, as an MLflow run of its own.
+
+    If this process was taken for dead in between, another one makes the trial again: the result is dropped.
+    """
+    trial = claimed.trial
+    try:
+        with storage.alive(trial), record_trial(search, trial.number, claimed.config, parent) as recorder:
+            name_record(trial, recorder)
+            accuracy = validation_accuracy(search, claimed, recorder)
+            if storage.shared and study.get_trials(deepcopy=False)[trial.number].state == TrialState.FAIL:
+                raise UpdateFinishedTrialError
+        # Only now: a process killed before this point makes the same trial again, and resumes its MLflow run.
+        state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
+        if study.tell(trial, accuracy, state, skip_if_finished=True).state == TrialState.FAIL:
+            raise UpdateFinishedTrialError
+    except UpdateFinishedTrialError:
+        print(
+            f"{search.name}: the result of trial {trial.number} is dropped: this process had given no sign of life for "
+            f"{storage.grace} s, so the trial is made again; this process takes the next one",
+            file=sys.stderr,
+        )
 
 
-def chosen_config(search: Search, trial: Trial) -> TrainingConfig:
-    """Return the training settings of a trial: those of the run, with the values that the sampler chose."""
-    entry = search.entry
-    alpha = trial.suggest_float("alpha", *entry.alpha, log=True)
-    lr = trial.suggest_float("lr", *entry.lr, log=True)
-    return replace(search.run.training(), alpha=alpha, lr=lr, epochs=entry.epochs, validation=entry.validation)
-
-
-def validation_accuracy(search: Search, trial: Trial, config: TrainingConfig, recorder: Recorder) -> float | None:
+def validation_accuracy(search: Search, claimed: Claim, recorder: Recorder) -> float | None:
     """Train, and return the accuracy on the held-out images after the last epoch; None if the trial was pruned."""
+    trial, config, reported = claimed
 
     def log(epoch: int, values: Mapping[str, float]) -> None:
         recorder.log(epoch, values)
-        trial.report(values["val_accuracy"], epoch)
+        if epoch > reported:
+            trial.report(values["val_accuracy"], epoch)
         if RLOSS in values:
             trial.set_user_attr(RLOSS, values[RLOSS])
-        if epoch < config.epochs and trial.should_prune():
+        # Before an interruption, the trial was not stopped at an epoch that another one followed.
+        if reported <= epoch < config.epochs and trial.should_prune():
             raise optuna.TrialPruned
 
     data = search.data
@@ -67,16 +85,3 @@ def validation_accuracy(search: Search, trial: Trial, config: TrainingConfig, re
         recorder.tag({"pruned": "loss not finite"})
         return None
     return trained.history[-1]["val_accuracy"]
-
-
-def _record(search: Search, number: int, config: TrainingConfig, parent: Recorder) -> AbstractContextManager[Recorder]:
-    chosen = {key: getattr(config, key) for key in ("alpha", "lr", "epochs", "validation")}
-    return record_run(
-        search.params.tracking.experiment,
-        f"{search.name} trial {number}",
-        tags={**search.tags, "kind": "trial", "trial": number, "seed": search.seed},
-        settings={"run": search.entry.run, **search.run.model_dump(), **chosen},
-        parent=parent,
-        data=search.data.source,
-        resume=True,
-    )

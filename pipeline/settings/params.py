@@ -32,7 +32,7 @@ def load_params(path: Path = PARAMS) -> Params:
 
 def override(run: Run, settings: list[str], where: str) -> Run:
     """Return `run` with some settings replaced by `name=value`, whose values are YAML. Raises like `check_run`."""
-    values: dict[str, Any] = run.model_dump()
+    values = run.all_settings()
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:

@@ -110,6 +110,11 @@ class Run(Checked):
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: a GPU if there is one")
     threads: Count = Field(description="CPU threads; another number may change the last digits of results")
     checkpoint_every: Count = Field(description="epochs between checkpoints")
+    # Not among the recorded settings: it changes no result beyond rounding, so it belongs neither to a model nor to
+    # what tells whether a checkpoint can be continued.
+    processes: Count = Field(
+        default=1, exclude=True, description="processes that train together, each on a GPU if there is one; default 1"
+    )
 
     @model_validator(mode="after")
     def _contrast_rises(self) -> Self:
@@ -122,6 +127,10 @@ class Run(Checked):
         if self.task == "separate" and self.crop:
             raise ValueError(f"crop: got {self.crop}, expected 0 with task separate")
         return self
+
+    def all_settings(self) -> dict[str, Any]:
+        """Return every setting, with those that are not recorded because they change no result."""
+        return {**self.model_dump(), "processes": self.processes}
 
     @property
     def label(self) -> str:

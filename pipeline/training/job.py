@@ -1,7 +1,7 @@
 """What the seeds of one run have in common while they are trained, and how each of them is recorded."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +10,9 @@ from pipeline.runtime.prepared import Prepared
 from pipeline.runtime.torchrun import Group
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
+from pipeline.tracking.delivery import KILLED
 from pipeline.tracking.mlflow_run import record_run
-from pipeline.tracking.recorder import NoRecorder, Recorder
+from pipeline.tracking.recorder import MlflowRecorder, NoRecorder, Recorder
 
 
 class Job(NamedTuple):
@@ -36,12 +37,12 @@ class Job(NamedTuple):
         """Open the MLflow run of one seed, nested in that of all seeds."""
         return self._record(f"{self.name} seed {seed}", {"seed": seed}, "seed", parent)
 
-    def _record(
-        self, name: str, of_seed: Mapping[str, int], kind: str, parent: Recorder | None
-    ) -> AbstractContextManager[Recorder]:
+    @contextmanager
+    def _record(self, name: str, of_seed: Mapping[str, int], kind: str, parent: Recorder | None) -> Iterator[Recorder]:
         if not self.group.leads:
-            return nullcontext(NoRecorder())
-        return record_run(
+            yield NoRecorder()
+            return
+        recorded = record_run(
             self.params.tracking.experiment,
             name,
             tags={**self.tags, "kind": kind, **of_seed},
@@ -55,3 +56,12 @@ class Job(NamedTuple):
             data=self.data.source,
             resume=True,
         )
+
+        with recorded as recorder, self.group.closing(lambda: _kill(recorder)):
+            yield recorder
+
+
+def _kill(recorder: Recorder) -> None:
+    """Record that this process was killed."""
+    if isinstance(recorder, MlflowRecorder):
+        recorder.finish(KILLED, last=True)

@@ -2,10 +2,12 @@
 
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_study import write_results
+from postgres import Server, programs, running_server
 from tiny_project import make_project
 
 from pipeline.tracking import outbox
@@ -49,3 +51,18 @@ def study(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; a test that needs one is left out where it is not installed."""
+    if (binaries := programs()) is None:
+        pytest.skip("needs the programs of a PostgreSQL server")
+    with running_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Server) -> str:
+    """Return the URL of an empty database."""
+    return postgres.database()

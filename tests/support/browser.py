@@ -13,7 +13,7 @@ import os
 import select
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +58,22 @@ class BrowserPage:
         text = {"text": "\r"} if key == "Enter" else {}
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **text)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
+
+    def drag(self, points: Sequence[tuple[float, float]]) -> None:
+        """Press the mouse at the first point of the window, move it over the others, and release it at the last."""
+        mouse = {"button": "left", "clickCount": 1}
+        for kind, (x, y), buttons in [
+            ("mousePressed", points[0], 1),
+            *(("mouseMoved", point, 1) for point in points),
+            ("mouseReleased", points[-1], 0),
+        ]:
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=buttons, **mouse)
+
+    def stroke(self, points: Sequence[tuple[float, float]]) -> None:
+        """Put a finger on the first point of the window, move it over the others, and lift it."""
+        for kind, point in [("touchStart", points[0]), *(("touchMove", point) for point in points[1:])]:
+            self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": point[0], "y": point[1]}])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def wait_for(self, expression: str) -> None:
         """Wait until a JavaScript expression holds. Raises TimeoutError if it never does."""

@@ -82,6 +82,7 @@ def write_made_up_lock() -> None:
     asked["evaluate"] = {"test_pairs": params["test_pairs"]}
     nowhere = {"hash": "md5", "md5": "0" * 32 + ".dir", "size": 1, "nfiles": 1}
     metrics = [f"reports/toy/metrics/toy-fc{end}" for end in ("-confusion.csv", "-history.csv", ".json")]
+    metrics += ["reports/scores/toy-fc.json", "reports/curves/toy-fc.csv"]
     outs = {"train": ["models/toy-fc"], "evaluate": metrics}
     stages = yaml.load(Path("dvc.yaml").read_text())["stages"]
     entries = {}

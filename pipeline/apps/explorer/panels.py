@@ -1,6 +1,7 @@
 """How the explorer shows what it computed: pieces of HTML that load no other file.
 
-Axes: C channels, H size that the network sees, J classes, T types of primary capsules, Y X rows and columns.
+Axes: C channels, S size of the data's images, H size that the network sees, J classes,
+T types of primary capsules, Y X rows and columns.
 """
 
 import base64
@@ -9,19 +10,24 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
 from capsnet.networks.network_config import ReceptiveField
+from pipeline.apps.explorer.mistakes import Mistake
 from pipeline.apps.explorer.view import View
 
 MOST_BARS = 12
+MOST_MISTAKES = 60
 ORANGE = (213, 94, 0)  # Okabe and Ito 2008: distinguishable from grey with any colour vision
+GREEN = (0, 158, 115)
+YELLOW = (230, 159, 0)
 TILES = 8  # maps in a row
 
 STYLE = f"""
+.gradio-container {{ overflow: visible !important; }}  /* or nothing in it can stay in view */
 .gradio-container {{ max-width: 1360px !important; margin: 0 auto !important; }}
 .head h1 {{ font-size: 1.5rem; font-weight: 650; margin: .2rem 0 .3rem; }}
 .head p, .note, figcaption {{ color: color-mix(in srgb, var(--body-text-color) 78%, transparent); }}
@@ -44,7 +50,29 @@ figcaption b {{ color: var(--body-text-color); }}
 .maps figure {{ margin: 0; flex: 0 1 15rem; min-width: 12rem; }}
 .maps figure.types {{ flex: 1 1 18rem; max-width: 36rem; }}
 .maps .backdrop {{ background: #111; padding: 6px; border-radius: 4px; }}
+.verdict {{ margin: 0 0 .5rem; padding: .35rem .6rem; border-left: 4px solid var(--border-color-primary); }}
+.verdict.right {{ border-color: rgb{GREEN}; }}
+.verdict.wrong {{ border-color: rgb{ORANGE}; background: rgba({ORANGE[0]}, {ORANGE[1]}, {ORANGE[2]}, .14); }}
+.verdict.unsure {{ border-color: rgb{YELLOW}; background: rgba({YELLOW[0]}, {YELLOW[1]}, {YELLOW[2]}, .14); }}
+.mistakes {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: .5rem; }}
+.mistakes {{ max-height: 22rem; overflow-y: auto; }}
+.mistakes button {{ padding: 0; border-radius: 4px; text-align: left; font-size: .75rem; font-weight: 400; }}
+.mistakes button:hover img, .mistakes button:focus-visible img {{ outline: 3px solid rgb{ORANGE}; }}
+.pad {{ display: flex; flex-direction: column; gap: .4rem; align-items: flex-start; }}
+.pad canvas {{ border: 1px solid var(--border-color-primary); border-radius: 4px; touch-action: none; }}
+.pad canvas {{ cursor: crosshair; max-width: 100%; }}
+.pad button {{ font-size: .85rem; font-weight: 400; }}
+.pad button {{ padding: .2rem .8rem; border: 1px solid var(--border-color-primary); border-radius: 4px; }}
+.card, .stays {{ overflow: visible !important; }}
+.stays {{ position: sticky !important; top: 0; z-index: 9; background: var(--block-background-fill); }}
+.stays {{ padding: .3rem 0 !important; }}
+@media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
+@media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
+.moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
+.moves .min_value, .moves .max_value {{ display: none; }}
+.card [role=tab] {{ padding: 0 .55rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
+.moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
 input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !important; }}
 """
@@ -63,14 +91,60 @@ def figure(image: Float[Tensor, "C H H"], name: str, caption: str) -> str:
     return f'<figure><img class="pixels" src="{source}" alt="{name}"><figcaption>{caption}</figcaption></figure>'
 
 
-def pair(view: View, truth: str, names: Sequence[str]) -> str:
+def verdict(says: str, truth: str, doubt: str) -> str:
+    """Return the network's answer in words, and whether it is right, wrong or unsure.
+
+    Args:
+        says: The name of the class with the longest capsule.
+        truth: The name of the true class; empty if it is unknown.
+        doubt: Why the answer is unsure; empty if it is sure.
+    """
+    says, truth, doubt = map(escape, (says, truth, doubt))
+    if doubt:
+        known = f" This is <b>{truth}</b>." if truth else ""
+        return f'<p class="verdict unsure">? Unsure: {doubt}. It would say <b>{says}</b>.{known}</p>'
+    if not truth:
+        return f'<p class="verdict">It says <b>{says}</b>.</p>'
+    if truth == says:
+        return f'<p class="verdict right">✓ Right: it says <b>{says}</b>.</p>'
+    return f'<p class="verdict wrong">✗ Wrong: it says <b>{says}</b>, but this is <b>{truth}</b>.</p>'
+
+
+def message(text: str) -> str:
+    """Return why nothing is shown."""
+    return f'<p class="verdict unsure">{escape(text)}</p>'
+
+
+def pair(view: View, names: Sequence[str]) -> str:
     """Return what the network sees beside what it draws."""
     best = escape(names[int(view.winner)])
-    labelled = f", labelled <b>{escape(truth)}</b>" if truth else ""
-    figures = figure(view.pixels, "input", f"Input{labelled}")
+    figures = figure(view.pixels, "input", "Input")
     if view.reconstruction is not None:
         figures += figure(view.reconstruction, "reconstruction", f"Reconstruction, from capsule <b>{best}</b>")
     return f'<div class="pair">{figures}</div>'
+
+
+def mistakes(
+    shown_ones: Sequence[tuple[Mistake, UInt8[np.ndarray, "C S S"], str, str]], found: int, looked_at: int, of: int
+) -> str:
+    """Return a gallery of mistakes, each a button with the index of its image.
+
+    Args:
+        shown_ones: Each mistake with its image, the name of its class and the name that the network said.
+        found: The number of all mistakes.
+        looked_at: The number of test images that were looked at.
+        of: The number of test images.
+    """
+    buttons = "".join(
+        f'<button type="button" data-index="{mistake.image}" title="capsule {escape(said)}: {mistake.length:.2f}">'
+        f'<img class="pixels" src="{png(shown(image / 255))}" alt="test image {mistake.image}">'
+        f"<span><b>{escape(truth)}</b> read as <b>{escape(said)}</b></span></button>"
+        for mistake, image, truth, said in shown_ones
+    )
+    so_far = f"{found:,} of {looked_at:,} test images are wrong"
+    going_on = f", {of - looked_at:,} are still to be looked at" if looked_at < of else ""
+    most = f" The {len(shown_ones)} with the longest capsule:" if found > len(shown_ones) else ""
+    return f'<p class="note">{so_far}{going_on}.{most}</p><div class="mistakes">{buttons}</div>'
 
 
 def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:

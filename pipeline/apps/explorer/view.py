@@ -22,10 +22,11 @@ FARTHEST = 0.25  # largest move along a dimension, as in Sabour et al. 2017, fig
 
 
 class ChosenImage(NamedTuple):
-    """A test image, or one of the user; `truth` is the name of its class, empty if it is unknown."""
+    """A test image, or one of the user."""
 
     image: UInt8[np.ndarray, "C S S"]
-    truth: str
+    truth: str  # the name of its class; empty if it is unknown
+    doubt: str = ""  # why any answer is unsure, whatever the network says
 
 
 class View(NamedTuple):

@@ -116,3 +116,8 @@ def run(command: Command) -> tuple[object, ...]:
 def number_running(session: str) -> int:
     """Return how many commands of a session run on the worker that calls this."""
     return len(cast(RunningStages, get_worker().plugins[session]).inputs)
+
+
+def machine_and_variables(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the name of the machine of the worker that calls this, and those of its variables that are set."""
+    return {"machine": socket.gethostname(), **{name: os.environ[name] for name in names if name in os.environ}}

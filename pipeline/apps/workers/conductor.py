@@ -22,6 +22,7 @@ from pipeline.apps.workers.command import Command, Ended, RunningStages
 from pipeline.apps.workers.local import CORE, GPU
 from pipeline.apps.workers.progress import Progress, duration
 from pipeline.apps.workers.stages import TRAINING, Begun, StagePlan
+from pipeline.apps.workers.stores import STORES, refuse_shared_files
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -69,6 +70,7 @@ class Conductor:
         self.waiting: list[Stage] = []
         self.submitted: dict[str, Submitted] = {}
         self.events: SimpleQueue[str | None] = SimpleQueue()  # keys of tasks that ended; None to stop
+        self.known: set[str] = set()  # the workers whose stores were looked at
         self.speak_at = time.monotonic() + LONELY
         cloudpickle.register_pickle_by_value(on_worker)
         self.session = f"stages-{uuid.uuid4().hex[:8]}"  # others may use the same workers
@@ -140,9 +142,9 @@ class Conductor:
 
     def _resources(self) -> Counter[str]:
         """Return what all workers have. Raises ValueError if they say nothing about it."""
-        workers = self.client.scheduler_info()["workers"].values()
+        workers = self.client.scheduler_info()["workers"]
         there: Counter[str] = Counter()
-        for worker in workers:
+        for worker in workers.values():
             there.update({name: int(number) for name, number in worker["resources"].items()})
         if workers and not there[CORE]:
             raise ValueError(
@@ -150,7 +152,15 @@ class Conductor:
                 f"or with --nthreads 2 --resources {CORE}=1,{GPU}=1 if they have a GPU"
             )
         self._say_if_alone(bool(workers))
+        self._look_at_stores({*workers})
         return there
+
+    def _look_at_stores(self, workers: set[str]) -> None:
+        """Raise ValueError if there are new workers, and several machines would share a sqlite file."""
+        if workers - self.known:
+            asked = _by_value(on_worker.machine_and_variables, tuple(STORES))
+            refuse_shared_files(self.client.run(asked, on_error="ignore").values())
+        self.known = workers
 
     def _say_if_alone(self, there_are_workers: bool) -> None:
         now = time.monotonic()

@@ -64,7 +64,6 @@ def drawn(html: str) -> str:
 @pytest.mark.slow
 def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
     from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
 
     client = Client(server, verbose=False)
     took = []
@@ -75,8 +74,8 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
     # 0.08 s on two busy cores, nearly all of it the way there and back; the very first, too.
     assert max(took[0], statistics.median(took)) < 0.5
 
-    pair, bars, maps, still = client.predict("2", 1, 0, *ZEROS, api_name="/test_image")
-    assert "labelled <b>2</b>" in pair
+    pair, bars, maps, still, *_ = client.predict("2", 1, 0, api_name="/test_image")
+    assert "verdict" in pair
     assert bars.count('class="track"') == 3
     assert maps.count("<rect") == 4
     other = client.predict(0.25, 0, 0, 0, api_name="/move")
@@ -86,14 +85,22 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
 
     turned, *_ = client.predict(90, *ZEROS, api_name="/turn")
     assert drawn(turned) != drawn(pair)
+    further, again, *_ = client.predict(90, *ZEROS, api_name="/turn_on")
+    assert further == 95
+    assert drawn(again) != drawn(turned)
+    number, *_ = client.predict("2", 0, api_name="/random_image")
+    assert number >= 1
+    assert "test images are wrong" in client.predict(api_name="/mistakes")
 
     noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "own.png")
-    own, *_ = client.predict(handle_file(tmp_path / "own.png"), 0, *ZEROS, api_name="/upload")
-    assert "labelled" not in own
+    own, *_ = client.predict(handle_file(tmp_path / "own.png"), 0, api_name="/upload")
+    assert "this is" not in own
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(AppError, match=r"text\.png: cannot identify image file"):
-        client.predict(handle_file(tmp_path / "text.png"), 0, *ZEROS, api_name="/upload")
+    refused, *others = client.predict(handle_file(tmp_path / "text.png"), 0, api_name="/upload")
+    assert "text.png: cannot identify image file" in refused
+    assert others[:3] == ["", "", ""]  # nothing stays of the picture before
+    assert client.predict(0.25, 0, 0, 0, api_name="/move") == ""
 
 
 def drag(page: BrowserPage, *points: tuple[float, float]) -> None:
@@ -102,6 +109,26 @@ def drag(page: BrowserPage, *points: tuple[float, float]) -> None:
         kind = "mouseMoved" if number else "mousePressed"
         page.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
     page.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
+
+
+def choose_tab(page: BrowserPage, name: str) -> None:
+    page.evaluate(f"[...document.querySelectorAll('button[role=tab]')].find(e => e.innerText == '{name}').click()")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
+def test_on_a_phone_the_picture_stays_in_view_while_its_sliders_are_moved(server: str) -> None:
+    with browser() as chromium:
+        page = chromium.open(server, width=400, height=500)
+        page.wait_for("document.querySelectorAll('.moves input[type=range]').length == 4")
+        # It is sticky, and no element around it hides what overflows, which would make the page scroll it away.
+        page.wait_for("getComputedStyle(document.querySelector('.stays')).position == 'sticky'")
+        page.wait_for(
+            "(() => { let around = document.querySelector('.stays').parentElement;"
+            "while (around != document.body && getComputedStyle(around).overflow == 'visible')"
+            "around = around.parentElement; return around == document.body })()"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
 
 
 @pytest.mark.slow
@@ -118,15 +145,26 @@ def test_the_page_works_in_a_browser_and_asks_nobody_else(server: str) -> None:
             "slider.dispatchEvent(new Event('input', {bubbles: true})) })()"
         )
         page.wait_for(f"{image('moved capsule')} != {still!r}")
-        before = page.evaluate(image("input"))
-        page.evaluate("[...document.querySelectorAll('button[role=tab]')].find(e => e.innerText == 'Draw').click()")
+        choose_tab(page, "Draw")
+        page.wait_for("document.querySelector('.verdict').innerText == 'Nothing is drawn yet.'")
+        assert page.evaluate("document.querySelectorAll('.bars, img').length") == 0
+        # The next image is shown with all sliders at zero.
+        page.wait_for("[...document.querySelectorAll('.moves input[type=range]')].every(slider => slider.value == 0)")
         page.wait_for("(document.querySelector('canvas') || {offsetWidth: 0}).offsetWidth > 100")
-        time.sleep(2)  # until the canvas takes the brush
         x, y = page.evaluate(
             "(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('canvas').getBoundingClientRect())"
         )
-        drag(page, (x - 40, y), (x, y - 30), (x + 40, y))
-        page.wait_for(f"{image('input')} != {before!r}")
+        before = len(page.requests)
+        drag(page, *((x - 40 + step, y - 30 * (step % 2)) for step in range(80)))
+        page.wait_for(f"Boolean({image('input').replace('.src', '')})")
+        assert len([url for url in page.requests[before:] if "/queue/join" in url]) == 1
+        choose_tab(page, "Mistakes")
+        page.wait_for("document.querySelector('.verdict').innerText.startsWith('Choose one')")
+        page.wait_for("document.querySelectorAll('.mistakes button').length > 0")
+        page.evaluate("document.querySelector('.mistakes button').click()")
+        page.wait_for(f"Boolean({image('input').replace('.src', '')})")
+        choose_tab(page, "Draw")
+        page.wait_for("document.querySelector('.verdict').innerText.includes('say')")
         assert len(page.requests) > 5
         assert [url for url in page.requests if not url.startswith((f"{server}/", "blob:"))] == []
         assert page.errors == []
@@ -137,7 +175,7 @@ def test_a_network_without_a_decoder_has_no_sliders_and_says_why(bare_server: st
     from gradio_client import Client
 
     client = Client(bare_server, verbose=False)
-    pair, *_, moved = client.predict("1", 2, 0, *ZEROS, api_name="/test_image")
+    pair, _, _, moved, *_ = client.predict("1", 2, 0, api_name="/test_image")
     assert pair.count("<img") == 1
     assert moved == ""
     blocks = client.config["components"]

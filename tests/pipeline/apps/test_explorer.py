@@ -9,19 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from capsnet.data.geometry import rotate
+from capsnet.data.picture import Found
 from capsnet.explain.coupling import receptive_field
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import Explorer
-from pipeline.apps.explorer.view import View, look, moved
+from pipeline.apps.explorer.effects import LITTLE, WORDS, effects
+from pipeline.apps.explorer.mistakes import Mistake, Mistakes
+from pipeline.apps.explorer.view import ChosenImage, View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")
@@ -80,11 +82,13 @@ def test_the_grid_says_which_pixels_a_primary_capsule_sees(
 
 def test_names_of_classes_are_text_and_no_markup(model: CapsNet) -> None:
     view = look(model, image_for(model), 0)._replace(winner=torch.tensor([1]))
-    page = panels.pair(view, "<b>", NAMES) + panels.bars(view.lengths, NAMES)
+    page = panels.pair(view, NAMES) + panels.bars(view.lengths, NAMES)
     page += panels.coupling(view, receptive_field(model.config), NAMES[1])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert "labelled <b>&lt;b&gt;" in page
+    page = panels.verdict(NAMES[1], "<i>", "") + panels.verdict(NAMES[1], "<i>", "<u>") + panels.message("<u>")
+    page += panels.mistakes([(Mistake(0, 1, 0.5), image_for(model), "<i>", NAMES[1])], 1, 1, 1)
+    assert not {"<script>", "<i>", "<u>"} & {*re.findall(r"<\w+>", page)}
 
 
 def test_bars_are_as_long_as_their_capsules_and_of_many_the_longest() -> None:
@@ -100,7 +104,7 @@ def test_bars_are_as_long_as_their_capsules_and_of_many_the_longest() -> None:
 def test_every_kind_of_network_can_be_shown(tiny_model: ModelConfig, channels: int, decoder: str) -> None:
     model = CapsNet(replace(tiny_model, channels=channels, decoder=decoder)).eval()
     view: View = look(model, image_for(model), 90)
-    assert panels.pair(view, "", NAMES).count("<img") == 1 + (decoder != "none")
+    assert panels.pair(view, NAMES).count("<img") == 1 + (decoder != "none")
     assert panels.coupling(view, receptive_field(model.config), "a").count("<rect") == model.config.primary_grid**2
 
 
@@ -119,21 +123,73 @@ def test_a_file_whose_decoder_fails_is_named_on_the_page_and_what_is_odd_about_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = SimpleNamespace(
-        path=tmp_path / "toy/seed-0.safetensors", image=lambda *_: "an image", treatment="picture"
+        path=tmp_path / "toy/seed-0.safetensors",
+        images=lambda *_: [Found(np.zeros((1, 4, 4), np.uint8), (0, 0, 4, 4))],
+        treatment="picture",
+        model=None,
     )
     explorer = Explorer(network, SimpleNamespace(images=torch.zeros(1), labels=torch.zeros(1)))
     Image.new("L", (80, 80)).save(tmp_path / "a.png")
     told: list[str] = []
     monkeypatch.setattr("pipeline.apps.explorer.answers.gr.Warning", told.append)
-    assert explorer.uploaded(str(tmp_path / "a.png")).image == "an image"
+    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), ChosenImage)
     assert told == []
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
-    assert explorer.uploaded(str(tmp_path / "a.png")).image == "an image"
+    assert isinstance(explorer.uploaded(str(tmp_path / "a.png")), ChosenImage)
     assert told[0].startswith("a.png: Image size (6400 pixels)")
 
     def decode(path: Path) -> None:
         raise NotImplementedError("<cubes>")
 
     monkeypatch.setattr(Image, "open", decode)
-    with pytest.raises(gr.Error, match=r"a\.png: cannot be read \(NotImplementedError: &lt;cubes&gt;\)"):
-        explorer.uploaded(str(tmp_path / "a.png"))
+    refused = explorer.uploaded(str(tmp_path / "a.png"))
+    assert refused == "a.png: cannot be read (NotImplementedError: <cubes>)"
+
+
+def test_an_answer_is_marked_as_right_wrong_or_unsure() -> None:
+    assert "verdict right" in panels.verdict("3", "3", "")
+    wrong = panels.verdict("3", "5", "")
+    assert "verdict wrong" in wrong
+    assert "it says <b>3</b>, but this is <b>5</b>" in wrong
+    unsure = panels.verdict("3", "5", "its capsule is short")
+    assert "verdict unsure" in unsure
+    assert "its capsule is short. It would say <b>3</b>. This is <b>5</b>." in unsure
+    assert panels.verdict("3", "", "") == '<p class="verdict">It says <b>3</b>.</p>'
+
+
+def test_mistakes_are_found_once_and_the_surest_stands_first(model: CapsNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.apps.explorer.mistakes.BATCH", 4)
+    images = torch.from_numpy(np.stack([image_for(model, extra)[:, :20, :20] for extra in range(10)]))
+    with torch.no_grad():
+        longest, said = model(images / 255).lengths.max(1)
+    labels = torch.where(torch.arange(10) < 5, said, (said + 1) % model.config.classes)
+    search = Mistakes(model, images, labels)
+    assert next(search.search()) == 4  # somebody leaves the page
+    assert [*search.search()] == [8, 10]
+    assert [*search.search()] == []
+    assert {mistake.image for mistake in search.found} == set(range(5, 10))
+    lengths = [mistake.length for mistake in search.found]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths == pytest.approx(sorted(longest[5:].tolist(), reverse=True), abs=1e-6)
+
+
+class Stretching(torch.nn.Module):
+    """A decoder whose image grows to the right with dimension 0, and does not change with the others."""
+
+    def forward(self, capsules: torch.Tensor) -> torch.Tensor:
+        width = 10 + 20 * capsules.unflatten(1, (-1, 4)).sum(1)[:, 0]
+        bar = (width[:, None] - torch.arange(20)).clamp(0, 1)
+        return bar[:, None, None] * (torch.arange(20) > 5)[:, None]
+
+
+def test_a_slider_is_named_after_what_it_does_to_the_shape(tiny_model: ModelConfig) -> None:
+    torch.manual_seed(0)
+    model = CapsNet(replace(tiny_model, decoder="fc")).eval()
+    model.decoder = Stretching()
+    bars = torch.zeros(6, 1, 20, 20)
+    for number in range(6):
+        bars[number, 0, 4:16, 4 : 12 + number % 2] = 1
+    names = effects(model, bars, 1, 0.25, (4,), 3)
+    assert names[1:] == [LITTLE] * 3
+    assert names[0] in {f"{low} → {high}" for low, high in WORDS.values()}
+    assert names[0] in {"narrower → wider", "less ink → more ink", "thinner → thicker"}

@@ -20,6 +20,7 @@ import capsnet
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.apps import predict
+from pipeline.apps.doubt import BOUNDS, doubt, relative_error
 from pipeline.apps.network import find_model, open_network
 from pipeline.runtime.command_line import run_stage
 
@@ -61,6 +62,7 @@ def test_every_picture_is_answered_as_the_network_answers_and_what_is_none_is_na
         "note: ignored: 4 files: in/.hidden; in/__MACOSX/0.png; in/deep/._3.png; in/deep/Thumbs.db",
         "error: in/text.png: cannot identify image file",
         "error: missing.png: No such file or directory",
+        "5 pictures: 5 unsure, 2 could not be read",
     ]
     got = [json.loads(line) for line in said.out.splitlines()]
     assert [each["path"] for each in got] == ["in/0.png", "in/1.png", "in/2.png", "in/deep/3.png", "in/deep/4.png"]
@@ -82,6 +84,8 @@ def test_a_line_of_text_names_the_classes_the_longest_first(
     capsys.readouterr()
     predict.main([run, "in/0.png"])
     line = capsys.readouterr().out
+    assert line.startswith("in/0.png: unsure: its capsule has length ")
+    line = "in/0.png: " + line.split("it would say ")[1]
     lengths = [float(word.strip("(),")) for word in line.split() if word.strip("(),")[0].isdigit()]
     assert line.startswith("in/0.png: ")
     assert {"high", "middle", "low"} <= {word.strip("()") for word in line.split()}
@@ -92,15 +96,25 @@ def test_a_line_of_text_names_the_classes_the_longest_first(
 def test_reconstructions_are_saved_beside_their_pictures_under_names_of_their_own(run: str, pictures: Path) -> None:
     predict.main([run, "in/0.png", "in/deep", "--save", "seen"])
     assert sorted(map(str, Path("seen").rglob("*.png"))) == [
-        "seen/0.png.png",
-        "seen/deep/3.png.png",
-        "seen/deep/4.png.png",
+        "seen/0.png",
+        "seen/deep/3.png",
+        "seen/deep/4.png",
     ]
-    with Image.open("seen/0.png.png") as both:
+    with Image.open("seen/0.png") as both:
         side = predict.ENLARGED * 20
         assert both.size == (2 * side + predict.MARGIN, side)
         left = np.asarray(both)[:: predict.ENLARGED, : side : predict.ENLARGED]
     assert np.array_equal(left, squares(1, 0)[0][0])
+
+
+def test_pictures_that_differ_in_their_suffix_alone_are_saved_under_two_names(run: str, pictures: Path) -> None:
+    with Image.open("in/0.png") as picture:
+        picture.save("in/0.gif")
+    assert [*predict.targets(Path("seen"), [Path("in/0.gif"), Path("in/0.png"), Path("in/1.png")]).values()] == [
+        Path("seen/0.gif.png"),
+        Path("seen/0.png.png"),
+        Path("seen/1.png"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,8 @@ def test_what_pictures_are_taken_for_follows_from_the_data_set(
     save_model(path, CapsNet(replace(tiny_model, channels=channels)), facts)
     network = open_network(path)
     assert network.treatment == treatment
-    assert network.image(Image.radial_gradient("L"), treatment).shape == (channels, 20, 20)
+    ring = Image.eval(Image.radial_gradient("L"), lambda level: 255 * (90 < level < 120))
+    assert [found.image.shape for found in network.images(ring, treatment)] == [(channels, 20, 20)]
 
 
 def test_a_network_that_saw_crops_sees_pictures_of_its_datas_size(
@@ -130,7 +145,7 @@ def test_a_network_that_saw_crops_sees_pictures_of_its_datas_size(
     manifest = json.loads(Path("data/squares.json").read_text())
     Path("data/squares.json").write_text(json.dumps(manifest | {"image_size": 26}))
     network = open_network(path)
-    assert network.image(Image.radial_gradient("L"), "picture").shape == (1, 26, 26)
+    assert network.images(Image.radial_gradient("L"), "picture")[0].image.shape == (1, 26, 26)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -243,3 +258,61 @@ def test_names_of_files_need_not_be_utf8(run: str, pictures: Path) -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert json.loads(ended.stdout)["path"] == name
+
+
+def written(columns: int, strokes: list[tuple[int, int, int, int]]) -> Image.Image:
+    """White paper with black bars."""
+    page = np.full((200, columns), 255, np.uint8)
+    for left, top, right, bottom in strokes:
+        page[top:bottom, left:right] = 0
+    return Image.fromarray(page)
+
+
+def test_pictures_with_no_digit_or_several_are_unsure_and_each_digit_is_read_with_its_box(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars = [(40, 50, 60, 150), (140, 50, 160, 150), (260, 50, 280, 150)]
+    for name, strokes in {"none": [], "one": bars[:1], "three": bars}.items():
+        written(320, strokes).save(f"{name}.png")
+    predict.main([run, "none.png", "one.png", "three.png", "--as", "digit", "--json"])
+    none, one, three = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (none["unsure"], none["class"], none["found"]) == ("no digit found", None, [])
+    assert (one["class"], one["lengths"]) == (one["found"][0]["class"], one["found"][0]["lengths"])
+    assert three["unsure"] == "3 digits found, expected one"
+    assert (three["class"], three["name"], three["lengths"]) == (None, None, None)
+    boxes = np.array([each["box"] for each in three["found"]])
+    assert np.abs(boxes - bars).max() <= 3
+
+    predict.main([run, "none.png", "three.png", "--as", "digit", "--save", "seen"])
+    none, three = capsys.readouterr().out.splitlines()
+    assert none == "none.png: unsure: no digit found"
+    assert re.fullmatch(
+        r"three.png: unsure: 3 digits found, expected one; it would say (\d \d\.\d+ at [\d-]+(, )?){3}", three
+    )
+    assert [path.name for path in Path("seen").iterdir()] == ["three.png"]
+
+
+def test_an_answer_is_unsure_beyond_the_bounds_of_its_data() -> None:
+    bounds = BOUNDS["mnist"]
+    assert doubt("mnist", bounds.length, bounds.error) == ""
+    assert "its capsule has length 0.30" in doubt("mnist", 0.3, 0.0)
+    assert "its reconstruction has an error of 90 %" in doubt("mnist", 0.9, 0.9)
+    assert doubt("mnist", 0.9, None) == ""
+    assert doubt("photos", 0.6, 9.0) == ""
+    image = np.ones((1, 2, 2))
+    assert relative_error(image, image / 2) == 0.25
+    assert relative_error(0 * image, 0 * image) == 0
+
+
+def test_a_folder_ends_with_one_line_of_counts(
+    run: str, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "text.png").unlink()
+    monkeypatch.setattr(predict, "doubt", lambda *_: "")
+    predict.main([run, "in"])
+    said = capsys.readouterr()
+    answers = sorted(line.split(": ")[1].split()[0] for line in said.out.splitlines())
+    counted = ", ".join(f"{answers.count(name)} as {name}" for name in sorted(set(answers)))
+    assert said.err.splitlines()[-1] == f"5 pictures: {counted}"
+    predict.main([run, "in/0.png"])
+    assert capsys.readouterr().err == ""

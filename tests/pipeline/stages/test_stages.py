@@ -103,8 +103,8 @@ def test_the_picture_of_pairs_says_what_its_numbers_say(there: Path) -> None:
         for figure in json.loads((folder / "figures.json").read_text())["figures"]
         if figure["name"] == "pairs"
     )
-    assert f"The first {right.sum()} pairs that the first seed recognises" in caption
-    assert f"the first {(~right).sum()} that it does not" in caption
+    assert f"The first {right.sum()} pairs whose classes are both recognised" in caption
+    assert f"the first {(~right).sum()} pairs with a mistake" in caption
     assert "of the first 24 test pairs" in caption
 
 

@@ -1,0 +1,94 @@
+"""What each number of a class capsule does to the shape that the decoder draws, measured and put into words.
+
+Axes: N images, C channels, H height and width, M measures.
+"""
+
+from typing import TypedDict
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from capsnet.evaluation.recognition import recognise, seen
+from capsnet.explain.perturbation import changes, spread
+from capsnet.explain.shape import MEASURES
+from capsnet.networks.capsnet import CapsNet
+
+IMAGES = 10  # of each class; a name is that of their mean change
+# A number is named after a measure that it changes by at least so many standard deviations of the images of the class.
+NAMEABLE = 1
+ALSO = 0.6  # of the strongest effect: from here on a second one is named, too
+# What the digit becomes when a measure falls, and when it grows.
+WORDS = {
+    "ink": ("less ink", "more ink"),
+    "width": ("narrower", "wider"),
+    "height": ("shorter", "taller"),
+    "slant": ("leans left", "leans right"),
+    "thickness": ("thinner", "thicker"),
+    "x position": ("moves left", "moves right"),
+    "y position": ("moves down", "moves up"),
+}
+
+
+class Slider(TypedDict):
+    """One number of a class capsule; without a name it changes the shape little."""
+
+    dimension: int
+    name: str
+    low: str  # what the digit becomes at the left end
+    high: str  # and at the right end
+    change: float  # of the measure named first, from the left end to the right
+    unit: str
+    strength: float  # that change in standard deviations, without its sign
+
+
+def name_sliders(
+    model: CapsNet, images: UInt8[Tensor, "N C H H"], labels: Int64[Tensor, " N"], max_shift: int, reach: float
+) -> list[list[Slider]]:
+    """Return the sliders of each class, the one with the strongest effect first.
+
+    Args:
+        model: A network with a decoder.
+        images: Images that the network was not trained on.
+        labels: Their classes.
+        max_shift: By how many pixels the training images were shifted, in each direction.
+        reach: How far a slider moves its number, in each direction.
+    """
+    crop = (images.shape[2] - model.config.image_size) // 2
+    classes = model.config.classes
+    with torch.no_grad():
+        spreads = spread(seen(model, images), labels, classes, (max_shift, crop))
+    named = []
+    for label in range(classes):
+        chosen = torch.nonzero(labels == label).flatten()[:IMAGES]
+        if not len(chosen):
+            raise ValueError(f"images: got none of class {label}, expected at least one of each")
+        capsules = recognise(model, images[chosen], decoded=0).output.capsules
+        change = changes(model, capsules, labels[chosen], reach).mean(0)
+        named.append(in_words(change, change / spreads[label]))
+    return named
+
+
+def in_words(change: Float[Tensor, "D M"], deviations: Float[Tensor, "D M"]) -> list[Slider]:
+    """Return the sliders of one class from the mean change of each measure, also in standard deviations."""
+    sliders = []
+    measures = list(MEASURES)
+    for dimension, (values, strengths) in enumerate(zip(change, deviations.abs(), strict=True)):
+        first, second = strengths.topk(2).indices.tolist()
+        strength = float(strengths[first])
+        told = [first, second] if strengths[second] >= max(NAMEABLE, ALSO * strength) else [first]
+        if strength < NAMEABLE:
+            told = []
+        ends = [WORDS[measures[each]][:: 1 if values[each] > 0 else -1] for each in told]
+        sliders.append(
+            Slider(
+                dimension=dimension,
+                name=" and ".join(measures[each] for each in told),
+                low=", ".join(low for low, _ in ends),
+                high=", ".join(high for _, high in ends),
+                change=float(values[first]),
+                unit=MEASURES[measures[first]],
+                strength=strength,
+            )
+        )
+    return sorted(sliders, key=lambda slider: -slider["strength"])
