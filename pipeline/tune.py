@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pipeline.reporting.search_method import decided
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import REPORTS, TUNING
+from pipeline.runtime.stopping import ends_with_dvc
 from pipeline.settings.params import find, load_params
 
 
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from pipeline.searching.whole_search import run_search
 
-    best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name)
+    with ends_with_dvc():
+        best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name)
     if explanation := decided(best):
         print(explanation)
     print(", ".join(f"{key}: {best[key]!r}" for key in ("alpha", "lr", "val_accuracy", "trial")), f"({name})")

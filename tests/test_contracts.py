@@ -37,6 +37,7 @@ RESULT_FREE = (
     "pipeline/runtime/locks.py",
     "pipeline/runtime/masking.py",
     "pipeline/runtime/scratch.py",
+    "pipeline/runtime/stopping.py",
     "pipeline/runtime/torchrun.py",
     "pipeline/runtime/workspace.py",
     "pipeline/settings/checked.py",

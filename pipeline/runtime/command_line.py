@@ -1,11 +1,14 @@
 """The command line of every stage: its arguments, and one line for a mistake of the user."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 DEBUG = "CAPSNET_DEBUG"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "; all that was finished is kept. Make room there (`df -h`), then the same command continues"
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -15,12 +18,13 @@ def run_stage(main: Callable[[], None]) -> None:
     """
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command continues from the last checkpoint")
+    except KeyboardInterrupt as interrupt:
+        sys.exit(str(interrupt) or "interrupted; the same command continues from the last checkpoint")
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        advice = NO_ROOM if isinstance(error, OSError) and error.errno in FULL else ""
+        print(f"error: {error}{advice}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         # Compared by its name: not every stage imports torch.
