@@ -162,6 +162,7 @@ def _in_a_line(error: Exception) -> str:
 
 def _array(file: "np.lib.npyio.NpzFile", name: str) -> np.ndarray:
     """Read an array. Raises ValueError if its header claims more than there is, before memory for it is allocated."""
+    assert file.zip is not None
     part = file.zip.getinfo(f"{name}.npy")
     if part.file_size > MOST_COMPRESSED * part.compress_size + 1:
         raise ValueError(f"{name}: {part.compress_size} bytes claim to be {part.file_size}")

@@ -64,12 +64,12 @@ def newest_whole_state(path: Path, say: Callable[[str], None] | None) -> Path | 
 
 def _keep_previous(path: Path) -> None:
     """Give the state at `path` a second name. There is a whole state at `path` at any moment, if links are possible."""
+    if not path.exists():  # the first state
+        return
     previous = previous_state(path)
     previous.unlink(missing_ok=True)
     try:
         os.link(path, previous)
-    except FileNotFoundError:  # the first state
-        pass
     except OSError:  # a file system without links
         path.replace(previous)
 

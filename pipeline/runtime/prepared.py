@@ -4,7 +4,7 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -95,8 +95,9 @@ def read_manifest(name: str) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-        _check(manifest)
+        values = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**values)
+        _check(values)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: damaged, or written by another version ({first_line(error)}); `dvc repro prepare@{name}` makes "
@@ -105,19 +106,19 @@ def read_manifest(name: str) -> Manifest:
     return manifest._replace(class_names=tuple(manifest.class_names))
 
 
-def _check(manifest: Manifest) -> None:
-    """Raise ValueError if a value has another type than the manifest that `write_prepared` writes."""
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise ValueError if a value has another type than in the manifests that `write_prepared` writes."""
     for name, kind in get_type_hints(Manifest).items():
-        value = getattr(manifest, name)
+        value = values[name]
         if kind is int and (type(value) is not int or value < 1):
             raise ValueError(f"{name}: got {reprlib.repr(value)}, expected a whole number from 1")
         if kind is str and not isinstance(value, str):
             raise ValueError(f"{name}: got {reprlib.repr(value)}, expected text")
-    names = manifest.class_names
+    names = values["class_names"]
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
         raise ValueError(f"class_names: got {reprlib.repr(names)}, expected a list of texts")
-    if len(names) != manifest.classes:
-        raise ValueError(f"class_names: got {len(names)}, expected {manifest.classes}, one for each class")
+    if len(names) != values["classes"]:
+        raise ValueError(f"class_names: got {len(names)}, expected {values['classes']}, one for each class")
 
 
 def _check_fits(manifest: Manifest, arrays: Split, split: str, path: Path) -> None:

@@ -100,9 +100,8 @@ def _in_words(fault: Any, model: type[BaseModel]) -> str:
             # Deeper in a model lies another one, whose keys are not those of `model`.
             return f"{path}: unknown key{_hint(place[-1], model, chooser) if len(place) == depth + 1 else ''}"
         case "string_pattern_mismatch":
-            return (
-                f"{path}: got {shortened(fault['input'])}, expected letters, digits, _ and -, and no - at its beginning"
-            )
+            first = ", and no - at its beginning" if fault["input"].startswith("-") else ""
+            return f"{path}: got {shortened(fault['input'])}, expected letters, digits, _ and - only{first}"
         case "string_too_long":
             return f"{path}: got {len(fault['input'])} characters, expected at most {LONGEST_NAME}"
         case "value_error":  # about a value: "got ..."; about a whole model: "<key>: got ..."

@@ -18,7 +18,7 @@ def test_a_name_that_is_an_option_or_too_long_for_a_file_is_refused(name: str, p
     params = tiny_params()
     params["runs"][name] = params["runs"]["toy-fc"]
     write_params(project, params)
-    with pytest.raises(ValueError, match=r"runs\..*: got .*, expected (letters|at most 100)") as refused:
+    with pytest.raises(ValueError, match=r"runs: got .*, expected (letters|at most 100)") as refused:
         load_params()
     assert len(str(refused.value)) < 300
 
@@ -84,8 +84,8 @@ def test_a_damaged_manifest_is_refused_with_the_command_that_makes_it(
     [
         ({"classes": 2, "class_names": ["a", "b"]}, "label 2, expected .* 2 classes"),
         ({"train": 47}, "48 images of .* expected 47 images"),
-        ({"image_size": 28}, "20 pixels, .* 28 pixels"),
-        ({"channels": 3}, "1 channels .* 3 channels"),
+        ({"image_size": 28}, ".* 20 pixels, .* 28 pixels"),
+        ({"channels": 3}, ".* 1 channels .* 3 channels"),
     ],
 )
 def test_a_manifest_of_other_arrays_is_refused(changes: dict[str, Any], said: str, prepared: Path) -> None:
