@@ -26,7 +26,7 @@ paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
 	python -m pipeline.apps.mend
 	dvc repro report@paper
 
-results: $(VENV)/.built  ## tables, pictures, pages and README from what there is, without training; says what is missing
+results: $(VENV)/.built  ## tables, figures, pages and README from what there is, without training; says what is missing
 	python -m pipeline.apps.results
 
 prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc

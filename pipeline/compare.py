@@ -2,7 +2,8 @@
 
     python -m pipeline.compare digits-decoders
 
-A run without a network, trained here or published, is left out and named, as long as two are there.
+The networks are in models/, otherwise in published/. A run without one is left out and named; at least two runs must
+have one.
 """
 
 from collections.abc import Sequence

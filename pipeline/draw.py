@@ -1,9 +1,8 @@
-"""Draw the pictures of one run on its data set: reports/<study>/figures/<dataset>/.
+"""Draw the figures of one run on its data set: reports/<study>/figures/<dataset>/.
 
     python -m pipeline.draw digits
 
-The networks are those trained here, or else the published ones. A picture that needs something else that is missing is
-left out and named.
+The networks are in models/, otherwise in published/. A figure for which another file is missing is left out and named.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import rotated_path
 from pipeline.settings.params import find, load_params
 
-PICTURES: dict[str, Callable[[Subject], Drawing]] = {
+DRAWERS: dict[str, Callable[[Subject], Drawing]] = {
     "curves": lambda subject: curves([subject]),
     "reconstructions": lambda subject: reconstructions([subject]),
     "rotation": rotation,
@@ -43,18 +42,18 @@ PICTURES: dict[str, Callable[[Subject], Drawing]] = {
     "coupling": coupling,
     "primary": primary,
 }
-NEED_SCORES = {"calibration", "attributes"}  # pictures of single answers, which no file has
+NEED_SCORES = {"calibration", "attributes"}  # they need the answer to each image, which no file has
 
 
-def lacking(picture: str, subject: Subject) -> str:
-    """Return which picture cannot be drawn and why; nothing for one that can be drawn."""
+def lacking(figure: str, subject: Subject) -> str:
+    """Return why a figure cannot be drawn, with its name; nothing for one that can be drawn."""
     dataset = subject.test.manifest.dataset
-    if picture == "primary" and not primary_path(dataset).is_file():
+    if figure == "primary" and not primary_path(dataset).is_file():
         return f"primary: there is no decoder of primary capsules (`dvc repro decode@{dataset}` makes it)"
-    if picture == "rotation-accuracy" and not rotated_path(subject.study, subject.run).is_file():
+    if figure == "rotation-accuracy" and not rotated_path(subject.study, subject.run).is_file():
         return f"rotation-accuracy: {subject.run} has no scores yet (`dvc repro rotate@{subject.run}` makes them)"
     unknown = [name for name in LABELS if name not in subject.test.attributes]
-    if picture == "attributes" and unknown:
+    if figure == "attributes" and unknown:
         return f"attributes: the images of {dataset} have no {', '.join(unknown)}"
     return ""
 
@@ -65,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params()
     entry = find(name, params.figures, "figures")
     (subject,) = subjects([entry.run], params)
-    lacked = {picture: lacking(picture, subject) for picture in entry.pictures}
-    wanted = [picture for picture in entry.pictures if not lacked[picture]]
+    lacked = {figure: lacking(figure, subject) for figure in entry.pictures}
+    wanted = [figure for figure in entry.pictures if not lacked[figure]]
     if NEED_SCORES & {*wanted}:
         subject = subject._replace(scores=score_networks(subject))
-    drawings = [PICTURES[picture](subject) for picture in wanted]
+    drawings = [DRAWERS[figure](subject) for figure in wanted]
     print(publish(drawings, name, entry.study, [subject], params, [*filter(None, lacked.values())]))
 
 

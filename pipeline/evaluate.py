@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise FileNotFoundError(f"--out: {arguments.out}: no trained models; `{train}` makes them")
     target = arguments.out or REPORTS / params.study_of(name) / METRICS
     folder = arguments.out or MODELS / name
-    model_files(folder)  # before torch is loaded: the answer to a run that is not trained is quick
+    model_files(folder)  # before torch is loaded, so that the error about a run without models comes at once
 
     from pipeline.scoring.metrics import metrics_of_run
 

@@ -15,7 +15,17 @@ from capsnet.sources.catalogue import official, read_copy
 from pipeline.runtime.advice import recipe
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.prepared import Manifest, write_prepared
-from pipeline.settings.datasets import LARGEST, SMALLEST, AffNIST, Dataset, Folder, Official, Own, OwnArrays, SmallNORB
+from pipeline.settings.datasets import (
+    LARGEST,
+    SMALLEST,
+    AffNIST,
+    Dataset,
+    Folder,
+    OfficialFiles,
+    Own,
+    OwnArrays,
+    SmallNORB,
+)
 from pipeline.settings.params import find, load_params
 
 MOST_NAMES = 10  # classes that the summary names
@@ -45,7 +55,7 @@ def read_raw(name: str, entry: Dataset) -> tuple[Arrays, list[str]]:
         case SmallNORB():
             pairs = read_official(entry.format, raw)
             return (smallnorb.mono(pairs) if entry.views == "mono" else pairs), []
-        case Official():
+        case OfficialFiles():
             return read_official(entry.format, raw), []
 
 

@@ -1,4 +1,4 @@
-"""Write a trained network's weights for git, with the scores of that very file beside them.
+"""Write the weights of a trained network to published/, for git, with the scores of exactly that file.
 
     python -m pipeline.publish mnist-deconv_bn
 
@@ -18,7 +18,8 @@ from capsnet.files import md5, write_whole
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import MODELS, model_files
 from pipeline.runtime.weights import PUBLISHED
-from pipeline.settings.params import Pairing, PublishedWeights, find, load_params
+from pipeline.settings.params import find, load_params
+from pipeline.settings.sections import Pairing, PublishedWeights
 
 TOLERANCE = 0.02  # points of accuracy
 FLOAT32 = "float32"

@@ -34,7 +34,7 @@ def html(page: Page) -> str:
 
 
 def readme(page: Page) -> str:
-    """Return the page in GitHub's Markdown, with links to its pictures."""
+    """Return the page in GitHub's Markdown, with links to its figures."""
     return _render("report.md.j2", page, escaped=False)
 
 

@@ -2,8 +2,8 @@
 
     python -m pipeline.rotate digits-deconv_bn
 
-Beside the metrics of the run, <run>-robustness.csv has the accuracy at each angle, and <run>-rotated-confusion.csv the
-number of images of each class that get each answer, where it is not zero.
+Beside the metrics of the run, <run>-robustness.csv has the accuracy at each angle. <run>-rotated-confusion.csv has the
+number of images for each angle, true class and answer; numbers that are zero are left out.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.drawing.curves import curves
 from pipeline.drawing.outputs import publish, subjects
-from pipeline.drawing.overlap import pairs
+from pipeline.drawing.separated_pairs import pairs
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.settings.params import find, load_params
 

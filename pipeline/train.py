@@ -6,7 +6,7 @@
     torchrun --nproc-per-node 2 -m pipeline.train mnist-fc       (each process trains on its share of every batch)
 
 The same command continues an interrupted training. It ends with the same bytes as an uninterrupted one; if the number
-of processes has changed, the results are equal up to rounding. With --out nothing that DVC manages is changed.
+of processes has changed, the results are equal up to rounding. With --out, no file that DVC manages is changed.
 """
 
 import argparse

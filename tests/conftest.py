@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.networks.capsnet import AttentionConfig, ModelConfig, Output
-    from capsnet.training.config import TrainingConfig
+    from capsnet.training.training_config import TrainingConfig
 
 # Before anything imports capsnet: modules that are already there are not checked.
 install_import_hook(["capsnet"], "beartype.beartype")
@@ -106,7 +106,7 @@ def tiny_attention() -> "AttentionConfig":
 @pytest.fixture(scope="session")
 def tiny_training() -> "TrainingConfig":
     """Two epochs, nothing decays, nothing is shifted, nothing is held out."""
-    from capsnet.training.config import TrainingConfig
+    from capsnet.training.training_config import TrainingConfig
 
     return TrainingConfig(
         task="classify",

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from imports import ROOT, imported, in_functions, loaded_by, slow_packages
+from imports import ROOT, imported, in_circles, in_functions, loaded_by, slow_packages
 
 from pipeline import SLOW
 
@@ -20,7 +20,7 @@ FILES = sorted(PIPELINE.rglob("*.py"))
 # Which other rooms of the pipeline a room may import.
 ROOMS = {
     "settings": {"runtime"},
-    "runtime": {"settings"},
+    "runtime": set[str](),
     "tracking": {"runtime"},
     "training": {"runtime", "settings", "tracking"},
     "scoring": {"runtime", "settings"},
@@ -53,6 +53,11 @@ def test_a_room_imports_no_stage_and_only_rooms_below_it(room: str) -> None:
         if module.startswith("pipeline.")
     }
     assert found - {room, "SLOW"} <= ROOMS[room]
+
+
+def test_no_two_files_of_the_pipeline_import_each_other_directly_or_through_others() -> None:
+    # What a package offers is defined in its files: __init__.py only lists it.
+    assert in_circles([path for path in FILES if path.name != "__init__.py"]) == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -75,7 +75,7 @@ def read_arrays(path: Path) -> Arrays:
         except Exception as error:  # a damaged file may raise anything, MemoryError included
             raise ValueError(f"{path}: {name}: expected text ({_in_a_line(error)})") from error
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string a class")
+        raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string per class")
     arrays = Arrays(train, test, note, tuple(names.tolist()))
     check(arrays, str(path))
     return arrays
@@ -102,7 +102,7 @@ def read_split(path: Path, split: str) -> Split:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write a data set, whole or not at all; equal arrays give equal bytes."""
+    """Write a data set, whole or not at all. Equal arrays give equal bytes."""
     contents: dict[str, np.ndarray] = {}
     for name, split in zip(SPLITS, (arrays.train, arrays.test), strict=True):
         contents |= {f"{name}_images": split.images, f"{name}_labels": split.labels}
@@ -142,7 +142,7 @@ def check(arrays: Arrays, where: str) -> None:
     if alone := sorted(arrays.train.attributes.keys() ^ arrays.test.attributes.keys()):
         raise ValueError(f"{where}: got one of train_{alone[0]} and test_{alone[0]}, expected both or neither")
     if arrays.class_names and len(arrays.class_names) != len(counts):
-        raise ValueError(f"{where}: class_names: got {len(arrays.class_names)}, expected {len(counts)}, one a class")
+        raise ValueError(f"{where}: class_names: got {len(arrays.class_names)}, expected {len(counts)}, one per class")
     if len(counts) < 2:
         raise ValueError(f"{where}: got images of one class, expected at least two classes to tell apart")
 

@@ -1,4 +1,4 @@
-"""Rotated images, to measure how well a network recognises what it was not trained on.
+"""Rotated images, to measure how well a network recognises images unlike those that it was trained on.
 
 Axes: N images, C channels, H height and width.
 """

@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 
     @property
     def class_accuracy(self) -> float:
-        """Percent of the classes in all images that were recognised; with one class an image, the accuracy."""
+        """Percent of the classes in all images that were recognised; the accuracy if each image has one class."""
         return 100 * self.confusion.diagonal().sum().item() / self.confusion.sum().item()
 
     @property
@@ -52,7 +52,7 @@ def seen(model: CapsNet, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N C
 
 
 class Recognition(NamedTuple):
-    """What a network sees of images, and what it returns for that."""
+    """What a network sees of images, and its output."""
 
     pixels: Float[Tensor, "B C S S"]
     output: Output
@@ -151,11 +151,11 @@ def correct(lengths: Float[Tensor, "N J"], labels: Int64[Tensor, " N *P"]) -> Bo
 
 
 def ensemble_accuracy(lengths: Sequence[Float[Tensor, "N J"]], labels: Int64[Tensor, " N *P"]) -> float:
-    """Return the percentage of images that several networks recognise together; each element of `lengths` is one.
+    """Return the percentage of images that several networks recognise together.
 
-    Their answer is argmax_j sum_n |v_nj| over the networks n. The sum is in double precision, so that it does not
-    depend on their order. Sabour et al. 2017, section 7, use an ensemble of 7; that lengths are summed is in their code
-    (`evaluate_ensemble`).
+    `lengths` has one element for each network n. The answer is argmax_j sum_n |v_nj|. The sum is in double precision,
+    so that it does not depend on the order of the networks. Sabour et al. 2017, section 7, use an ensemble of 7; their
+    code (`evaluate_ensemble`) sums the lengths.
     """
     total = torch.stack([each.double() for each in lengths]).sum(0)
     return 100 * correct(total, labels).sum().item() / len(labels)

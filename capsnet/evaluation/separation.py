@@ -17,9 +17,10 @@ from capsnet.networks.losses import ReconstructionLoss, reconstruction_loss
 
 
 class Separated(NamedTuple):
-    """Pairs, and the two classes that a network predicts for each: those of the longest capsules, each decoded alone.
+    """Pairs, and the two classes that a network predicts for each: those of the two longest capsules.
 
-    A correct prediction is at the place of its true class; a wrong one is at the place of the class that it missed.
+    Each predicted class is decoded alone. A correct prediction is at the place of its true class; a wrong one is at the
+    place of the class that was missed.
     """
 
     pixels: Float[Tensor, "B C S S"]
@@ -67,7 +68,7 @@ def separate(model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Ten
 
 
 def in_order_of(truth: Int64[Tensor, "B P"], predicted: Int64[Tensor, "B P"]) -> Int64[Tensor, "B P"]:
-    """Exchange the two predicted classes of a pair if only then one of them is at the place of its true class."""
+    """Exchange the two predicted classes of a pair if that alone puts one of them at the place of its true class."""
     crossed = (predicted == truth.flip(1)).any(1, keepdim=True)
     return torch.where(crossed, predicted.flip(1), predicted)
 

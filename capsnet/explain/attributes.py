@@ -1,4 +1,4 @@
-"""How much an attribute of images explains of the dimensions of a capsule.
+"""How much of the variation of a capsule's dimensions an attribute of the images explains.
 
 Axes: N images, D pose size, P columns of the attribute.
 """

@@ -24,7 +24,7 @@ class Bins(NamedTuple):
 
 
 def equal_bins(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], number: int) -> Bins:
-    """Cut images into `number` bins of counts as equal as possible, shortest winners first; no bin is empty."""
+    """Sort images by the length of the winner and cut them into at most `number` bins of nearly equal counts."""
     order = lengths.argsort(stable=True).tensor_split(min(number, len(lengths)))
     return Bins(
         torch.stack([lengths[part].double().mean() for part in order]),
@@ -34,6 +34,6 @@ def equal_bins(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], number: i
 
 
 def accuracy_of_surest(lengths: Float[Tensor, " N"], hits: Bool[Tensor, " N"], rejected: float) -> float:
-    """Return the accuracy in percent without the share `rejected` of images that have the shortest winners."""
+    """Return the accuracy in percent after rejecting the share `rejected` of images with the shortest winners."""
     kept = lengths.argsort(stable=True)[round(rejected * len(lengths)) :]
     return 100 * float(hits[kept].double().mean())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from capsnet.networks.config import NetworkConfig, ReceptiveField
+from capsnet.networks.network_config import NetworkConfig, ReceptiveField
 
 
 class Place(NamedTuple):
@@ -45,23 +45,23 @@ def coupling_maps(coupling: Float[Tensor, "B I J"], classes: Int[Tensor, " B"], 
 
 
 def at_centres(images: Float[Tensor, "B C H W"], field: ReceptiveField, grid: int) -> Float[Tensor, "B C Y X"]:
-    """Return the pixel at the centre of what each place of the grid sees, or the nearest pixel inside the image."""
+    """Return the pixel at the centre of the receptive field of each place of the grid, or the nearest one inside."""
     centres = torch.tensor([field.centre(place) for place in range(grid)], device=images.device)
     rows, columns = (centres.round().long().clamp(0, size - 1) for size in images.shape[2:])
     return images[:, :, rows.unsqueeze(1), columns]
 
 
-def on_figure(images: Float[Tensor, "B C H W"], contrast: float) -> Bool[Tensor, "B H W"]:
-    """Return whether each pixel differs from the median of its image by more than `contrast`, and so is figure."""
+def foreground(images: Float[Tensor, "B C H W"], contrast: float) -> Bool[Tensor, "B H W"]:
+    """Return the pixels that differ from the median of their image by more than `contrast`: they show the object."""
     grey = images.mean(1)
     return (grey - grey.flatten(1).quantile(0.5, 1, interpolation="lower")[:, None, None]).abs() > contrast
 
 
 def effective_number(coupling: Float[Tensor, "B I"]) -> Float[Tensor, " B"]:
-    """Return for each image how many primary capsules with equal coupling would be as concentrated.
+    """Return for each image over how many primary capsules the coupling is spread.
 
-    It is 2 to the entropy, in bits, of the coupling divided by its sum: 1 if one capsule has all of it, I if it is
-    spread evenly.
+    It is e to the entropy of the coupling divided by its sum: 1 if one capsule has all of it, and I if all capsules
+    have the same.
     """
     shares = coupling / coupling.sum(1, keepdim=True)
     number: Tensor = torch.special.entr(shares).sum(1).exp()

@@ -18,7 +18,7 @@ class Projection(NamedTuple):
 
 
 def principal_components(points: Float[Tensor, "N D"], number: int) -> Projection:
-    """Project points onto the `number` axes of largest variance, signed so that the largest weight is positive."""
+    """Project points onto the `number` axes of largest variance. The largest weight of each axis is positive."""
     centred = points.double() - points.double().mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred)
     axes = axes[:, -number:].flip(1)

@@ -14,7 +14,7 @@ from capsnet.explain.shape import MEASURES, measure
 from capsnet.networks.capsnet import CapsNet
 
 BLOCK = 1024  # images measured at a time; bounds the memory and does not change the result
-LEAST_SPREAD = 0.1  # pixels or degrees; a smaller spread in a class is taken for none
+LEAST_SPREAD = 0.1  # pixels or degrees; a class with a smaller spread is treated as having this one
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def perturb(
 def changes(
     model: CapsNet, capsules: Float[Tensor, "B J D"], classes: Int64[Tensor, " B"], reach: float
 ) -> Float[Tensor, "B D M"]:
-    """Return how each measure changes when a dimension goes from `reach` below its value to `reach` above."""
+    """Return how each measure changes when a dimension moves from `reach` below its value to `reach` above it."""
     ends = perturb(model, capsules, classes, capsules.new_tensor([-reach, reach]))
     measured: Tensor = measure(ends.flatten(0, 2)).unflatten(0, ends.shape[:3])
     return measured[:, :, 1] - measured[:, :, 0]

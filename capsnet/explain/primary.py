@@ -1,4 +1,4 @@
-"""Reconstructions from primary capsules: a decoder trained for a frozen network, on what is routed to one class.
+"""Reconstructions from primary capsules, by a decoder trained for a frozen network.
 
 The reference study (github.com/ethanleet/CapsNet) shows such images. It says in one sentence how they were made: each
 primary capsule is scaled by its coupling to the winning class. Its code for that was never published.
@@ -47,7 +47,7 @@ class Routed(NamedTuple):
 
 @dataclass(frozen=True)
 class PrimaryShape:
-    """What decides the architecture of a decoder of primary capsules."""
+    """The architecture of a decoder of primary capsules."""
 
     capsules: int  # I
     dim: int  # K
@@ -58,7 +58,7 @@ class PrimaryShape:
 
 @dataclass(frozen=True)
 class PrimaryTraining:
-    """What decides the training of such a decoder."""
+    """The settings of the training of such a decoder."""
 
     hidden: tuple[int, ...]
     epochs: int

@@ -16,7 +16,7 @@ from capsnet.networks.capsnet import CapsNet
 
 
 class Turned(NamedTuple):
-    """One image at several angles: what the network sees, and its output for that."""
+    """One image at several angles: what the network sees, and its output."""
 
     images: Float[Tensor, "A C S S"]
     lengths: Float[Tensor, "A J"]

@@ -1,4 +1,4 @@
-"""Measures of a shape in an image, which say in pixels and degrees what a capsule's dimension changes.
+"""Measures of the shape in an image, in pixels and degrees. They show what a dimension of a capsule changes.
 
 Axes: N images, C channels, H W height and width, M measures.
 """

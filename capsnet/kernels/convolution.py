@@ -1,4 +1,4 @@
-"""Convolution of square images, done in the way that is fastest for their device and sizes.
+"""Convolution of square images, by the method that is fastest for their device and sizes.
 
 Axes: B batch, C input channels, N output channels, H input pixels, S kernel pixels and O output pixels along a side.
 """
@@ -14,7 +14,8 @@ from capsnet.kernels.fourier import fourier_conv2d
 from capsnet.kernels.fourier_matrices import num_products
 from capsnet.kernels.unfolded import unfolded_conv2d
 
-# The Fourier domain passes over memory more often. It is worth that if it saves this factor of multiplications.
+# The Fourier domain reads and writes memory more often. It is faster if it saves at least this factor of
+# multiplications.
 WORTH_IT = 2.0
 
 

@@ -15,7 +15,7 @@ conjugate W = c + i d,
     Re = a c - b d,        Im = (a + b) (c + d) - a c - b d.
 
 For 20x20 pixels, 9x9 weights and stride 2 the definition multiplies 36 x 81 = 2916 times for each pair of channels,
-this does 4 x 148 = 592 times. Rounding errors are as large as those of torch's own convolution in float32, and twice as
+here there are 4 x 148 = 592. Rounding errors are as large as those of torch's own convolution in float32, and twice as
 large in bfloat16.
 """
 
@@ -51,7 +51,7 @@ def fourier_conv2d(
 
 
 class _Part(NamedTuple):
-    """One phase of a block of channels, which is transformed in one go, and the matrices of the phase."""
+    """One phase of a block of channels, which is transformed at once, and the matrices of the phase."""
 
     where: tuple[slice, ...]  # along the axes of images and weights
     of_pixels: Float[Tensor, "F P"]  # U

@@ -50,7 +50,7 @@ def can_launch(device: torch.device) -> bool:
 def forward_pass(
     inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"], query: Float[Tensor, "B J D"], leaky: bool
 ) -> Float[Tensor, "B J D"]:
-    """Return the totals: the votes, weighted by how well each agrees with the query of its upper capsule, summed.
+    """Return the totals: the sums of the votes, each weighted by how well it agrees with its upper capsule's query.
 
         totals[b, j] = sum_i softmax_j(u_hat[b, i, j] . query[b, j]) u_hat[b, i, j],   u_hat[b, i, j] = u[b, i] W[i, j]
 

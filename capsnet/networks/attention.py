@@ -1,7 +1,8 @@
 """The network with self-attention routing: Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021, arXiv 2101.12491).
 
 A few small convolutions, followed by one depthwise kernel as large as their output, make 16 primary capsules. One pass
-of self-attention routes them. The network has a fiftieth of the parameters of the one with dynamic routing.
+of self-attention routes them. Without its decoder the network has 161,824 parameters for MNIST. That is a 42nd of the
+6,804,224 of the network with dynamic routing, also without its decoder.
 
 Axes: B batch, C channels, H height and width, I primary capsules, J classes, K and D pose sizes.
 """
@@ -15,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import convolved_size
+from capsnet.networks.network_config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.routing import Routing, self_attention_routing
 from capsnet.networks.squash import exponential_squash
 
@@ -53,7 +54,7 @@ class AttentionConfig(NetworkConfig):
     network: ClassVar[str] = "attention"
     routing: ClassVar[str] = "self-attention routing"
     source: ClassVar[str] = "Mazzia, Salvetti, Chiaberge 2021"
-    even: ClassVar[str] = "that every class has where all get the same attention"
+    even: ClassVar[str] = "the share of every class if all get the same attention"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from capsnet.networks.attention import AttentionConfig
-from capsnet.networks.config import NetworkConfig
 from capsnet.networks.dynamic import ModelConfig
+from capsnet.networks.network_config import NetworkConfig
 
 __all__ = ["NETWORKS", "AttentionConfig", "CapsNet", "ModelConfig", "NetworkConfig", "Output", "mask", "standardise"]
 
@@ -64,7 +64,7 @@ class CapsNet(nn.Module):
         Args:
             images: Values in [0, 1].
             labels: The classes whose capsules the decoder reconstructs from (training). Without labels it takes the
-                longest capsule (evaluation). With P labels an image there are P reconstructions, each of one capsule.
+                longest capsule (evaluation). With P labels per image there are P reconstructions, each of one capsule.
             with_coupling: Also return the coupling.
             decoded: Reconstruct only the first `decoded` images; all by default.
 
@@ -85,7 +85,7 @@ class CapsNet(nn.Module):
         return Output(capsules, lengths, coupling, reconstruction, primary)
 
     def decode(self, capsules: Float[Tensor, "B J D"], classes: Int[Tensor, " B *P"]) -> Float[Tensor, "B *P C H W"]:
-        """Reconstruct each image from the capsule of its class alone; with P classes an image, once from each of them.
+        """Reconstruct each image from the capsule of its class alone. With P classes per image: once from each of them.
 
         Raises ValueError without a decoder.
         """

@@ -10,15 +10,15 @@ from typing import ClassVar
 
 from torch import nn
 
-from capsnet.networks.config import Layout, NetworkConfig, ReceptiveField
 from capsnet.networks.layers import PADDINGS, ClassCapsules, PrimaryCapsules, convolved_size
+from capsnet.networks.network_config import Layout, NetworkConfig, ReceptiveField
 
 MOST_ITERATIONS = 100  # of routing; the coupling converges much earlier
 
 
 @dataclass(frozen=True)
 class ModelConfig(NetworkConfig):
-    """The network of Sabour et al. 2017. The name is from the time when it was the only network."""
+    """The network of Sabour et al. 2017. The public name stays, though there is a second network now."""
 
     padding: str  # a key of PADDINGS, for both convolutions
     conv_channels: int
@@ -37,7 +37,7 @@ class ModelConfig(NetworkConfig):
     network: ClassVar[str] = "dynamic"
     routing: ClassVar[str] = "routing by agreement"
     source: ClassVar[str] = "Sabour, Frosst, Hinton 2017"
-    even: ClassVar[str] = "that every class has before the first agreement"
+    even: ClassVar[str] = "the share of every class before the first agreement"
 
     def __post_init__(self) -> None:
         super().__post_init__()

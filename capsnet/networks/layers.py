@@ -16,7 +16,7 @@ from capsnet.networks.squash import squash
 
 
 def no_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return 0 zeros before and after: the kernel stays inside the image."""
+    """Return that no zeros come before and after: the kernel stays inside the image."""
     return 0, 0
 
 

@@ -36,7 +36,7 @@ def make(mnist: Arrays, seed: int) -> Arrays:
 
 
 def place(images: UInt8[np.ndarray, "N 1 H H"], generator: np.random.Generator) -> UInt8[np.ndarray, "N 1 40 40"]:
-    """Put each image into a black field, at a random whole-pixel position at which all of it is inside."""
+    """Put each image into a black field, at a random whole-pixel position that keeps all of it inside."""
     count, _, size, _ = images.shape
     corners = generator.integers(0, FIELD - size + 1, (2, count, 1))
     rows, columns = corners + np.arange(size)
@@ -97,7 +97,7 @@ def _grid(size: int) -> Float64[np.ndarray, "P X"]:
 def _room(
     images: UInt8[np.ndarray, "N 1 H H"], maps: Float64[np.ndarray, "N X X"]
 ) -> tuple[Float64[np.ndarray, "N X"], Float64[np.ndarray, "N X"]]:
-    """Return the lowest and the highest move of each digit at which all of its ink is inside the field."""
+    """Return the lowest and the highest move of each digit that keeps all of its ink inside the field."""
     ink = images.reshape(len(images), -1, 1) > 0
     mapped = np.einsum("nxz,pz->npx", maps, _grid(images.shape[2]))
     # Interpolation spreads a pixel of ink over a parallelogram: one pixel to each side, mapped.

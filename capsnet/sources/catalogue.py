@@ -14,7 +14,7 @@ OFFICIAL = ("digits", "mnist", "fashion", "cifar10", "smallnorb")
 
 
 @runtime_checkable
-class Official(Protocol):
+class SourceModule(Protocol):
     """What the module of a data set offers."""
 
     FILES: tuple[File, ...]
@@ -27,9 +27,9 @@ class Official(Protocol):
         """Read the official files in the folder `raw`."""
 
 
-def official(name: str) -> Official:
+def official(name: str) -> SourceModule:
     """Return the module of one of `OFFICIAL`."""
-    return cast(Official, importlib.import_module(f"capsnet.sources.{name}"))
+    return cast(SourceModule, importlib.import_module(f"capsnet.sources.{name}"))
 
 
 def read_copy(name: str, path: Path) -> Arrays:

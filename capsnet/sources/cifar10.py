@@ -1,4 +1,4 @@
-"""CIFAR10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 32x32 pixels in colour. Terms: for research, cite it.
+"""CIFAR10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 32x32 pixels in colour. Terms: for research, with citation.
 
 It is read from the official binary archive, which, unlike the Python one, holds no pickle. The archive is not unpacked
 to the disk.

@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 from capsnet.data.arrays import SPLITS, Arrays, Split, check
 from capsnet.data.cropping import MODES, middle_square
 
-LISTED = 10  # most things that a message names
-# What Pillow raises, with a message fit to be shown, for a file that is damaged or no picture.
+LISTED = 10  # a message names at most this many things
+# Errors of Pillow for a file that is damaged or no picture, with a message that can be shown.
 WITH_MESSAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Files that Windows, macOS and network disks leave in folders, in lower case; others of theirs begin with a dot.
 LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")

@@ -1,4 +1,4 @@
-"""SmallNORB (LeCun, Huang, Bottou 2004): 24,300 + 24,300 stereo pairs of toys. Terms: for research, not to be sold.
+"""SmallNORB (LeCun, Huang, Bottou 2004): 24,300 + 24,300 stereo pairs of toys. Terms: for research only, no sale.
 
 There are five kinds of toys with ten toys each, photographed from 9 elevations and 18 azimuths in 6 lightings. The test
 toys are not among the training toys. The official 96x96 pixels are halved to 48x48, as in Sabour et al. 2017, section

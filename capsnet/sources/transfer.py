@@ -54,11 +54,11 @@ class Unavailable(ValueError):
 
 
 class _Broken(Exception):
-    """A transfer broke off; the bytes are kept, and the same source is tried again."""
+    """A transfer broke off; the bytes so far are kept, and the same source is tried again."""
 
 
 class _Refused(Exception):
-    """This source does not give the file now; the bytes are kept for a later call."""
+    """This source does not deliver the file now; the bytes so far are kept for a later call."""
 
 
 class _Wrong(Exception):

@@ -13,7 +13,7 @@ from capsnet.training.seeds import generator_for
 
 
 class Places(NamedTuple):
-    """The places of the images to train on, and of those held out; None if none are."""
+    """The places of the images to train on, and of the images held out, if any."""
 
     training: Int64[Tensor, " T"]
     validation: Int64[Tensor, " V"] | None

@@ -1,4 +1,4 @@
-"""Training: several seeds of a run side by side, each as if it were alone.
+"""Training: several seeds of a run side by side. Each gives the same bytes as if it were trained alone.
 
 Axes: N images, V images held out, C channels, H W height and width.
 """
@@ -19,23 +19,23 @@ from capsnet.data.pairs import require_classes
 from capsnet.networks.capsnet import CapsNet, NetworkConfig
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES
 from capsnet.training.checkpoint import load_state, save_state
-from capsnet.training.config import TrainingConfig
 from capsnet.training.held_out import hold_out
 from capsnet.training.processes import Processes, joined
 from capsnet.training.schedules import ALPHA_SCHEDULES, DEPENDS_ON_EPOCHS, learning_rate
 from capsnet.training.seeds import generator_for
 from capsnet.training.step import Trainer
 from capsnet.training.tasks import TASKS
+from capsnet.training.training_config import TrainingConfig
 
-Row = dict[str, float | int | None]
+HistoryRow = dict[str, float | int | None]
 Log = Callable[[int, Mapping[str, float]], None]
 
 
 class Trained(NamedTuple):
-    """The network after the last epoch, on its device, and one row of `history.csv` an epoch."""
+    """The network after the last epoch, on its device, and one row of `history.csv` for each epoch."""
 
     model: CapsNet
-    history: list[Row]
+    history: list[HistoryRow]
 
 
 def _no_log(epoch: int, values: Mapping[str, float]) -> None:
@@ -65,7 +65,7 @@ class _Progress:
     trainer: Trainer
     validation: Int64[Tensor, " V"] | None  # places of the images held out
     belongs_to: Mapping[str, Any]
-    history: list[Row]
+    history: list[HistoryRow]
 
     @property
     def number(self) -> int:
@@ -166,7 +166,7 @@ def _save(progress: _Progress) -> None:
         save_state(progress.course.checkpoint, state, progress.belongs_to, progress.history)
 
 
-def measured(row: Row) -> dict[str, float]:
+def measured(row: HistoryRow) -> dict[str, float]:
     """Return the values of a history row without the epoch, and without those that do not apply."""
     return {name: value for name, value in row.items() if name != "epoch" and value is not None}
 
@@ -209,7 +209,7 @@ def _start(
     belongs_to = {"network": model_config.network, **asdict(model_config), **asdict(config), "seed": course.seed}
     if config.lr_schedule in DEPENDS_ON_EPOCHS:
         belongs_to["lr_schedule"] = f"{config.lr_schedule} of {config.epochs} epochs"
-    history: list[Row] = []
+    history: list[HistoryRow] = []
     if course.resume is not None:
         tensors, history = load_state(course.resume, belongs_to)
         trainer.restore(tensors)
@@ -242,7 +242,7 @@ def _run_epoch(courses: Sequence[_Progress], config: TrainingConfig, epoch: int,
     return seconds
 
 
-def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Row:
+def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> HistoryRow:
     """Read the means of the epoch and add its row to the history."""
     course, trainer = progress.course, progress.trainer
     means = trainer.means()
@@ -255,7 +255,7 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Ro
             f"loss is not finite at step {bad_step} (epoch {epoch}), learning rate "
             f"{learning_rate(config, bad_step, steps):.3g}; last good checkpoint: {kept}"
         )
-    row: Row = {
+    row: HistoryRow = {
         "epoch": epoch,
         "lr": learning_rate(config, epoch * steps - 1, steps),
         "alpha": alpha,
@@ -270,7 +270,7 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Ro
     return row
 
 
-def _validate(trainer: Trainer, held_out: Int64[Tensor, " V"], config: TrainingConfig, alpha: float) -> Row:
+def _validate(trainer: Trainer, held_out: Int64[Tensor, " V"], config: TrainingConfig, alpha: float) -> HistoryRow:
     """Score the network on the images held out."""
     rloss = RECONSTRUCTION_LOSSES[config.reconstruction]
     scores = TASKS[config.task].validate(

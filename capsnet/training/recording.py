@@ -50,7 +50,7 @@ class StepRecorder:
     def _record(self, size: int) -> None:
         """Record a step, and undo what the warm-up before it changed.
 
-        Each warm-up step is the same step, for later steps might lie behind the end of the epoch.
+        Each warm-up repeats the same step of the epoch, because the epoch may have no further step.
         """
         changed = self.changed()
         before = [tensor.clone() for tensor in changed]

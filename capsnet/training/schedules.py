@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 
 RISING = 0.3  # share of one cycle in which the learning rate rises, and the factor it starts with: torch's OneCycleLR
 FIRST_RATE = 1 / 25

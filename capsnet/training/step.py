@@ -15,12 +15,12 @@ from torch import Tensor
 from capsnet.evaluation.recognition import correct
 from capsnet.networks.capsnet import NetworkConfig
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
-from capsnet.training.config import TrainingConfig
 from capsnet.training.optimiser import adam, state_by_name
 from capsnet.training.processes import Processes
 from capsnet.training.recording import StepRecorder
 from capsnet.training.seeds import generator_for, initialise
 from capsnet.training.tasks import TASKS, Batch
+from capsnet.training.training_config import TrainingConfig
 
 # The type of convolutions and decoder. TensorFloat-32 rounds the factors of convolutions to 10 bits on a GPU that has
 # it, as torch does by default; on a CPU it is float32.

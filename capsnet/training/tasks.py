@@ -1,7 +1,7 @@
-"""What a network is trained to do: recognise the one class of an image, or separate two images that overlap.
+"""The tasks of a network: to recognise the one class of an image, or to separate two images that overlap.
 
 A task says how many images make an example, which images those are, how they are put together, and how progress is
-measured. The rest of a training is the same for all tasks: labels are (B) for one class an image and (B, P) for
+measured. The rest of a training is the same for all tasks: labels are (B) for one class per image and (B, P) for
 several, and losses, decoder and scores accept either.
 
 Axes: N images or examples, B batch, P images of an example, Q all images of N or B examples, C channels, S side of what
@@ -22,7 +22,7 @@ from capsnet.evaluation.recognition import Scores, evaluate
 from capsnet.evaluation.separation import evaluate_pairs, room
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.losses import ReconstructionLoss
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 
 
 class Batch(NamedTuple):

@@ -1,4 +1,4 @@
-"""Run the stages behind some targets on many workers at once: `dvc repro`, but not one stage at a time.
+"""Run stages, with all that they need, on many workers at once: like `dvc repro`, which runs one stage at a time.
 
     python -m pipeline.apps.cluster report@paper                     (this machine: a worker per GPU, or per two cores)
     python -m pipeline.apps.cluster report@digits --workers 2
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.apps.mend import mend
 from pipeline.apps.workers.local import local_cluster, usual_number
 from pipeline.apps.workers.progress import duration
-from pipeline.apps.workers.session import earlier, finish, only_one
-from pipeline.apps.workers.stages import Plan, project
+from pipeline.apps.workers.project_lock import earlier, finish, only_one
+from pipeline.apps.workers.stages import StagePlan, project
 from pipeline.runtime.command_line import parser, run_stage
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ EXTRA = 'the package distributed is missing; `pip install ".[cluster]"` brings i
 
 @contextmanager
 def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written; the second ends all."""
+    """Call `stop` at the first Ctrl-C or SIGTERM, so that no record is half written. The second ends the process."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -59,7 +59,10 @@ def interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def connected(scheduler: str | None, number: int, folder: Path) -> Iterator[tuple[Any, Callable[[], Iterator[str]]]]:
-    """Yield a client of Dask, and what looks after its workers. Raises ValueError if the scheduler does not answer."""
+    """Yield a client of Dask, and a function that replaces lost workers.
+
+    Raises ValueError if the scheduler does not answer.
+    """
     import distributed
 
     if scheduler is None:
@@ -83,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of this scheduler instead")
     arguments = made.parse_args(argv)
     if arguments.workers is not None and arguments.scheduler:
-        raise ValueError("--workers: got both it and --scheduler, expected one; a scheduler has workers of its own")
+        raise ValueError("--workers: got --scheduler as well, expected one; a scheduler has workers of its own")
     if arguments.workers is not None and arguments.workers < 1:
         raise ValueError(f"--workers: got {arguments.workers}, expected at least 1")
     _conduct(arguments.targets, arguments.scheduler, arguments.workers)
@@ -98,7 +101,7 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
     with only_one(project()) as folder:
         for line in mend(project()):
             print(f"mend: {line}", file=sys.stderr)
-        plan = Plan(targets)
+        plan = StagePlan(targets)
         before = earlier(folder, plan.recorded())
         with connected(scheduler, number or usual_number(), folder) as (client, tend):
             print(f"dashboard: {client.dashboard_link}", flush=True)

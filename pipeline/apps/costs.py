@@ -3,9 +3,9 @@
     python -m pipeline.apps.costs paper
     python -m pipeline.apps.costs paper --remark "beside other work, at the lowest priority"
 
-Times differ from one training to the next, so no stage has them in its outputs, and no table reads MLflow. So run this
-command by hand on the machine that trained the runs, and commit the file: the table `costs` reads it. It updates the
-rows of the models in models/; rows of other runs stay as they are.
+Times differ from one training to the next, so no stage has them in its outputs, and no table reads MLflow. Run this
+command by hand on the machine that trained the runs, and commit the file: the table `costs` reads it. The command
+updates the rows of the models in models/; rows of other runs stay as they are.
 """
 
 import json
@@ -39,7 +39,7 @@ def cost(run: str, seed: int, path: Path, training: RecordedTraining, params: Pa
     images -= max(1, round(settings["validation"] * images)) if settings["validation"] else 0
     speeds = training.seed.history("images_per_second")
     if not speeds:
-        raise ValueError(f"{path}: MLflow has no images_per_second of its training, expected one an epoch")
+        raise ValueError(f"{path}: MLflow has no images_per_second of its training, expected one for each epoch")
     environment = json.loads((path.parent / "environment.json").read_text(encoding="utf-8"))
     # On a GPU seeds train at the same time: each was timed from the first step of any of them to the last of any.
     trained = pd.read_csv(path.parent / "history.csv")["seed"].nunique()  # models of other seeds may lie elsewhere

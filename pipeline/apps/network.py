@@ -24,7 +24,7 @@ DIGIT, PICTURE = TREATMENTS = ("digit", "picture")  # how a user's own picture b
 
 
 class Network(NamedTuple):
-    """A network on the CPU. It sees the centre of its data's images, which have `size` pixels a side."""
+    """A network on the CPU. It sees the centre of images with `size` pixels a side."""
 
     path: Path
     model: "CapsNet"
@@ -50,7 +50,7 @@ class Network(NamedTuple):
 def find_model(named: str, seed: int | None) -> Path:
     """Return the model file that the user named, or the file of a seed in the run or folder that the user named.
 
-    Without a seed it is the first one. A run that is not trained here is looked up among the published ones.
+    Without a seed it is the first one. A run that is not trained here is looked up in published/.
     """
     if named.endswith(SUFFIX):
         if seed is not None:
@@ -81,7 +81,7 @@ def _models(named: str) -> dict[int, Path]:
 
 
 def _trained_on(path: Path, facts: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the data set that a model was trained on, empty if its file does not name it, and the crop of its run."""
+    """Return the data set that a model was trained on (empty if its file does not name it), and the crop of its run."""
     match facts.get("settings", {"dataset": "", "crop": 0}):
         case {"dataset": str(dataset), "crop": int(crop)} if re.fullmatch("[A-Za-z0-9_-]*", dataset) and crop >= 0:
             return dataset, crop

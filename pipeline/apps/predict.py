@@ -37,7 +37,7 @@ from pipeline.runtime.device import configure_torch
 
 BATCH = 256
 MOST_CLASSES = 10  # in a line of text
-ENLARGED = 4  # times, in the pictures of --save
+ENLARGED = 4  # factor on the size of the images of --save
 MARGIN = 8  # pixels between them
 
 
@@ -139,7 +139,7 @@ def save_beside(prediction: Prediction, path: Path) -> None:
 
 
 def targets(folder: Path, paths: Sequence[Path]) -> dict[Path, Path]:
-    """Return the file in `folder` for each picture: at the picture's path below the folder that all of them share."""
+    """Return the file in `folder` for each picture. Its path there is the picture's path below their common folder."""
     whole = {path: path.resolve() for path in paths}
     shared = os.path.commonpath([each.parent for each in whole.values()])
     return {path: folder / f"{each.relative_to(shared)}.png" for path, each in whole.items()}

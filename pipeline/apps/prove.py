@@ -15,8 +15,8 @@ the old code, so it still has to load them.
 
 If everything is equal for all runs, the present code is written into dvc.lock for train@RUN and evaluate@RUN; their
 outputs stay as they are. If a single bit differs, the command says where, changes nothing, and ends with status 1. It
-refuses an old setting with another value, other data, other outputs and other commands. If only the evaluation has
-changed, --train-only keeps at least the models. New settings are listed. The proof says nothing about code that has an
+refuses changes of old settings, data, outputs and commands. If only the evaluation has changed, --train-only keeps at
+least the models. New settings are listed. The proof says nothing about code that has an
 effect only after the first steps.
 """
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.apps.proving.commits import commit_of, commits_of
-from pipeline.apps.proving.lock_file import LOCK, Entry, LockedStage, locked_stages, read_lock, write_lock
+from pipeline.apps.proving.lock_file import LOCK, LockedStage, LockEntry, locked_stages, read_lock, write_lock
 from pipeline.apps.proving.proof import Different, prove
 from pipeline.apps.proving.short_run import Side, StageFailed, snapshot
 from pipeline.runtime.command_line import parser, run_stage
@@ -89,7 +89,7 @@ def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, step
     return 0
 
 
-def _locked_names(run: str, kept: Sequence[str], lock: Mapping[str, Entry]) -> list[str]:
+def _locked_names(run: str, kept: Sequence[str], lock: Mapping[str, LockEntry]) -> list[str]:
     """Return the names of the run's stages that dvc.lock has. Raises ValueError if it was never trained."""
     if f"train@{run}" not in lock:
         raise ValueError(f"{LOCK}: no train@{run}: it was never trained; `dvc repro train@{run}` trains it")

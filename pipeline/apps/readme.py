@@ -29,7 +29,7 @@ MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- 
 
 
 def documents() -> list[Path]:
-    """Return the Markdown files that may have markers: README.md and those in docs/, as far as they are there."""
+    """Return the existing Markdown files that may have markers: README.md and those in docs/."""
     return [path for path in (README, *sorted(DOCS.glob("*.md"))) if path.is_file()]
 
 
@@ -60,7 +60,7 @@ def in_words(study: str, params: Params) -> str:
 
 
 def _sentences(shown: TableShown) -> list[str]:
-    """Return the findings of a table and its common notes, but not what is missing: that is said once for the study."""
+    """Return the findings of a table and its common notes. What is missing is said once for the study, not here."""
     found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
     return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 

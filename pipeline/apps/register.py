@@ -57,14 +57,14 @@ def register(run: MlflowRecorder, registered: str, path: Path, tags: dict[str, s
         client.create_registered_model(registered)
     version = version_of(client, registered, md5(path))
     if version is None:
-        # By its run: absolute paths would break when the project is moved.
+        # The source names the run: an absolute path would break when the project is moved.
         version = client.create_model_version(registered, f"runs:/{run.id}/{MODEL}", run.id, tags=tags).version
     client.set_registered_model_alias(registered, ALIAS, str(version))
     return str(version)
 
 
 def version_of(client: "MlflowClient", registered: str, digest: str) -> str | None:
-    """Return the newest version of a registered model that is this very file."""
+    """Return the newest version of a registered model that has exactly this file."""
     versions = client.search_model_versions(f"name = '{registered}'")
     return next((each.version for each in versions if each.tags.get(MD5) == digest), None)
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from capsnet.networks.saved import read_facts
 
     made = parser(__doc__, ("RUN", "a trained run: a key of `runs` in params.yaml, or <search>-tuned"))
-    made.add_argument("--seed", type=int, help="whose model [the first of the run]")
+    made.add_argument("--seed", type=int, help="the seed whose model is registered [the first of the run]")
     arguments = made.parse_args(argv)
     name, params = arguments.run, load_params()
     find(name, params.studies_of_runs, "run")

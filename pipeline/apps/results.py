@@ -1,12 +1,12 @@
-"""Make tables, pictures, pages and documents from the results that exist, without training; list what is missing.
+"""Make tables, figures, pages and documents from the results that exist, without training; list what is missing.
 
     python -m pipeline.apps.results            (every study)
     python -m pipeline.apps.results paper
-    python -m pipeline.apps.results paper --draw      (draw existing pictures again)
+    python -m pipeline.apps.results paper --draw      (draw existing figures again)
 
-A study gets its tables and its page even if some of its runs are not trained; its tables then say "not run". Pictures
+A study gets its tables and its page even if some of its runs are not trained; its tables then say "not run". Figures
 are drawn if there are none yet, or if a model is newer than they are, provided that there is a network: in models/,
-otherwise in published/. All other pictures stay as they are; the page leaves out those that do not exist, and says so.
+otherwise in published/. All other figures stay as they are; the page leaves out those that do not exist, and says so.
 
 The stages tabulate, compare, draw, separate and report make the same files with the same code. But this command works
 without DVC and leaves dvc.lock unchanged. So `dvc status` still lists what was never trained, and for a study with gaps
@@ -17,8 +17,8 @@ missing, the bytes are those of `dvc repro`, and `dvc status` is silent.
 from collections.abc import Sequence
 from importlib import import_module
 
+from pipeline.reporting.figures_shown import FigureSet, figure_sets
 from pipeline.reporting.gaps import missing
-from pipeline.reporting.pictures import Drawn, drawn_sets
 from pipeline.reporting.tables import write
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, models_in
@@ -30,17 +30,17 @@ FEWEST_NETWORKS = {"compare": 2, "draw": 1, "separate": 1}  # runs that need a n
 
 
 def make(study: str, params: Params, draw: bool) -> None:
-    """Make what can be made of a study; `draw` existing pictures again."""
+    """Make what can be made of a study; `draw` existing figures again."""
     for kind in params.studies[study].tables:
         write(f"{study}-{kind}", params)
-    for drawn in drawn_sets(study, params):
+    for drawn in figure_sets(study, params):
         if not lacking(drawn) and (draw or outdated(drawn)):
             import_module(f"pipeline.{drawn.stage}").main([drawn.name])
     import_module("pipeline.report").main([study])
 
 
-def lacking(drawn: Drawn) -> str:
-    """Return what must exist before pictures can be drawn, a network, scores or images; empty if nothing is lacking."""
+def lacking(drawn: FigureSet) -> str:
+    """Return what must exist before figures can be drawn, a network, scores or images; empty if nothing is lacking."""
     available = [run for run in drawn.runs if can_be_drawn(run)]
     metrics = REPORTS / drawn.study / METRICS
     endings = (".json", "-history.csv", "-confusion.csv")
@@ -53,8 +53,8 @@ def lacking(drawn: Drawn) -> str:
     return ""
 
 
-def outdated(drawn: Drawn) -> bool:
-    """Tell whether pictures do not exist, or are older than a model that was trained here."""
+def outdated(drawn: FigureSet) -> bool:
+    """Tell whether figures do not exist, or are older than a model that was trained here."""
     if not drawn.listing.is_file():
         return True
     made = drawn.listing.stat().st_mtime
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     made = parser(__doc__)
     made.add_argument("studies", metavar="STUDY", nargs="*", help="keys of `studies` in params.yaml [all]")
-    made.add_argument("--draw", action="store_true", help="draw existing pictures again")
+    made.add_argument("--draw", action="store_true", help="draw existing figures again")
     arguments = made.parse_args(argv)
     params = load_params()
     for study in arguments.studies:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for study in studies:
         gaps = missing(study, params)
         print(f"{study}: {f'{len(gaps)} missing' if gaps else 'nothing is missing'}")
-        reasons = {drawn.command: lacking(drawn) for drawn in drawn_sets(study, params)}
+        reasons = {drawn.command: lacking(drawn) for drawn in figure_sets(study, params)}
         for gap in gaps:
             reason = f" ({reasons[gap.command]})" if gap.command in reasons else ""
             print(f"  {gap.kind + ': ' + gap.name:<36} {gap.command}{reason}")

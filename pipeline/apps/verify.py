@@ -4,7 +4,8 @@
 
 Words and counts must be equal; another precision of the hardware is only a remark. A mean or a standard deviation may
 differ by the root of (a + b) / 2. Here a is the variance over the committed seeds of this run, and b the average
-variance of the column. The column `difference` may differ by the root of 2 times the tolerance of the accuracy.
+variance of the column. The number of an ensemble of n networks may differ by the root of n times as much. The column
+`difference` may differ by the root of 2 times the tolerance of the accuracy.
 
 Another processor only rounds differently; this changes means by a tenth of the spread (LOG.md). A GPU draws other
 batches from the same seeds than a CPU; between the two, four standard errors of a difference of means are allowed. The
@@ -78,7 +79,8 @@ def compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, *, same_draws: 
 def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[float]"]:
     """Return the difference that is allowed for each number of a committed table, by column.
 
-    A number without a spread of its own has that of its run.
+    The number of an ensemble has no spread of its own. It is one measurement, no mean over n seeds, and may
+    differ by the root of n times as much as the mean of its run.
     """
     allowed = {}
     for spread in (column for column in table.columns if column.endswith("_std")):
@@ -87,7 +89,8 @@ def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[fl
         own = stds.groupby(table["run"]).transform("first").fillna(pooled)
         seeds = table["seeds"].where(stds.notna()).groupby(table["run"]).transform("first").fillna(1)
         moderate = ((own.pow(2) + pooled**2) / 2).pow(0.5)
-        allowed[spread] = moderate if same_draws else OTHER_DRAWS * (2 / seeds).pow(0.5) * moderate
+        measured = moderate.where(stds.notna(), seeds.pow(0.5) * moderate)
+        allowed[spread] = measured if same_draws else OTHER_DRAWS * (2 / seeds).pow(0.5) * measured
         allowed[spread.replace("_std", "_mean")] = allowed[spread]
     if DIFFERENCE in table and "accuracy_mean" in allowed:
         allowed[DIFFERENCE] = math.sqrt(2) * allowed["accuracy_mean"]

@@ -1,1 +1,1 @@
-"""Pictures: one file a picture, each a function of what is to be seen to a `Drawing`."""
+"""Figures: one file for each, with the function that draws it."""

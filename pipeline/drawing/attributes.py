@@ -37,7 +37,7 @@ def attributes(subject: Subject) -> Drawing:
     followed = {name: best_dimensions(subject, known, name) for name in FOLLOWED}
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
     caption = (
-        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds, scored for this picture. "
+        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds. "
         "Bottom: for each class, the dimension of its capsule (first seed) that follows azimuth or elevation best, and "
         "on the right how well (R² of a linear fit)."
     )
@@ -66,7 +66,7 @@ def photographed(subject: Subject) -> pd.DataFrame:
     if missing := [name for name in LABELS if name not in there]:
         raise ValueError(
             f"attributes: {subject.test.manifest.dataset}: got {', '.join(there) or 'none'}, expected "
-            f"{', '.join(missing)} of each image; leave this picture out of `figures` in params.yaml"
+            f"{', '.join(missing)} of each image; leave this figure out of `figures` in params.yaml"
         )
     degrees = {"azimuth": 10 * there["azimuth"], "elevation": 30 + 5 * there["elevation"]}
     return pd.DataFrame({**degrees, "lighting": there["lighting"]})

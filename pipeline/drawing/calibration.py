@@ -48,10 +48,10 @@ def calibration(subject: Subject) -> Drawing:
     gained = np.array([[accuracy_of_surest(*answers, share) for share in REJECTED] for answers in seeds])
     kept = mean(accuracy_of_surest(*answers, EXAMPLE) for answers in seeds)
     caption = (
-        f"Left: {int(bins.images.sum()):,} answers of {subject.label} ({counted(len(seeds), 'seed')}, scored for this "
-        f"picture) in {len(bins.images)} bins of equal size by length; thin lines are single seeds. Right: accuracy "
-        f"without the answers of the shortest winning capsules, for example {kept:.2f} % without {100 * EXAMPLE:g} % "
-        "of them."
+        f"Left: accuracy by the length of the winning capsule, for {int(bins.images.sum()):,} answers of "
+        f"{subject.label} ({counted(len(seeds), 'seed')}), sorted by length into {len(bins.images)} bins of equal size"
+        f"{'; thin lines are single seeds' if len(seeds) > 1 else ''}. Right: accuracy if the answers with the "
+        f"shortest winning capsules are rejected, for example {kept:.2f} % without the shortest {100 * EXAMPLE:g} %."
     )
     return Drawing(
         "calibration",
@@ -69,8 +69,8 @@ def describe(bins: "Bins") -> str:
     length, accuracy = (float((values * bins.images).sum() / answers) for values in (bins.length, bins.accuracy))
     side = "understate" if length < accuracy else "overstate"
     return (
-        f"The mean length of the winning capsule is {length:.3f}, the share of right answers {accuracy:.3f}: lengths "
-        f"{side} the certainty (expected calibration error {bins.error:.3f})."
+        f"The winning capsule has a mean length of {length:.3f}, and the share of right answers is {accuracy:.3f}: "
+        f"lengths {side} the certainty (expected calibration error {bins.error:.3f})."
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet
 
 COLOURMAP = "PuOr_r"
-CONTRAST = 0.25  # a pixel that differs from the median of its image by more belongs to the figure
+CONTRAST = 0.25  # a pixel that differs from the median of its image by more shows the object
 ACROSS = 8  # maps of single types in a row
 FRAME = "#E69F00"
 
@@ -46,9 +46,9 @@ def coupling(subject: Subject) -> Drawing:
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
     numbers = pd.concat(parts, ignore_index=True)
     caption = (
-        f"Top: the first test image of {each_class(subject.labels)} above its coupling in the marked area, mean over "
-        "the types of primary capsules. Bottom: the first test image, each type alone; all as multiples of the even "
-        f"share {even:.3g} {model.config.even} ({subject.label}, first seed)."
+        f"Top: the first test image of {each_class(subject.labels)}, and below it the coupling in the framed area, "
+        "averaged over the types of primary capsules; bottom: the first test image, with a map for each type. Colours "
+        f"show the coupling as a multiple of {even:.3g}, {model.config.even} ({subject.label}, first seed)."
     )
     return Drawing(
         "coupling",
@@ -72,18 +72,17 @@ def look(model: "CapsNet", images: "Tensor") -> Mapped:
 
 
 def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
-    """Return how the coupling of each image is spread over capsules, over figure and background, and over types."""
-    from capsnet.explain.coupling import at_centres, effective_number, on_figure, receptive_field
+    """Return how the coupling of each image is spread over capsules, over object and background, and over types."""
+    from capsnet.explain.coupling import at_centres, effective_number, foreground, receptive_field
 
     field, grid = receptive_field(model.config), model.config.primary_grid
-    figure = on_figure(mapped.images, CONTRAST).unsqueeze(1).float()
-    figure = at_centres(figure, field, grid)[:, 0]
+    shown = at_centres(foreground(mapped.images, CONTRAST).unsqueeze(1).float(), field, grid)[:, 0]
     places = mapped.maps.sum(1)
     return pd.DataFrame(
         {
             "effective": effective_number(mapped.maps.flatten(1)).cpu().numpy(),
-            "on_figure": ((places * figure).sum((1, 2)) / places.sum((1, 2))).cpu().numpy(),
-            "places_on_figure": figure.mean((1, 2)).cpu().numpy(),
+            "on_figure": ((places * shown).sum((1, 2)) / places.sum((1, 2))).cpu().numpy(),
+            "places_on_figure": shown.mean((1, 2)).cpu().numpy(),
             "strongest": mapped.maps.flatten(1).max(1).values.cpu().numpy(),
             "type": mapped.maps.sum((2, 3)).argmax(1).cpu().numpy(),
         }
@@ -91,16 +90,17 @@ def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
 
 
 def describe(numbers: pd.DataFrame, model: "CapsNet") -> str:
-    """Return the finding: how concentrated the coupling is, and whether it prefers the figure to the background."""
+    """Return the finding: how concentrated the coupling is, and whether it prefers the object to the background."""
     means = numbers.mean()
     spread = (
-        f"The coupling is spread as if {means['effective']:.0f} of {model.config.num_primary} capsules had equal shares"
+        f"On average the coupling is as concentrated as if {means['effective']:,.0f} of the "
+        f"{model.config.num_primary:,} primary capsules shared it equally"
     )
     if model.config.primary_grid == 1:  # every capsule sees the whole image
         return f"{spread}."
     return (
-        f"{spread}; {100 * means['on_figure']:.1f} % of it is on the figure, which covers "
-        f"{100 * means['places_on_figure']:.1f} % of the cells."
+        f"{spread}; {100 * means['on_figure']:.1f} % of it lies on the object, which covers "
+        f"{100 * means['places_on_figure']:.1f} % of the map."
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Test scores by name: what others report, and ours.
-Scores = Mapping[str, tuple[float, float]]
+TestScores = Mapping[str, tuple[float, float]]
 
 # Columns of history.csv, with the label and the scale of their axis.
 CURVES = (
@@ -30,9 +30,9 @@ def curves(subjects: Sequence[Subject]) -> Drawing:
     """Draw losses and accuracies by epoch: the mean over the seeds, and the range from the lowest to the highest."""
     histories = {subject.label: read_history(subject) for subject in subjects}
     reported = {subject.label: subject.reported for subject in subjects}
-    caption = "Each line is the mean over the seeds; the shaded area reaches from the lowest seed to the highest."
+    caption = "Each line is the mean over the seeds, and the shaded area reaches from the lowest seed to the highest."
     if any(reported.values()):
-        caption += " At the end, a diamond is a test score that others report, and a disc is our mean over the seeds."
+        caption += " At the last epoch, a diamond marks the test score that others report, and a disc our mean."
     return Drawing("curves", "Learning curves", describe(histories), caption, draw_curves(histories, reported))
 
 
@@ -48,7 +48,7 @@ def describe(histories: Mapping[str, pd.DataFrame]) -> str:
     )
 
 
-def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, Scores]) -> "Figure":
+def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, TestScores]) -> "Figure":
     """Draw each curve of `CURVES` that all histories have, and at its end the test scores."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

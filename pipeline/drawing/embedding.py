@@ -44,14 +44,14 @@ def embedding(subject: Subject) -> Drawing:
     for space, projection in projections.items():
         for number, name in enumerate(("first", "second")):
             numbers[f"{space.replace(' ', '_')}_{name}"] = projection.points[:, number].cpu().numpy()[kept]
-    others = "test image" if subject.test.groups is None else "test image of another object"
+    others = "other test image" if subject.test.groups is None else "test image of another object"
     finding = (
-        f"The nearest {others} has the same class for {right['class capsules']:.2f} % of the images by class capsules, "
-        f"and for {right['pixels']:.2f} % by pixels."
+        f"Measured between class capsules, the nearest {others} has the same class for {right['class capsules']:.2f} % "
+        f"of the images; measured between pixels, for {right['pixels']:.2f} %."
     )
     caption = (
-        f"{len(kept):,} test images along the first two principal components of their pixels (left) and of all their "
-        f"class capsules (right); {subject.label}, first seed. A cross marks a wrong answer."
+        f"Each point is one of {len(kept):,} test images, placed by the first two principal components of its pixels "
+        f"(left) and of all its class capsules (right). A cross marks a wrong answer ({subject.label}, first seed)."
     )
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
     return Drawing("embedding", "Test images in a plane", finding, caption, draw_embedding(numbers, names), numbers)

@@ -1,4 +1,4 @@
-"""A picture and its files: PNG for the screen, PDF for a paper, CSV with its numbers."""
+"""A figure and its files: PNG for the screen, PDF for a paper, CSV with its numbers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ LETTERS_AN_INCH = 19
 
 
 class Drawing(NamedTuple):
-    """One picture, with words computed from its data."""
+    """One figure, with words computed from its data."""
 
     name: str  # of its files
     title: str  # what it shows, in a few words
     finding: str  # one sentence, with its number
-    caption: str  # how to read it, in one or two sentences
+    caption: str  # how to read it, in at most two sentences
     figure: "Figure"
-    numbers: pd.DataFrame | None = None  # what is drawn, written beside the picture as CSV
+    numbers: pd.DataFrame | None = None  # what is drawn, written beside the figure as CSV
     frames: "Sequence[Image]" = ()  # the animation
 
 
@@ -39,7 +39,7 @@ def save(drawings: Sequence[Drawing], folder: Path, facts: Mapping[str, Any]) ->
     """Write <name>.png, .pdf, .csv and .gif of each drawing into `folder`, and return the paths of the PNGs.
 
     `figures.json` lists the drawings in order, with the `facts` that hold for all of them: data set, note about the
-    data, runs. The note is also written below each picture. Equal pictures give equal bytes: no file holds a time.
+    data, runs. The note is also written below each figure. Equal figures give equal bytes: no file holds a time.
     """
     note = f"{facts['dataset']}: {facts['note']}" if facts["note"] else ""
     listed = []

@@ -1,4 +1,4 @@
-"""What the stages that draw have in common: they read runs and test images, and write pictures."""
+"""What the stages that draw have in common: they read runs and test images, and write figures."""
 
 import json
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.weights import models_of
 from pipeline.settings.params import Params
+from pipeline.settings.runs import Run
 from pipeline.tracking.lookup import find_training
 
 
 def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
     """Load the networks of runs on one data set, and its test images, onto the device of the first run."""
-    first = params.runs[runs[0]]
+    first: Run = params.runs[runs[0]]
     hardware = configure_torch(first.device, first.threads)
     test = read_prepared(first.dataset, "test", hardware.device)
     labels = labels_of(runs, params)
@@ -44,13 +45,13 @@ def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
 
 
 def labels_of(runs: Sequence[str], params: Params) -> dict[str, str]:
-    """Return the name of each run in the pictures: its model, or the name of the run where models are the same."""
+    """Return the name of each run in the figures: its model, or the name of the run where models are the same."""
     labels = {run: params.runs[run].label for run in runs}
     return labels if len({*labels.values()}) == len(runs) else {run: run for run in runs}
 
 
 def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]]:
-    """Return RLoss and accuracy as others report them for single networks like those of a run, and our means.
+    """Return the RLoss and the accuracy that others report for single networks like those of a run, and our means.
 
     A score that others do not report, or that the run does not have, is left out.
     """

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REACH, STEPS = 0.25, 11  # steps of 0.05 from -0.25 to 0.25: Sabour et al. 2017, section 5.1
-# A dimension is named after a measure that it changes by at least so many standard deviations of the test images of
-# the class, shifted as in training.
+# A dimension is named after a measure if it changes the measure by at least this many standard deviations of the class.
+# They are those of the test images of the class, shifted as in training.
 NAMEABLE = 1
-TRIED = 20  # other images of the class that must change in the same direction
+TRIED = 20  # other images of the class that are compared with the first one
 
 
 class Moved(NamedTuple):
@@ -41,7 +41,10 @@ class Moved(NamedTuple):
 
     @property
     def strongest(self) -> list[int]:
-        """For each measure, the dimension that changes it most, if it changes no other more; the strongest first."""
+        """One dimension for each measure, the strongest first.
+
+        It is the one that changes the measure most, among the dimensions that change no other measure more.
+        """
         first: dict[int, int] = {}
         best = np.abs(self.deviations).argmax(1).tolist()
         for dimension, measure in sorted(enumerate(best), key=lambda pair: -abs(self.deviations[pair])):
@@ -64,16 +67,16 @@ def perturbation(subject: Subject) -> Drawing:
     truth = int(subject.labels[example(subject.labels)])
     (moved,) = move_dimensions(subject, "perturbation", [truth])
     caption = (
-        f"Each row moves one dimension of the class capsule of the first test image of class {subject.named(truth)} "
-        f"from −{REACH} to {REACH} and decodes it ({subject.label}, first seed); on the right is the measure that "
-        f"changes most. {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
+        f"Each row is the reconstruction of the first test image of class {subject.named(truth)} while one dimension "
+        f"of its class capsule moves from −{REACH} to {REACH}; on the right is the measure that changes most "
+        f"({subject.label}, first seed). {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
     )
     title = "The effect of each dimension of a capsule"
     figure = draw_dimensions(moved)
     return Drawing("perturbation", title, describe(moved), caption, figure, as_table([moved], subject.named))
 
 
-def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> list[Moved]:
+def move_dimensions(subject: Subject, figure: str, classes: Sequence[int]) -> list[Moved]:
     """Move every dimension of the capsule of `classes`, for the first test image of each, and measure the effect.
 
     Raises ValueError naming the run if it has no decoder.
@@ -83,7 +86,7 @@ def move_dimensions(subject: Subject, picture: str, classes: Sequence[int]) -> l
     from capsnet.evaluation.recognition import recognise, seen
     from capsnet.explain.perturbation import changes, perturb, spread
 
-    model = with_decoder(subject, picture)
+    model = with_decoder(subject, figure)
     test, settings = subject.test, subject.settings
     cut = (test.manifest.image_size - model.config.image_size) // 2
     with torch.no_grad():
@@ -105,12 +108,13 @@ def describe(moved: Moved) -> str:
     """Return the finding: how many dimensions can be named, and the strongest."""
     named, dimensions = moved.named, len(moved.images)
     if not named:
-        return f"None of the {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of the class."
+        return f"None of {dimensions} dimensions changes a measure of the shape by {NAMEABLE} standard deviation."
     best = moved.strongest[0]
     some = f"All {dimensions}" if len(named) == dimensions else f"{len(named)} of the {dimensions}"
+    verb = "changes" if len(named) == 1 else "change"
     return (
-        f"{some} dimensions change the shape by at least {NAMEABLE} standard deviation of "
-        f"the class; the strongest is dimension {best} ({moved.name(best)})."
+        f"{some} dimensions {verb} a measure of the shape by at least {NAMEABLE} standard deviation of the class; "
+        f"dimension {best} has the strongest effect ({moved.name(best)})."
     )
 
 
@@ -119,7 +123,7 @@ def agreement(shares: Sequence[float]) -> str:
     known = [share for share in shares if not np.isnan(share)]
     if not known:
         return "There are no other test images of the class to compare with."
-    return f"Other test images of the class change in the same direction in {100 * np.mean(known):.0f} % of the cases."
+    return f"On average, {100 * np.mean(known):.0f} % of other test images of the class change in the same direction."
 
 
 def as_table(classes: Sequence[Moved], named: Callable[[int], str]) -> pd.DataFrame:
@@ -172,7 +176,7 @@ def draw_dimensions(moved: Moved) -> "Figure":
 
 
 def tiled(images: np.ndarray) -> np.ndarray:
-    """Arrange images (rows, columns, C, H, W) as one picture (C, rows (H + 1), columns (W + 1)) with white gaps."""
+    """Arrange images (rows, columns, C, H, W) as one image (C, rows (H + 1), columns (W + 1)) with white gaps."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1)
     rows, columns, channels, height, width = padded.shape
     return padded.transpose(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)

@@ -23,9 +23,9 @@ def perturbation_classes(subject: Subject) -> Drawing:
     labels = subject.labels
     classes = move_dimensions(subject, "perturbation-classes", labels[first_of_each_class(labels)].tolist())
     caption = (
-        f"For the first test image of {each_class(labels)}: the {STRONGEST} strongest dimensions of its class capsule, "
-        f"moved by −{REACH} (left) and by {REACH} (right), with the unchanged reconstruction between them "
-        f"({subject.label}, first seed). "
+        f"The first test image of {each_class(labels)}, reconstructed unchanged (middle) and with one dimension of its "
+        f"class capsule moved by −{REACH} (left) and {REACH} (right), for the {STRONGEST} dimensions with the "
+        f"strongest effect ({subject.label}, first seed). "
         f"{agreement([moved.agreeing[pair] for moved in classes for pair in moved.named.items()])}"
     )
     figure = draw_classes(classes, subject.test.manifest.class_names)
@@ -41,12 +41,12 @@ def describe(classes: Sequence[Moved]) -> str:
     named = [measure for moved in classes for measure in moved.named.values()]
     dimensions = sum(len(moved.images) for moved in classes)
     if not named:
-        return f"None of {dimensions} dimensions changes the shape by {NAMEABLE} standard deviation of its class."
+        return f"None of {dimensions} dimensions changes a measure of the shape by {NAMEABLE} standard deviation."
     counts = {measure: named.count(place) for place, measure in enumerate(MEASURES)}
     most = max(counts, key=counts.__getitem__)
     return (
-        f"{len(named)} of {dimensions} dimensions change the shape by at least {NAMEABLE} standard deviation of their "
-        f"class; the most frequent effect is {most} ({counts[most]} dimensions)."
+        f"{len(named)} of {dimensions} dimensions change a measure of the shape by at least {NAMEABLE} standard "
+        f"deviation of their class; most often it is the measure {most} ({counts[most]} dimensions)."
     )
 
 

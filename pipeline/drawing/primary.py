@@ -39,10 +39,10 @@ def primary(subject: Subject) -> Drawing:
     counts = [*(count for count in COUNTS if count < len(numbers)), len(numbers)]
     errors = rloss_of_strongest(model, decoder, subject.test.images, counts)
     caption = (
-        f"Each row is one of the {min(ROWS, len(numbers))} strongest primary capsules of the first test image, by "
-        f"coupling to the winning class ({subject.named(int(routed.classes[0]))}) times length. From left to right: "
-        "the region that it sees; images decoded from it alone while its weight rises from 0 to its own; the image "
-        f"decoded from it and those above together ({subject.label}, first seed, with a decoder trained for this)."
+        f"Each row is one of the {min(ROWS, len(numbers))} primary capsules of the first test image with the largest "
+        f"product of length and coupling to the winning class ({subject.named(int(routed.classes[0]))}). From left to "
+        "right: the region that it sees; images decoded from it alone, while its weight rises from 0 to its own; the "
+        f"image decoded from it and those above ({subject.label}, first seed, with a decoder trained for this)."
     )
     figure = draw_primary(seen(model, image)[0].cpu().numpy(), alone, together, numbers.head(ROWS), model.config)
     finding = describe(counts, errors)
@@ -81,10 +81,10 @@ def decode(decoder: "PrimaryDecoder", routed: "Routed", capsules: list[int]) -> 
 def describe(counts: list[int], errors: list[float]) -> str:
     """Return the finding: how well the strongest few capsules reconstruct the test images, against all of them."""
     few = next((place for place, count in enumerate(counts) if count >= FEW), len(counts) - 1)
-    some = (
-        f"{counts[few]} strongest of {counts[-1]} primary capsules give a squared error of {errors[few]:.1f} per image"
+    return (
+        f"Decoded from the {counts[few]} strongest of its {counts[-1]} primary capsules, an image has a squared error "
+        f"of {errors[few]:.1f}; decoded from all of them it has {errors[-1]:.1f}, from none {errors[0]:.1f}."
     )
-    return f"The {some}; all of them give {errors[-1]:.1f}, none {errors[0]:.1f}."
 
 
 def rloss_of_strongest(model: "CapsNet", decoder: "PrimaryDecoder", images: "Tensor", counts: list[int]) -> list[float]:

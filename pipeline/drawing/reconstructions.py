@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet
 
 
-class Shown(NamedTuple):
-    """A row of pictures, and the predicted class of each."""
+class ReconstructionRow(NamedTuple):
+    """A row of images, and the predicted class of each."""
 
     label: str
     images: np.ndarray
@@ -45,7 +45,7 @@ def reconstructions(subjects: Sequence[Subject]) -> Drawing:
     return Drawing("reconstructions", "Reconstructions", describe(truth, rows, names), caption, figure)
 
 
-def describe(truth: Sequence[int], rows: Sequence[Shown], names: Sequence[str]) -> str:
+def describe(truth: Sequence[int], rows: Sequence[ReconstructionRow], names: Sequence[str]) -> str:
     """Return the finding: how many of the images are recognised, and the first mistake."""
     wrong = [
         f"{row.label} predicts {names[predicted]} for {names[true]}"
@@ -60,26 +60,26 @@ def describe(truth: Sequence[int], rows: Sequence[Shown], names: Sequence[str]) 
     return f"{len(wrong)} of {len(truth) * len(rows)} answers {verb} wrong: {example}."
 
 
-def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndarray, Shown]:
+def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndarray, ReconstructionRow]:
     """Return the pixels that a network sees of uint8 images (N, C, H, W), and its reconstructions."""
     from capsnet.evaluation.recognition import recognise
 
     pixels, output = recognise(model, images)
     if output.reconstruction is None:
         raise ValueError(f"reconstructions: {label}: got a network without a decoder, expected one with")
-    shown = Shown(label, output.reconstruction.cpu().numpy(), output.lengths.argmax(1).tolist())
+    shown = ReconstructionRow(label, output.reconstruction.cpu().numpy(), output.lengths.argmax(1).tolist())
     return pixels.cpu().numpy(), shown
 
 
 def draw_reconstructions(
-    originals: np.ndarray, labels: Sequence[int], rows: Sequence[Shown], names: Sequence[str]
+    originals: np.ndarray, labels: Sequence[int], rows: Sequence[ReconstructionRow], names: Sequence[str]
 ) -> "Figure":
     """Draw originals (N, C, H, W) above the reconstructions of each run; a wrong class has a frame and its name."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.62 * len(labels) + 1.3, 0.74 * (len(rows) + 1) + 0.2), layout="constrained")
     grid = figure.subplots(len(rows) + 1, len(labels), squeeze=False)
-    everything = [Shown("test image", originals, list(labels)), *rows]
+    everything = [ReconstructionRow("test image", originals, list(labels)), *rows]
     for line, shown in zip(grid, everything, strict=True):
         line[0].set_ylabel(shown.label, rotation=0, ha="right", va="center", fontsize=8)
         for axes, image, predicted, truth in zip(line, shown.images, shown.predicted, labels, strict=True):

@@ -1,4 +1,4 @@
-"""One test image rotated through 360 degrees, as a picture and as an animation.
+"""One test image rotated through 360 degrees, as a figure and as an animation.
 
 Axes: A angles, C channels, H W height and width, J classes.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STEP = 5
 DEGREES = range(0, 360, STEP)
-SHOWN = 45  # degrees between neighbouring pictures of the strip
+SHOWN = 45  # degrees between neighbouring images of the strip
 BARS = 10  # classes in the animation: those with the longest capsules
 PALETTE = 64  # colours of a GIF
 
@@ -81,7 +81,7 @@ def describe(lengths: np.ndarray, truth: int, names: Sequence[str]) -> str:
 def draw_strip(
     images: np.ndarray, reconstructions: np.ndarray, lengths: np.ndarray, truth: int, names: Sequence[str]
 ) -> "Figure":
-    """Draw pictures (A, C, H, W) above the lengths (A, J), angle below angle; only classes that win have a colour."""
+    """Draw images (A, C, H, W) above the lengths (A, J), all over the angle. Only classes that win have a colour."""
     from matplotlib.figure import Figure
 
     height, left, width = 3.4, 1.0, HALF - 1.1

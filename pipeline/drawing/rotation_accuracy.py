@@ -12,7 +12,6 @@ import pandas as pd
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import BEHIND, COLOURS, GREY, PAGE, RIGHT, WRONG, plain_axes
 from pipeline.drawing.subject import Subject, read_rotated
-from pipeline.drawing.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,10 +45,12 @@ def rotation_accuracy(subject: Subject) -> Drawing:
         for row in _rows(confusion, names)
     )
     half = counts.degrees[counts.upside_down]
+    number = len(counts.seeds)
+    seeds = f"the mean of {number} seeds with their range" if number > 1 else "the only seed"
     caption = (
-        f"Left: {subject.label} on all test images, rotated counter-clockwise; the blue line is the mean of "
-        f"{counted(len(counts.seeds), 'seed')} with their range, each grey line a class. Right: at {half}°, the share "
-        "of each class that is recognised (blue) and the share that is mistaken for the class named (orange)."
+        f"Left: accuracy of {subject.label} on all test images, rotated counter-clockwise; the blue line is "
+        f"{seeds}, each grey line a class. Right: at {half}°, the share of each class that is recognised (blue) and "
+        "the share that is mistaken for the class named (orange)."
     )
     figure = draw_accuracy(counts, names)
     title = "Accuracy on rotated test images"

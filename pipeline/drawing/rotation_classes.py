@@ -41,8 +41,8 @@ def rotation_classes(subject: Subject) -> Drawing:
         for degrees, row in zip(DEGREES, rows, strict=True)
     )
     caption = (
-        f"The first test image of {each_class(subject.labels)}, rotated counter-clockwise. The height is the length of "
-        "the longest capsule, the name its class: blue where it is the right one, orange where it is not "
+        f"The first test image of {each_class(subject.labels)}, rotated counter-clockwise. The height of the band is "
+        "the length of the longest capsule, with its class: blue where that is right, orange where it is wrong "
         f"({subject.label}, first seed)."
     )
     upright = [each.images[0].cpu().numpy() for each in turned]

@@ -1,4 +1,4 @@
-"""Colours, widths and choices that all pictures share."""
+"""Colours, widths and choices that all figures share."""
 
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ CLASS_COLOURS = (*COLOURS[:6], "#999933", "#000000", "#882255", "#777777")
 CLASS_MARKERS = "o^sDvPX<>*"
 RIGHT, WRONG = "#0072B2", "#D55E00"
 BEHIND = "#BBBBBB"  # lines in the background
-GREY = "#777777"  # words of less importance
-MOST_CLASSES = 10  # an image of each class is shown, of at most so many classes
+GREY = "#777777"  # less important words
+MOST_CLASSES = 10  # most classes of which an image is shown
 COLUMN, HALF, PAGE = 3.4, 5.0, 7.0  # widths in inches: one column, readable on a phone, both columns
 
 
@@ -34,7 +34,7 @@ def plain_axes(axes: "Axes") -> None:
 
 
 def small_print(axes: "Axes") -> None:
-    """Set labels in 8 and numbers in 7 points, for pictures as wide as a page of print."""
+    """Set labels in 8 and numbers in 7 points, for figures as wide as a page of print."""
     axes.tick_params(labelsize=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(8)

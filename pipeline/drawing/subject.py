@@ -1,4 +1,4 @@
-"""What is drawn: the networks of one run and its test images. Everything here is read once."""
+"""The subject of figures: the networks of one run and its test images. Everything here is read once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,22 +21,22 @@ NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Subject(NamedTuple):
-    """A trained run, its name in the pictures, and test images on its device."""
+    """A trained run, its name in the figures, and test images on its device."""
 
     run: str
     label: str
     study: str
     test: Prepared
     labels: np.ndarray  # the true classes of the test images
-    models: Mapping[int, Path]  # model files by seed: those trained here, or else the published ones
+    models: Mapping[int, Path]  # model files by seed: in models/, otherwise in published/
     network: "CapsNet"  # of the first seed, on the device of the test images
     settings: Mapping[str, Any]  # that it was trained with
     reported: Mapping[str, tuple[float, float]] = NONE  # test scores by name: what others report, and our mean
-    scores: "Mapping[int, Scores]" = NONE  # of each seed on the test images, if a picture needs them
+    scores: "Mapping[int, Scores]" = NONE  # of each seed on the test images, if a figure needs them
 
     @property
     def published_files(self) -> list[Path]:
-        """The model files that are published ones."""
+        """The model files that are in published/."""
         return [path for path in self.models.values() if path.parent == PUBLISHED]
 
     def named(self, label: int) -> str:
@@ -44,10 +44,10 @@ class Subject(NamedTuple):
         return self.test.manifest.class_names[label]
 
 
-def with_decoder(subject: Subject, picture: str) -> "CapsNet":
-    """Return the network of the first seed. Raises ValueError naming picture and run if it has no decoder."""
+def with_decoder(subject: Subject, figure: str) -> "CapsNet":
+    """Return the network of the first seed. Raises ValueError naming figure and run if it has no decoder."""
     if subject.network.decoder is None:
-        raise ValueError(f"{picture}: {subject.run}: got a network without a decoder, expected one with")
+        raise ValueError(f"{figure}: {subject.run}: got a network without a decoder, expected one with")
     return subject.network
 
 

@@ -1,1 +1,1 @@
-"""How results are put for people: as text, in sentences, on a page."""
+"""Results for people: as tables, in sentences, and on a page."""

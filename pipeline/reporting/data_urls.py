@@ -1,4 +1,4 @@
-"""Pictures as data URLs, so that a page needs no other file."""
+"""Images as data URLs, so that a page needs no other file."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 class Embedded(NamedTuple):
-    """A picture as a data URL, and its size in pixels."""
+    """An image as a data URL, and its size in pixels."""
 
     url: str
     width: int

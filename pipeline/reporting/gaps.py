@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.reporting.pictures import Drawn, drawn_sets
+from pipeline.reporting.figures_shown import FigureSet, figure_sets
 from pipeline.reporting.scores import read_metrics, read_rotations, rotated_by, scored_by
-from pipeline.reporting.searches import best_of
+from pipeline.reporting.search_shown import best_of
 from pipeline.settings.params import Params
 
 
@@ -18,8 +18,8 @@ class Missing(NamedTuple):
 
 
 def missing(study: str, params: Params) -> list[Missing]:
-    """Return the runs that are not scored, the pictures that are not drawn and the searches that are not made."""
-    drawn = drawn_sets(study, params)
+    """Return the runs that are not scored, the figures that are not drawn and the searches that are not made."""
+    drawn = figure_sets(study, params)
     shown = shown_runs(study, drawn, params)
     scored = {row["run"] for row in read_metrics(study, shown)}
     rotated = [name for name, each in params.robustness.items() if each.study == study and name in scored]
@@ -38,8 +38,8 @@ def in_sentences(gaps: Sequence[Missing]) -> list[str]:
     return [f"{kind.capitalize()} yet: {', '.join(gap.name for gap in gaps if gap.kind == kind)}." for kind in kinds]
 
 
-def shown_runs(study: str, sets: Sequence[Drawn], params: Params) -> list[str]:
-    """Return the runs in tables and pictures, in the order of params.yaml, tuned ones last."""
+def shown_runs(study: str, sets: Sequence[FigureSet], params: Params) -> list[str]:
+    """Return the runs in tables and figures, in the order of params.yaml, tuned ones last."""
     shown = {name for each in sets for name in each.runs}
     for kind in params.studies[study].tables:
         shown |= {*params.tables[f"{study}-{kind}"].run_names()}

@@ -1,12 +1,12 @@
-"""The content of the page of a study, from declared files. What is not there is left out and named."""
+"""The content of the page of a study, from declared files. Missing files are left out, and named."""
 
 from typing import NamedTuple
 
+from pipeline.reporting.figures_shown import FigureSetShown, figure_sets, shown_sets
 from pipeline.reporting.gaps import in_sentences, missing, shown_runs
-from pipeline.reporting.pictures import SetShown, drawn_sets, picture_sets
 from pipeline.reporting.run_shown import RunShown, all_settings, data_table, differing, run
 from pipeline.reporting.scores import read_metrics
-from pipeline.reporting.searches import SearchShown, searches
+from pipeline.reporting.search_shown import SearchShown, searches
 from pipeline.reporting.summary import Summary, summarise, without
 from pipeline.reporting.table_shown import TableShown, table
 from pipeline.reporting.typeset import Cells
@@ -22,7 +22,7 @@ class Page(NamedTuple):
     experiment: str
     summary: Summary
     tables: list[TableShown]
-    sets: list[SetShown]
+    sets: list[FigureSetShown]
     searches: list[SearchShown]
     runs: list[RunShown]
     differing: Cells
@@ -32,7 +32,7 @@ class Page(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that made the page: of the whole study, or of the parts that are there."""
+        """The command that made the page: for the whole study, or for the parts that exist."""
         return f"python -m pipeline.apps.results {self.study}" if self.missing else f"dvc repro report@{self.study}"
 
     @property
@@ -58,8 +58,8 @@ def gather(study: str, params: Params) -> Page:
     """Return the content of the page. Raises FileNotFoundError naming the stage that makes a lost file."""
     entry = params.studies[study]
     tables = [table(study, kind, params) for kind in entry.tables]
-    drawn = drawn_sets(study, params)
-    sets = picture_sets(drawn, params)
+    drawn = figure_sets(study, params)
+    sets = shown_sets(drawn, params)
     summary = summarise(tables, sets)
     metrics = read_metrics(study, shown_runs(study, drawn, params))
     runs = [run(row) for row in metrics]
@@ -70,7 +70,7 @@ def gather(study: str, params: Params) -> Page:
         experiment=params.tracking.experiment,
         summary=summary,
         tables=tables,
-        sets=without(summary.picture, sets),
+        sets=without(summary.figure, sets),
         searches=searches(study, params),
         runs=runs,
         differing=differing(runs),

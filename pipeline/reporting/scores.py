@@ -10,10 +10,10 @@ import pandas as pd
 from pipeline.runtime.paths import METRICS, REPORTS, TUNED
 from pipeline.settings.params import Params
 
-Row = dict[str, Any]
+ScoreRow = dict[str, Any]
 
 
-def read_metrics(study: str, runs: Iterable[str]) -> list[Row]:
+def read_metrics(study: str, runs: Iterable[str]) -> list[ScoreRow]:
     """Read the metrics of the runs that are scored; `seeds` becomes the number of scored networks."""
     rows = []
     for run in runs:
@@ -24,13 +24,13 @@ def read_metrics(study: str, runs: Iterable[str]) -> list[Row]:
     return rows
 
 
-def rows_of(study: str, runs: Sequence[str], params: Params) -> list[Row]:
+def rows_of(study: str, runs: Sequence[str], params: Params) -> list[ScoreRow]:
     """Return a row for each run: its metrics, or facts from params.yaml with no seed and no score."""
     scored = {row["run"]: row for row in read_metrics(study, dict.fromkeys(runs))}
     return [scored[run] if run in scored else _not_run(run, params) for run in runs]
 
 
-def _not_run(name: str, params: Params) -> Row:
+def _not_run(name: str, params: Params) -> ScoreRow:
     run = params.base_of(name)
     return {
         "run": name,
@@ -72,12 +72,12 @@ def read_costs(study: str) -> pd.DataFrame | None:
     return pd.read_csv(path, dtype={"commit": str, "remark": str}) if path.is_file() else None
 
 
-def not_run(rows: Sequence[Row]) -> list[str]:
+def not_run(rows: Sequence[ScoreRow]) -> list[str]:
     """Return the names of the runs that have no score."""
     return [*dict.fromkeys(row["run"] for row in rows if not row["seeds"])]
 
 
-def protocol(rows: Sequence[Row]) -> list[str]:
+def protocol(rows: Sequence[ScoreRow]) -> list[str]:
     """Say which runs are missing, and for the others which networks are scored on which images."""
     missing = not_run(rows)
     said = [f"Not run yet: {', '.join(missing)}. These rows have published values only."] if missing else []
@@ -95,7 +95,7 @@ def protocol(rows: Sequence[Row]) -> list[str]:
     return [*said, f"Ours: {ours} scored after training on the test images ({tests})."]
 
 
-def provenance(rows: Sequence[Row]) -> str:
+def provenance(rows: Sequence[ScoreRow]) -> str:
     """Say on what hardware and with which versions the networks were trained."""
     scored = [row for row in rows if row["seeds"]]
     if not scored:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.runtime.paths import TUNED
-from pipeline.settings.searches import Median, Tune
+from pipeline.settings.searching import Median, Tune
 
 DECIDED = {"val_rloss": "its RLoss is the lowest", "trial": "it came first"}
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from pipeline.reporting.figures_shown import existing
 from pipeline.reporting.findings.kinds import FINDINGS, HEADLINES
-from pipeline.reporting.pictures import existing
 from pipeline.reporting.typeset import Part, read_parts, unescaped
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params

@@ -26,7 +26,7 @@ LATEX = {
     "|": r"\textbar{}",
     '"': "''",
     "`": r"\textasciigrave{}",
-    # After the end of a row these would be read as its options.
+    # LaTeX would read these as options if they followed the end of a row.
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",

@@ -1,4 +1,4 @@
-"""What to say of a training that cannot succeed or did not: a recipe that does better, and the room that it needs."""
+"""What to say of a training that cannot succeed or did not: settings that do better, and the room that it needs."""
 
 import shutil
 from collections import Counter
@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.settings.runs import Run
-
 if TYPE_CHECKING:
     from capsnet.networks.capsnet import NetworkConfig
+    from capsnet.training.training_config import TrainingConfig
 
 FEWEST_STEPS = 300  # with fewer a network hardly learns
-STEPS = 600  # enough, in batches that are small enough for the data
-BATCH_SIZES = {200: 8, 1000: 16}  # below so many training images: the batch size
+STEPS = 600  # enough, if the batches are small enough for the data
+BATCH_SIZES = {200: 8, 1000: 16}  # the batch size, by the number of training images below which it is used
 LARGEST_BATCH = 32
 FEWEST_EPOCHS = 10
 LONG = 300_000  # images in all epochs: minutes on a CPU
@@ -35,26 +34,26 @@ def recipe(images: int) -> Recipe:
     return Recipe(batch_size, epochs, epochs * steps_an_epoch)
 
 
-def too_few_steps(run: Run, images: int) -> str:
+def too_few_steps(training: "TrainingConfig", images: int) -> str:
     """Return a warning if a run takes too few steps to learn; empty if it does not.
 
     Args:
-        run: The run, whose validation images are not trained on.
+        training: The training settings of the run. Images that are held out for validation make no step.
         images: The number of its training images, those for validation included.
     """
     from capsnet.training.loop import batch_sizes
 
-    images -= round(run.validation * images)
-    steps = run.epochs * len(batch_sizes(images, run.batch_size))
+    images -= round(training.validation * images)
+    steps = training.epochs * len(batch_sizes(images, training.batch_size))
     faults = []
-    if images < run.batch_size:
-        faults.append(f"{images} training images are fewer than a batch of {run.batch_size}")
+    if images < training.batch_size:
+        faults.append(f"{images} training images are fewer than a batch of {training.batch_size}")
     if steps < FEWEST_STEPS:
         faults.append(f"{steps} training steps are too few to learn much")
     if not faults:
         return ""
     better = recipe(images)
-    epochs = max(better.epochs, run.epochs)
+    epochs = max(better.epochs, training.epochs)
     advice = f"for {images} images try batch_size {better.batch_size} and epochs {epochs}"
     return f"{', and '.join(faults)}; {advice}"
 
@@ -86,7 +85,7 @@ def _megabytes(size: int) -> str:
 
 
 def no_better_than_guessing(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str, int]]) -> str:
-    """Return a warning if a run is right no more often than the guess of the most frequent class; else empty.
+    """Return a warning if a run is right no more often than a constant guess, the most frequent class; else empty.
 
     A run that separates pairs gets no warning.
     """

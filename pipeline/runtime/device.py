@@ -1,18 +1,14 @@
-"""The device that computes, and what makes torch compute the same result twice."""
+"""The device that computes, and the settings with which torch always computes the same result."""
 
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.settings.runs import Run
-
 X86 = ("x86_64", "AMD64", "i686")
-
-AnyRun = TypeVar("AnyRun", bound="Run")
 
 
 class Hardware(NamedTuple):
@@ -42,7 +38,7 @@ def configure_torch(device: str, threads: int) -> Hardware:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, threads // here))
     torch.use_deterministic_algorithms(True)
-    # Otherwise torch fills every new tensor first, in case it is read before it is written.
+    # Otherwise torch first fills every new tensor, in case that it is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -55,18 +51,20 @@ def configure_torch(device: str, threads: int) -> Hardware:
     return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")
 
 
-def in_computed_precision(name: str, run: AnyRun, hardware: Hardware, *, say: bool = True) -> AnyRun:
-    """Return the run in the precision that its device computes in; with `say`, print it if another was asked for."""
-    precision = computed_precision(run.precision, hardware.device)
-    if say and precision != run.precision:
-        print(f"{name}: trains in {precision}: this hardware does not compute {run.precision} ({hardware.words})")
-    return run.model_copy(update={"precision": precision})
+def precision_here(name: str, asked: str, hardware: Hardware, *, say: bool = True) -> str:
+    """Return the precision that a run is trained in on this hardware.
+
+    With `say`, print it if it is not the precision that the settings of the run ask for.
+    """
+    precision = computed_precision(asked, hardware.device)
+    if say and precision != asked:
+        print(f"{name}: trains in {precision}: this hardware does not compute {asked} ({hardware.words})")
+    return precision
 
 
-def about_precision(asked: "Run", trained: "Run") -> dict[str, str]:
+def about_precision(asked: str, trained: str) -> dict[str, str]:
     """Return the precision that a run was trained in and, if it is another, the one that was asked for."""
-    instead = {"instead_of": asked.precision} if asked.precision != trained.precision else {}
-    return {"precision": trained.precision, **instead}
+    return {"precision": trained, **({"instead_of": asked} if asked != trained else {})}
 
 
 def computed_precision(asked: str, device: "torch.device") -> str:

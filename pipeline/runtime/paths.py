@@ -11,8 +11,8 @@ METRICS = "metrics"
 TUNING = "tuning"
 TABLES = "tables"
 FIGURES = "figures"
-TUNED = "-tuned"  # after a search: the run that is trained with its best values
-PRIMARY = "-primary"  # after a data set: the folder in models/ of its decoder of primary capsules
+TUNED = "-tuned"  # <search>-tuned is the run that is trained with the best values of a search
+PRIMARY = "-primary"  # models/<dataset>-primary/ has the decoder of primary capsules
 DECODER = "decoder.safetensors"
 SCORES = ("accuracy", "rloss", "mloss")  # of a network on the test set, by their keys in metrics
 

@@ -47,7 +47,7 @@ class DataSource(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """One split on the device, with the attributes of its images, its manifest, and how it is recorded."""
+    """One split on the device, with the attributes of its images, its manifest, and what MLflow records of it."""
 
     images: "Tensor"  # (N, C, H, W), uint8
     labels: "Tensor"  # (N,), int64
@@ -57,7 +57,7 @@ class Prepared(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Image size, channels and classes: the data decides these of a network's settings."""
+        """Image size, channels and classes: the settings of a network that the data decides."""
         return self.manifest.image_size, self.manifest.channels, self.manifest.classes
 
     @property

@@ -1,8 +1,8 @@
 """Working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<owner>-<fingerprint>/`.
 
 The fingerprint covers settings, code, data and the version of torch, so a stage never resumes from something stale.
-The owner is an output of the workspace or of one experiment. When a stage succeeds, its folder is removed, together
-with the folders that earlier settings of the same owner left.
+The owner stands for one output of the workspace or of one experiment. When a stage succeeds, its folder is removed,
+together with the folders that earlier settings of the same owner left.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
     Args:
         stage: The stage.
         name: What the stage was called with: a run, or a search.
-        output: What the stage makes, by which its owner is known.
+        output: What the stage makes. It identifies the owner.
         key: The fingerprint.
         shared: Another process of the same training holds the folder and will remove it.
 

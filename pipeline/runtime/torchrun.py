@@ -30,7 +30,7 @@ class Group(NamedTuple):
 
 
 def leads() -> bool:
-    """Tell whether this process leads: it is alone, or the first of those that torchrun started."""
+    """Tell whether this process leads: because it is alone, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 

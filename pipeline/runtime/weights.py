@@ -1,6 +1,7 @@
-"""Published weights, in git: published/<name>.safetensors, with their manifest in published/<name>.json.
+"""Published weights: our models in git, published/<name>.safetensors, with their manifest in published/<name>.json.
 
-They replace the models of a run that is not trained here: for pictures, predictions and the explorer, never for scores.
+They stand in for the models of a run that is not trained here, in figures, predictions and the explorer. They are never
+scored in its place.
 """
 
 import json
@@ -35,7 +36,7 @@ def _published() -> Iterator[tuple[str, int, Path]]:
 
 
 def models_of(run: str) -> dict[int, Path]:
-    """Return the models of a run by seed: those trained here, otherwise the published ones.
+    """Return the models of a run by seed: those in models/, otherwise those in published/.
 
     Raises FileNotFoundError naming the command that trains them.
     """
@@ -43,5 +44,5 @@ def models_of(run: str) -> dict[int, Path]:
 
 
 def can_be_drawn(run: str) -> bool:
-    """Tell whether the run has a model, trained here or published."""
+    """Tell whether the run has a model, in models/ or in published/."""
     return bool(models_in(MODELS / run) or published_models(run))

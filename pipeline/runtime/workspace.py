@@ -36,8 +36,8 @@ def owner(output: Path) -> str:
 def _workspace() -> str:
     """Return the identity of the project's folder, drawn at random once.
 
-    The file notes the folder too: where the noted folder still has the same identity, this one is a copy of it and
-    gets an identity of its own.
+    The file also names its folder. If the named folder is another one that has the same identity, this folder is a copy
+    of it and gets an identity of its own.
     """
     file = root() / SCRATCH / WORKSPACE
     identity, _, noted = _read(file).partition(" ")

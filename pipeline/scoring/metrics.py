@@ -10,7 +10,7 @@ from capsnet.evaluation.recognition import Scores, ensemble_accuracy
 from capsnet.networks.capsnet import CapsNet
 from pipeline.runtime.paths import SCORES, TUNED
 from pipeline.scoring.networks import OpenedRun, open_networks, score
-from pipeline.settings.params import Pairing
+from pipeline.settings.sections import Pairing
 
 
 class Metrics(NamedTuple):

@@ -13,8 +13,9 @@ from capsnet.networks.saved import load, read_settings
 from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import model_files
 from pipeline.runtime.prepared import Prepared, read_prepared
-from pipeline.settings.params import Pairing, recorded_run
+from pipeline.settings.params import recorded_run
 from pipeline.settings.runs import Run
+from pipeline.settings.sections import Pairing
 
 
 class OpenedRun(NamedTuple):
@@ -25,7 +26,7 @@ class OpenedRun(NamedTuple):
 
 
 class SeedScores(NamedTuple):
-    """The scores of each seed, and the classes that were there to be found: (N,) of images, (N, 2) of pairs."""
+    """The scores of each seed, and the true classes: (N,) of images, (N, 2) of pairs."""
 
     seeds: dict[int, Scores]
     labels: Tensor

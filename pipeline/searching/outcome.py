@@ -1,4 +1,4 @@
-"""What came out of a search: its best trial, how that was decided, and the files that say so."""
+"""The outcome of a search: its best trial, how that was decided, and the files with both."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from capsnet.files import write_whole
-from pipeline.drawing.searches import save_plots
+from pipeline.drawing.search_plots import save_plots
 from pipeline.runtime.paths import csv_text
 from pipeline.searching.trial import RLOSS
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 CHOSEN = ("alpha", "lr")
 
@@ -20,8 +20,8 @@ def best_trial(trials: Sequence[FrozenTrial]) -> tuple[int, FrozenTrial]:
     """Return the number of the best trial, and the trial.
 
     The best has the highest validation accuracy; of equals, the lowest reconstruction loss; of equals, the lowest
-    number. Raises ValueError if no trial was completed. The median prunes none before some are completed, so then no
-    trial had a finite loss.
+    number. Raises ValueError if no trial was completed. In that case no trial had a finite loss, because the median
+    prunes none before some are completed.
     """
     complete = _complete(trials)
     if not complete:

@@ -19,7 +19,7 @@ from capsnet.networks.capsnet import NetworkConfig
 from pipeline.runtime.prepared import Prepared
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
-from pipeline.settings.searches import Median, Tune
+from pipeline.settings.searching import Median, Tune
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WRITTEN = "finished"  # attribute of a study whose results are written

@@ -1,4 +1,4 @@
-"""One trial of a search: values chosen, the network trained on part of the training images, scored on the others."""
+"""One trial of a search: choose values, train on part of the training images, and score on the others."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -7,8 +7,8 @@ from dataclasses import replace
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
+from capsnet.training.training_config import TrainingConfig
 from pipeline.searching.search import Search, fail_abandoned_trials, finished_trials, sampler
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import Recorder

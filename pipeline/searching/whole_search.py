@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 
-from pipeline.runtime.device import configure_torch, in_computed_precision
+from pipeline.runtime.device import configure_torch, precision_here
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint, scratch
 from pipeline.runtime.workspace import owner
@@ -14,7 +14,7 @@ from pipeline.searching.search import WRITTEN, Search, open_study
 from pipeline.searching.storage import open_storage
 from pipeline.searching.trial import run_trials
 from pipeline.settings.params import Params
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 from pipeline.tracking.mlflow_run import record_run
 
 STAGE = "tune"
@@ -50,7 +50,7 @@ def prepare_search(name: str, entry: Tune, params: Params, folder: Path) -> Sear
     """Read the training images onto the device of the run, and collect what the trials have in common."""
     run = params.runs[entry.run]
     hardware = configure_torch(run.device, run.threads)
-    run = in_computed_precision(name, run, hardware)
+    run = run.model_copy(update={"precision": precision_here(name, run.precision, hardware)})
     data = read_prepared(run.dataset, "train", hardware.device)
     seed = params.seeds_of(run)[0]
     facts = (entry.model_dump(), run.model_dump(), seed, data.source.digest)

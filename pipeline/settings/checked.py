@@ -54,7 +54,7 @@ class Checked(BaseModel):
 
 
 class MadeOfRuns(Checked):
-    """Something that is made of one or more runs. They all have this study and this data set."""
+    """An entry about one or more runs, which all have this study and this data set."""
 
     study: Name
     dataset: Name

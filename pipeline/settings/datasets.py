@@ -15,7 +15,7 @@ class Source(Checked):
     raw: str
 
 
-class Official(Source):
+class OfficialFiles(Source):
     """Official files, or a copy of them. They have no options."""
 
     format: Literal["digits", "mnist", "fashion", "cifar10"]
@@ -55,9 +55,9 @@ class Folder(Own):
     channels: Literal[1, 3]
 
 
-Dataset = Annotated[Official | SmallNORB | AffNIST | OwnArrays | Folder, Field(discriminator="format")]
+Dataset = Annotated[OfficialFiles | SmallNORB | AffNIST | OwnArrays | Folder, Field(discriminator="format")]
 FORMATS: dict[str, type[Source]] = {
     format: entry
-    for entry in (Official, SmallNORB, AffNIST, OwnArrays, Folder)
+    for entry in (OfficialFiles, SmallNORB, AffNIST, OwnArrays, Folder)
     for format in get_args(entry.model_fields["format"].annotation)
 }

@@ -1,4 +1,4 @@
-"""The pictures in params.yaml: of one run, of four runs beside each other, and of runs that separate pairs."""
+"""The figures in params.yaml: of one run, of four runs beside each other, and of runs that separate pairs."""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +10,7 @@ from pipeline.settings.checked import Checked, Count, MadeOfRuns, Name, Positive
 if TYPE_CHECKING:
     from capsnet.explain.primary import PrimaryTraining
 
-Picture = Literal[  # the keys of pipeline.draw.PICTURES
+FigureName = Literal[  # the keys of pipeline.draw.DRAWERS
     "curves",
     "reconstructions",
     "rotation",
@@ -44,21 +44,21 @@ class Primary(Checked):
 
 
 class Figures(MadeOfRuns):
-    """The pictures of one run, in the order of the page, and the decoder for its primary capsules.
+    """The figures of one run, in the order of the page, and the decoder for its primary capsules.
 
     The key is the name of the run's data set.
     """
 
     run: Name
-    pictures: Annotated[tuple[Picture, ...], Strict(False), Field(min_length=1)]
+    pictures: Annotated[tuple[FigureName, ...], Strict(False), Field(min_length=1)]
     primary: Primary
 
 
 class Compare(MadeOfRuns):
-    """Four runs, one for each decoder, whose pictures stand beside each other."""
+    """Four runs, one for each decoder, which are drawn beside each other."""
 
     runs: Annotated[tuple[Name, Name, Name, Name], Strict(False), AfterValidator(distinct)]
 
 
-class Separation(MadeOfRuns):
-    """The pictures of a run that separates overlapping images. The key is the run's name."""
+class SeparationFigures(MadeOfRuns):
+    """The figures of a run that separates overlapping images. The key is the run's name."""

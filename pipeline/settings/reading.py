@@ -15,7 +15,7 @@ from pipeline.runtime.masking import first_line
 from pipeline.settings.checked import LONGEST_NAME
 from pipeline.settings.datasets import FORMATS
 from pipeline.settings.runs import RUNS, Run
-from pipeline.settings.searches import PRUNERS
+from pipeline.settings.searching import PRUNERS
 from pipeline.settings.tables import KINDS
 
 MOST_FAULTS = 100  # that are listed

@@ -1,17 +1,15 @@
-"""Names in params.yaml that must exist, and entries that must fit what they name.
+"""Rules between the sections of params.yaml: names must exist, and entries must fit what they name.
 
-Most rules have one form: the value at this place must be one of those. `references` lists them.
+Most rules have one form: the value at some place must be one of certain others. `references` lists them.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.runtime.paths import PRIMARY, TUNED
 from pipeline.settings.checked import MadeOfRuns, require
+from pipeline.settings.sections import Sections
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
-
-if TYPE_CHECKING:
-    from pipeline.settings.params import Params
 
 Reference = tuple[str, object, Collection[object]]  # where a value stands, the value, and what it must be one of
 
@@ -22,7 +20,7 @@ class Uses(NamedTuple):
     section: str
     key: str = ""  # of the name or names in an entry; empty where the entry's own name is the run's
     task: str = ""  # which the runs must have; empty for any
-    tuned: bool = False  # whether tuned runs may be named, too
+    tuned: bool = False  # whether tuned runs may be named
 
 
 USES = (
@@ -39,13 +37,13 @@ DRAWN = ("figures", "compare", "pairs")
 TAKEN = {TUNED: "train-tuned", PRIMARY: "decode"}
 
 
-def check_references(params: "Params") -> None:
+def check_references(params: Sections) -> None:
     """Raise ValueError for the first name that does not exist, or entry that does not fit."""
     for name in params.runs:
         for end, stage in TAKEN.items():
             if name.endswith(end):
                 raise ValueError(f"runs: got {name!r}, expected no name that ends in {end}, as those of {stage} do")
-    # One at a time: a rule may look up what an earlier one has checked.
+    # One at a time, because a rule may look up what an earlier one has checked.
     for where, value, known in references(params):
         require(value, known, where)
     _check_folders(params)
@@ -53,8 +51,8 @@ def check_references(params: "Params") -> None:
     _check_comparisons(params)
 
 
-def references(params: "Params") -> Iterator[Reference]:
-    """Yield every value that must be one of others, those first on which others rely."""
+def references(params: Sections) -> Iterator[Reference]:
+    """Yield every value that must be one of others. Values on which later rules rely come first."""
     for name, run in params.runs.items():
         yield f"runs.{name}.dataset", run.dataset, params.datasets
         yield f"runs.{name}.study", run.study, params.studies
@@ -77,7 +75,7 @@ def references(params: "Params") -> Iterator[Reference]:
         yield f"published.{name}", name, ensembles if together else params.studies_of_runs
 
 
-def _of_entry(uses: Uses, name: str, entry: MadeOfRuns, params: "Params") -> Iterator[Reference]:
+def _of_entry(uses: Uses, name: str, entry: MadeOfRuns, params: Sections) -> Iterator[Reference]:
     """Yield the rules for an entry that names runs: they exist, and have its study and data set, and the task."""
     where = f"{uses.section}.{name}"
     named: Any = getattr(entry, uses.key) if uses.key else name
@@ -91,7 +89,7 @@ def _of_entry(uses: Uses, name: str, entry: MadeOfRuns, params: "Params") -> Ite
             yield f"{place}: {run_name}: task" if uses.key == "runs" else f"{place}: task", run.task, [uses.task]
 
 
-def _of_table(name: str, params: "Params") -> Iterator[Reference]:
+def _of_table(name: str, params: Sections) -> Iterator[Reference]:
     """Yield the rules for a table: its name, and the runs and angles in it."""
     table = params.tables[name]
     where = f"tables.{name}"
@@ -111,13 +109,13 @@ def _of_table(name: str, params: "Params") -> Iterator[Reference]:
                     yield f"{where}.degrees", degrees, range(0, 360, params.robustness[run].step)
 
 
-def _is_hard(name: str, params: "Params") -> bool:
+def _is_hard(name: str, params: Sections) -> bool:
     """Say whether the test images of a run are harder than its training images: affine digits, or pairs."""
     run = params.base_of(name)
     return run.task == "separate" or params.datasets[run.dataset].format == "affnist"
 
 
-def _check_folders(params: "Params") -> None:
+def _check_folders(params: Sections) -> None:
     """Raise ValueError if two entries would draw into one folder."""
     owners: dict[str, str] = {}
     for section in DRAWN:
@@ -127,7 +125,7 @@ def _check_folders(params: "Params") -> None:
             owners[name] = section
 
 
-def _check_searches(params: "Params") -> None:
+def _check_searches(params: Sections) -> None:
     """Raise ValueError if a search cannot begin with the values of its run."""
     for name, search in params.tune.items():
         run = params.runs[search.run]
@@ -142,7 +140,7 @@ def _check_searches(params: "Params") -> None:
                 )
 
 
-def _check_comparisons(params: "Params") -> None:
+def _check_comparisons(params: Sections) -> None:
     """Raise ValueError if the runs of a table cannot be compared with each other."""
     for name, table in params.tables.items():
         where = f"tables.{name}.runs"
@@ -154,7 +152,7 @@ def _check_comparisons(params: "Params") -> None:
                 factor(params.base_of(run).model_dump(), base, f"{where}: {run}")
 
 
-def _check_test_set(names: Sequence[str], where: str, params: "Params") -> None:
+def _check_test_set(names: Sequence[str], where: str, params: Sections) -> None:
     sets = dict.fromkeys((run.dataset, run.task) for run in map(params.base_of, names))
     if len(sets) > 1:
         got = " and ".join(f"{dataset} ({task})" for dataset, task in sets)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 from pipeline.settings.checked import Checked, Count, Factors, Name, NotNegative, Positive, Seeds, Share, Widths
 
 if TYPE_CHECKING:
@@ -33,50 +33,54 @@ class Run(Checked):
         description="side of the square that the network sees, in pixels: at random places of training images, in the "
         "centre of others; 0 for whole images"
     )
-    standardise: bool = Field(description="give each image mean 0 and standard deviation 1, in the network")
+    standardise: bool = Field(description="give each image mean 0 and standard deviation 1 inside the network")
     class_dim: Count = Field(description="pose size of a class capsule")
     decoder: Literal["none", "fc", "deconv", "upsampling"] = Field(
-        description="decoder: none; fc; deconv; upsampling: three times to twice the size and convolved"
+        description="layers that reconstruct the image: none; fc: fully connected; deconv: transposed convolutions; "
+        "upsampling: double the size and convolve, three times"
     )
     decoder_hidden: Widths = Field(description="widths of the fc decoder's hidden layers")
     decoder_channels: Count = Field(
         description="channels of the first layer of the deconv decoder (later layers have up to 4 times as many) and "
         "of the upsampling decoder (later layers have twice as many)"
     )
-    epochs: Count = Field(description="epochs; the result is the network after the last one")
+    epochs: Count = Field(description="number of epochs; the result is the network after the last one")
     batch_size: Count = Field(description="images in a training step")
     lr: Positive = Field(description="Adam's learning rate; with lr_schedule one_cycle, the highest one")
     lr_schedule: Literal["decay", "epochs", "one_cycle"] = Field(
-        description="decay: by lr_decay in lr_decay_steps steps, continuously; epochs: by lr_decay after each epoch; "
-        "one_cycle: rise in the first 30 % of the training, then fall to 0"
+        description="decay: lr is multiplied by lr_decay in every lr_decay_steps steps, continuously; epochs: by "
+        "lr_decay after each epoch; one_cycle: it rises in the first 30 % of the training, then falls to 0"
     )
-    lr_decay: Positive = Field(description="factor on lr, see lr_schedule; 1 for a constant lr")
-    lr_decay_steps: Count = Field(description="steps in which lr is multiplied by lr_decay, with lr_schedule decay")
+    lr_decay: Positive = Field(description="factor by which lr_schedule changes lr; 1 for a constant lr")
+    lr_decay_steps: Count = Field(
+        description="with lr_schedule decay: the number of steps in which lr is multiplied by lr_decay"
+    )
     lr_floor: NotNegative = Field(description="smallest lr")
     margin_weight: Positive = Field(
-        description="weight of the margin loss, which is a sum over classes; half of a mean over 10 classes is 0.05"
+        description="weight of the margin loss, which is a sum over classes; 0.05 makes it half of the mean over 10 "
+        "classes"
     )
     alpha: NotNegative = Field(description="weight of the reconstruction loss, which is a sum over pixels")
     alpha_schedule: Literal["constant", "tanh_delayed", "tanh"] = Field(
-        description="weight in each epoch: constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: "
+        description="alpha in each epoch: constant; tanh_delayed: alpha (tanh(epoch / 8 - pi) + 1) / 2; tanh: "
         "alpha tanh(epoch / 16)"
     )
     decoded_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="share of each batch that is reconstructed; their mean loss stands for that of the batch"
+        description="share of the images of a batch that is reconstructed; their mean loss counts for the whole batch"
     )
     reconstruction: Literal["l2", "l1"] = Field(description="reconstruction loss: l2 (summed squared error) or l1")
     max_shift: Annotated[int, Field(ge=0)] = Field(description="largest shift of a training image, in pixels")
     flip: bool = Field(description="mirror half of the training images left to right")
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(
-        description="largest rotation of a training image, in degrees; the angle is normal, a third of this is its "
-        "standard deviation"
+        description="largest rotation of a training image, in degrees; angles have a normal distribution whose "
+        "standard deviation is a third of this"
     )
     rotation_share: Annotated[float, Field(ge=0, le=1)] = Field(
         description="share of the training images that are rotated"
     )
     squeeze: Share = Field(
-        description="largest share of its width that a training image loses; the share is normal, a third of this is "
-        "its standard deviation"
+        description="largest share of its width that a training image loses; shares have a normal distribution whose "
+        "standard deviation is a third of this"
     )
     scale: Share = Field(description="largest share by which a training image becomes larger or smaller")
     erase: Annotated[int, Field(ge=0)] = Field(
@@ -86,19 +90,22 @@ class Run(Checked):
         description="largest change of a training image's brightness, in grey levels of 255; 0 for none"
     )
     brightness_change: Literal["add", "scale"] = Field(
-        description="add up to brightness / 255, or scale by a factor from 1 - brightness / 255 to 1 + brightness / 255"
+        description="add: up to brightness / 255 to all pixels; scale: all pixels by a factor from 1 - brightness / "
+        "255 to 1 + brightness / 255"
     )
     contrast: Factors = Field(
         description="lowest and highest factor on a training image's contrast; [1.0, 1.0] for none"
     )
     clip_pixels: bool = Field(
-        description="clip a training image to 0 and 1 after brightness and contrast; the decoder's target always is"
+        description="limit the pixels of a training image to values from 0 to 1 after brightness and contrast have "
+        "changed; the image that the decoder is to reconstruct is always limited"
     )
     validation: Share = Field(
         description="share of the training images, or of the objects that they show, that is held out; 0 for none"
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        description="of convolutions and decoder in training; capsules, losses and evaluations are in float32"
+        description="number format of convolutions and decoder in training; capsules, losses and evaluations use "
+        "float32"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto: a GPU if there is one")
     threads: Count = Field(description="CPU threads; another number may change the last digits of results")
@@ -118,7 +125,10 @@ class Run(Checked):
 
     @property
     def label(self) -> str:
-        """The run in the words of the tables, such as "FC w/ BN, bfloat16": network, precision if special, task."""
+        """The run's model in the words of tables, such as "FC w/ BN, bfloat16": network, precision, task.
+
+        Float32 and the task `classify` are not named.
+        """
         precision = [] if self.precision == "float32" else [self.precision]
         task = ["pairs"] if self.task == "separate" else []
         return ", ".join([*self.words, *precision, *task])
@@ -154,7 +164,8 @@ class DynamicRun(Run):
 
     network: Literal["dynamic"] = Field(description="dynamic: the network with dynamic routing")
     padding: Literal["valid", "same"] = Field(
-        description="of both convolutions: valid: none; same: zeros, for an output of ceil(size / stride) pixels"
+        description="zeros around the input of both convolutions: valid: none; same: so many that the output has "
+        "ceil(size / stride) pixels a side"
     )
     conv_channels: Count = Field(description="channels of the first convolution")
     conv_kernel: Count = Field(description="kernel size of the first convolution, in pixels")
@@ -169,11 +180,14 @@ class DynamicRun(Run):
     )
     routing_iterations: Count = Field(description="iterations of dynamic routing")
     routing_bias: bool = Field(description="add a learned bias to each class capsule before squash")
-    leaky_routing: bool = Field(description="let primary capsules abstain: one more logit in the softmax, which is 0")
+    leaky_routing: bool = Field(
+        description="let primary capsules abstain: the softmax of the coupling gets one more logit, which is 0"
+    )
     batch_norm: bool = Field(description="batch normalisation in encoder and decoder")
     initialisation: Literal["torch", "reference", "sabour"] = Field(
-        description="torch; reference: Glorot's normal x 0.02 (class capsules 0.002); sabour: truncated normal 0.1 "
-        "(first convolution 0.05), biases 0.1"
+        description="initial weights: torch: those of torch; reference: Glorot's normal distribution times 0.02 (class "
+        "capsules: times 0.002); sabour: a truncated normal distribution with standard deviation 0.1 (first "
+        "convolution: 0.05), biases 0.1"
     )
 
     @model_validator(mode="after")
@@ -227,4 +241,4 @@ EARLIER: dict[str, Any] = {
     "erase": 0,
 }
 RUNS: dict[str, type[Run]] = {"dynamic": DynamicRun, "attention": AttentionRun}
-Entry = Annotated[DynamicRun | AttentionRun, Field(discriminator="network")]
+AnyRun = Annotated[DynamicRun | AttentionRun, Field(discriminator="network")]

@@ -12,11 +12,11 @@ Degrees = Annotated[int, Field(ge=0, lt=360)]
 NO_FACTORS = {"study", "device", "threads", "checkpoint_every"}
 
 
-class Published(Checked):
+class PublishedValues(Checked):
     """What others report for a run. Accuracies are in percent.
 
     With `ensemble` the accuracy is that of an ensemble, and is compared with all seeds of the run together.
-    `ensemble_accuracy` is for runs of which both accuracies are published: a single network's and an ensemble's.
+    `ensemble_accuracy` is for runs with two published accuracies: that of a single network and that of an ensemble.
     """
 
     rloss: float | None = None
@@ -110,12 +110,12 @@ class Robustness(Listed):
 
 
 class Costs(TableEntry):
-    """What trainings took, for every run of the study that metrics/costs.csv knows."""
+    """Time and memory of trainings, for every run of the study in metrics/costs.csv."""
 
     kind: Literal["costs"]
 
 
-Table = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
+AnyTable = Annotated[Decoders | Benchmarks | Topologies | Robustness | Costs, Field(discriminator="kind")]
 KINDS: dict[str, type[TableEntry]] = {
     "decoders": Decoders,
     "benchmarks": Benchmarks,

@@ -26,7 +26,7 @@ class RecordedTraining(NamedTuple):
 def find_training(experiment: str, model: Path) -> RecordedTraining | None:
     """Return the newest run that trained this very file, or None: what comes from DVC's cache has no MLflow run.
 
-    A store that cannot be used is only a warning: what was to be recorded is in files already.
+    If the store cannot be used, there is only a warning: what was to be recorded is in files already.
     """
     try:
         client = open_client()

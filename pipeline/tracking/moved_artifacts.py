@@ -1,4 +1,4 @@
-"""The artifacts of a sqlite store that was moved: MLflow notes their absolute location and cannot change it."""
+"""The artifacts of a sqlite store that was moved: MLflow stores their absolute location and cannot change it."""
 
 import sqlite3
 from contextlib import closing

@@ -12,7 +12,7 @@ from pipeline.tracking.mlflow_model import log_model
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MODEL = "model"  # what a run's network is called in MLflow
+MODEL = "model"  # the name of a run's network in MLflow
 
 
 class Recorder(Protocol):
@@ -85,7 +85,7 @@ class MlflowRecorder:
         self._try(lambda: log_model(self.client, self.id, network, MODEL))
 
     def resume(self, metric: str) -> None:
-        """Continue a run that was left open: a step that has a value of `metric` is recorded already."""
+        """Continue a run that was left open. A step that has a value of `metric` counts as recorded."""
         self._try(lambda: self._steps.update(each.step for each in self.client.get_metric_history(self.id, metric)))
         self._try(lambda: self.client.update_run(self.id, status="RUNNING"))
 
@@ -94,7 +94,7 @@ class MlflowRecorder:
         self._try(lambda: self.client.set_terminated(self.id, status))
 
     def history(self, metric: str) -> list[float]:
-        """Return the values of a metric in the order of their steps: of each step the last one."""
+        """Return the last value of a metric at each step, in the order of the steps."""
         found = sorted(self.client.get_metric_history(self.id, metric), key=lambda each: (each.step, each.timestamp))
         return [*{each.step: float(each.value) for each in found}.values()]
 

@@ -28,7 +28,7 @@ DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
-CHATTY = ("alembic", "mlflow", "urllib3")  # packages that log what no user needs to know
+CHATTY = ("alembic", "mlflow", "urllib3")  # packages with log messages that no user needs
 
 
 def store_uri() -> str:
@@ -51,7 +51,7 @@ def store_file() -> Path | None:
 
 
 def open_client() -> "MlflowClient":
-    """Open the store, made if need be."""
+    """Open the store; create it if it does not exist."""
     for variable, value in DEFAULTS.items():
         os.environ.setdefault(variable, value)
     from mlflow import MlflowClient  # after that: it reads these variables

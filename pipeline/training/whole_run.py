@@ -1,4 +1,4 @@
-"""One run trained with every seed: models, history.csv and environment.json in one folder, or nothing at all."""
+"""Training one run with every seed: models, history.csv and environment.json in one folder, all or none."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capsnet.files import md5, write_whole
 from pipeline.runtime.advice import room, too_few_steps
-from pipeline.runtime.device import about_precision, configure_torch, in_computed_precision, versions
+from pipeline.runtime.device import about_precision, configure_torch, precision_here, versions
 from pipeline.runtime.paths import csv_text, state_name
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint, scratch
@@ -35,7 +35,7 @@ def train_run(
 
     Args:
         name: The name of the run.
-        run: Its settings. Where the device does not compute in their precision, files and MLflow name the one it does.
+        run: Its settings. If the device does not compute in their precision, files and MLflow name the actual one.
         params: All parameters.
         out: The folder for the results.
         resume: A training state to start from.
@@ -46,10 +46,11 @@ def train_run(
     """
     with process_group(run.device) as group:
         hardware = configure_torch(run.device, run.threads)
-        asked, run = run, in_computed_precision(name, run, hardware, say=group.leads)
+        asked, precision = run.precision, precision_here(name, run.precision, hardware, say=group.leads)
+        run = run.model_copy(update={"precision": precision})
         data = read_prepared(run.dataset, "train", hardware.device)
         seeds = params.seeds_of(run)
-        # A GPU draws other random numbers than a CPU: neither continues what the other began.
+        # A GPU draws other random numbers than a CPU, so neither continues what the other began.
         kind = hardware.device.type
         key = fingerprint(run.model_dump(), seeds, kind, data.source.digest, resume and md5(resume))
         tags = {"stage": STAGE, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
@@ -68,7 +69,7 @@ def train_run(
                     for seed in seeds:
                         shutil.copyfile(folder / state_name(seed), finished / state_name(seed))
                 write_whole(finished / "history.csv", csv_text(rows))
-                environment = versions(hardware) | about_precision(asked, run)
+                environment = versions(hardware) | about_precision(asked, precision)
                 write_whole(finished / "environment.json", json.dumps(environment, indent=2) + "\n")
                 recorder.attach(finished / "history.csv")
                 stop.refuse_orphan()
@@ -83,7 +84,7 @@ def _stop(group: Group) -> AbstractContextManager[Stop]:
 
 def _give_advice(job: Job, folder: Path) -> None:
     """Say what the user should know before a training: that it is too short, and how much room it needs."""
-    if advice := too_few_steps(job.run, len(job.data.labels)):
+    if advice := too_few_steps(job.run.training(), len(job.data.labels)):
         print(f"warning: {job.name}: {advice}", file=sys.stderr)
     if advice := room(job.network, len(job.seeds), job.run.epochs * len(job.data.labels), folder):
         print(f"{job.name}: {advice}", file=sys.stderr)

@@ -18,10 +18,11 @@ from typing import Any
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import computed_precision, configure_torch, versions
 from pipeline.runtime.paths import REPORTS
-from tests.benchmarks.cases import CASES, LOWER, LOWER_SAME, Job, routing_jobs, run_settings, step_jobs
-from tests.benchmarks.figure import write_figure
+from tests.benchmarks.cases import CASES, LOWER, LOWER_SAME, BenchmarkJob, routing_jobs, run_settings, step_jobs
 from tests.benchmarks.fixed import fixed_costs
-from tests.benchmarks.report import (
+from tests.benchmarks.rounds import Measured, measure, untouched
+from tests.benchmarks.speed_figure import write_figure
+from tests.benchmarks.speed_tables import (
     Setting,
     fixed_markdown,
     gpu_markdown,
@@ -31,7 +32,6 @@ from tests.benchmarks.report import (
     steps_rows,
     write_table,
 )
-from tests.benchmarks.rounds import Measured, measure, untouched
 from tests.benchmarks.targets import targets
 
 TABLES_MADE = ("steps", "routing", "fixed", "gpu")
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _measured(comparisons: Sequence[Sequence[Job]], rounds: int) -> list[Measured]:
+def _measured(comparisons: Sequence[Sequence[BenchmarkJob]], rounds: int) -> list[Measured]:
     """Measure one comparison after the other, and say what came out so far."""
     everything = []
     for jobs in comparisons:

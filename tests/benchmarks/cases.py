@@ -36,7 +36,7 @@ SIZES = {"dims": 8, "uppers": 10, "upper_dims": 16}
 
 PARTS = ("encoder", "routing", "decoder", "backward", "optimiser")  # of a step, in its order; decoder with losses
 
-Job = dict[str, Any]
+BenchmarkJob = dict[str, Any]
 
 
 def run_settings(case: str = "mnist") -> "Run":
@@ -53,7 +53,7 @@ def model_config(case: str) -> "NetworkConfig":
     return replace(run_settings(case).model(*of_data), **changes)
 
 
-def step_jobs(case: str, settings: Mapping[str, Any]) -> list[Job]:
+def step_jobs(case: str, settings: Mapping[str, Any]) -> list[BenchmarkJob]:
     """Return one job an implementation of a whole training step; bfloat16 is measured where it is computed.
 
     Of a run of its own there are only ours.
@@ -65,7 +65,7 @@ def step_jobs(case: str, settings: Mapping[str, Any]) -> list[Job]:
     return [{**settings, "kind": "step", "case": case, "implementation": name} for name in names]
 
 
-def routing_jobs(lower: int, settings: Mapping[str, Any]) -> list[Job]:
+def routing_jobs(lower: int, settings: Mapping[str, Any]) -> list[BenchmarkJob]:
     """Return one job an implementation of routing alone; votes of 9216 lower capsules are stored by none of ours."""
     names = ["tiled"] if lower == LOWER_SAME else [*PLAIN, "plain", "tiled", "compiled"]
     names += ["triton"] if settings["device"] == "cuda" else []

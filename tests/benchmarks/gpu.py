@@ -20,7 +20,7 @@ from capsnet.training.loop import Course, train_side_by_side
 from pipeline.runtime.device import configure_torch
 from tests.benchmarks.cases import model_config, run_settings
 from tests.benchmarks.plain import PlainNetwork
-from tests.benchmarks.subjects import synchronise
+from tests.benchmarks.workloads import synchronise
 
 SEEDS = (1, 4)
 

@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any, NamedTuple
 
-from tests.benchmarks.cases import Job
+from tests.benchmarks.cases import BenchmarkJob
 
 
 class Measured(NamedTuple):
     """What one implementation took: seconds a step of each round, median seconds of its parts, peak memory."""
 
-    job: Job
+    job: BenchmarkJob
     seconds: list[float]
     parts: dict[str, float]
     mb: float
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
 class Worker:
     """A process that measures on command; raises RuntimeError when it ends by itself."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchmarkJob) -> None:
         self.job = job
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.worker", json.dumps(job)],
@@ -65,7 +65,7 @@ class Worker:
         return answer
 
 
-def measure(jobs: Sequence[Job], rounds: int) -> list[Measured]:
+def measure(jobs: Sequence[BenchmarkJob], rounds: int) -> list[Measured]:
     """Let all implementations take turns, each first in some round; peaks are of everything up to the last one."""
     with ExitStack() as alive:
         workers = [alive.enter_context(Worker(job)) for job in jobs]

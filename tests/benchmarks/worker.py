@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.cases import PLAIN, Job
+from tests.benchmarks.cases import PLAIN, BenchmarkJob
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class Memory:
         return peak - self.held
 
 
-def configure(job: Job) -> "torch.device":
+def configure(job: BenchmarkJob) -> "torch.device":
     """Set up torch: ours as the stages do, deterministic and without TF32; the plain networks as torch comes."""
     import torch
 
@@ -65,37 +65,37 @@ def configure(job: Job) -> "torch.device":
     return configure_torch(job["device"], job["threads"]).device
 
 
-def main(job: Job) -> None:
+def main(job: BenchmarkJob) -> None:
     """Build what the job names, warm up, and serve."""
     # Everything that any of the implementations imports, before memory is counted.
     import torch._dynamo
     import torch._inductor
 
-    from tests.benchmarks import subjects
+    from tests.benchmarks import workloads
 
     device = configure(job)
     if device.type == "cuda":
         torch.zeros(1, device=device)
     if job["kind"] == "step":
         memory = Memory(device)
-        subject, gradients = subjects.step_subject(job, device), 0.0
+        workload, gradients = workloads.step_workload(job, device), 0.0
     else:
-        subjects.routing_subject(job, TINY, device)[0].steps()
-        subject, leaves = subjects.routing_subject(job, job["lower"], device)
+        workloads.routing_workload(job, TINY, device)[0].steps()
+        workload, leaves = workloads.routing_workload(job, job["lower"], device)
         gradients = sum(leaf.numel() * leaf.element_size() for leaf in leaves) / 1e6
         memory = Memory(device)
-    subject.steps()
+    workload.steps()
     _answer({})
     for line in sys.stdin:
         command = line.strip()
         if command == "run":
-            subjects.synchronise(device)
+            workloads.synchronise(device)
             start = time.perf_counter()
-            subject.steps()
-            subjects.synchronise(device)
+            workload.steps()
+            workloads.synchronise(device)
             _answer({"seconds": (time.perf_counter() - start) / job["steps"]})
         elif command == "split":
-            _answer(subjects.split(subject.parts, device))
+            _answer(workloads.split(workload.parts, device))
         elif command == "memory":
             _answer({"mb": memory.rise() - gradients})
 

@@ -139,9 +139,9 @@ def test_what_cannot_be_used_is_refused_by_file_and_array(
 
 
 EXTRA: list[tuple[Contents, str]] = [
-    ({"class_names": np.array(["a", "b"])}, "class_names: got 2, expected 3, one a class"),
-    ({"class_names": np.array([1, 2, 3])}, r"class_names: got int64 of shape \(3,\), expected a string a class"),
-    ({"class_names": np.array("abc")}, r"class_names: got <U3 of shape \(\), expected a string a class"),
+    ({"class_names": np.array(["a", "b"])}, "class_names: got 2, expected 3, one per class"),
+    ({"class_names": np.array([1, 2, 3])}, r"class_names: got int64 of shape \(3,\), expected a string per class"),
+    ({"class_names": np.array("abc")}, r"class_names: got <U3 of shape \(\), expected a string per class"),
     ({"class_names": np.array(["a", None, "c"], object)}, "class_names: expected text"),
     ({"note": np.array([None], object)}, "note: expected text"),
     ({"train_angle": np.zeros(9)}, r"train_angle: got float64 of shape \(9,\), expected whole numbers"),

@@ -11,8 +11,8 @@ from trainings import Data
 
 from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place, put_together
 from capsnet.networks.capsnet import ModelConfig
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstr
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Told(CapsNet):
+class PredictsFirstPixel(CapsNet):
     """Predicts the class that the first pixel says, with a length of 0.9 against 0.1."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None, **options: Any) -> Output:
@@ -41,7 +41,7 @@ def network(config: ModelConfig) -> CapsNet:
 def told(model_config: ModelConfig, predictions: list[int], truth: list[int], batch_size: int = 2) -> Scores:
     images = torch.zeros(len(predictions), 1, 20, 20, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.tensor(predictions)
-    model = Told(replace(model_config, decoder="none"))
+    model = PredictsFirstPixel(replace(model_config, decoder="none"))
     return evaluate(model, images, torch.tensor(truth), batch_size=batch_size)
 
 

@@ -14,7 +14,7 @@ from trainings import Data
 from capsnet.data.pairs import Pairs, overlay, put_together
 from capsnet.evaluation.recognition import Scores, correct, ensemble_accuracy, longest
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs, in_order_of, separate
-from capsnet.explain.overlap import explain_pairs
+from capsnet.explain.separated_pairs import explain_pairs
 from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import margin_loss, presence
@@ -61,7 +61,7 @@ def test_several_labels_give_a_reconstruction_each_as_if_asked_one_by_one(field:
 # How they are scored.
 
 
-class Told(CapsNet):
+class LengthsOfPixels(CapsNet):
     """Finds capsules as long as the first pixels of an image say, one a class."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None, **options: Any) -> Output:
@@ -76,7 +76,7 @@ def test_scores_of_pairs_are_those_worked_by_hand(tiny_model: ModelConfig) -> No
     images[:, 0, 0, :3] = torch.tensor(levels, dtype=torch.uint8)
     labels = torch.tensor([0, 1, 2, 1])
     places = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 2]])
-    model = Told(replace(tiny_model, decoder="none"))
+    model = LengthsOfPixels(replace(tiny_model, decoder="none"))
     scores = evaluate_pairs(model, images, labels, Pairs(places, torch.zeros(2, 4, 2, dtype=torch.int64)), batch_size=3)
     # Lengths of classes 0 1 2: 0.4 0.5 0 for a pair of 0 and 1; 0 0.5 0.6 for 1 and 2; twice 0.70 0 0.70 for 2 and 1.
     assert scores.accuracy == 50.0

@@ -7,7 +7,7 @@ import torch
 
 from capsnet.explain.attributes import explained
 from capsnet.explain.calibration import accuracy_of_surest, equal_bins
-from capsnet.explain.coupling import ReceptiveField, at_centres, effective_number, on_figure
+from capsnet.explain.coupling import ReceptiveField, at_centres, effective_number, foreground
 from capsnet.explain.embedding import nearest_other, principal_components
 
 LENGTHS = torch.tensor([0.9, 0.2, 0.8, 0.4, 0.6])
@@ -71,7 +71,7 @@ def test_the_effective_number_counts_capsules_of_equal_coupling() -> None:
 def test_the_figure_is_what_differs_from_the_median_and_is_looked_up_at_the_centres() -> None:
     image = torch.full((1, 2, 5, 5), 0.8)
     image[0, :, 3, 2] = 0.3
-    figure = on_figure(image, 0.25)
+    figure = foreground(image, 0.25)
     assert figure.nonzero().tolist() == [[0, 3, 2]]
     looked_up = at_centres(figure.unsqueeze(1).float(), ReceptiveField(0, 1, 3), 3)  # centres at 1, 2, 3
     assert looked_up[0, 0].nonzero().tolist() == [[2, 1]]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS
-from tests.gpu.report import Row, Sheet
+from tests.gpu.gpu_table import GpuRow, Sheet
 
 TESTS = Path(__file__).parents[1]
 MARK = "pytest.mark.gpu"
@@ -76,7 +76,7 @@ def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool
         assert process.stdout is not None
         for line in process.stdout:
             kept.write(line)
-            if (row := Row.read(line, step.name)) is not None:
+            if (row := GpuRow.read(line, step.name)) is not None:
                 sheet.add(row)
                 print(row.words(), flush=True)
             elif line.strip():
@@ -86,7 +86,7 @@ def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool
     verdict = {0: "ok", 124: "too slow", 137: "too slow"}.get(code, "failed")
     if step.name.startswith("tests") and device == "cuda" and " passed" not in last:
         verdict = "failed"  # skipped tests say nothing
-    sheet.add(Row(step.name, "time", "s", seconds, verdict, last if verdict != "ok" or "passed" in last else ""))
+    sheet.add(GpuRow(step.name, "time", "s", seconds, verdict, last if verdict != "ok" or "passed" in last else ""))
     print(f"{step.name}: {verdict}, {seconds:.0f} s. {last[-300:]}", flush=True)
     return verdict == "ok"
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for step in steps(arguments, settings):
         left = end - time.monotonic()
         if left < LEAST:
-            sheet.add(Row(step.name, "time", "s", None, "no time left", ""))
+            sheet.add(GpuRow(step.name, "time", "s", None, "no time left", ""))
             well = False
             continue
         well &= run(step, min(step.limit, left), sheet, logs, arguments.device)

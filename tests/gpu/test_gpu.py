@@ -19,10 +19,10 @@ from trainings import Data, assert_equal_states, assert_same_training, trainer_o
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
 from capsnet.kernels.convolution import conv2d
 from capsnet.networks.capsnet import ModelConfig
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Course, Trained, train, train_side_by_side
 from capsnet.training.seeds import generator_for, initialise
 from capsnet.training.step import PRECISIONS, Trainer
+from capsnet.training.training_config import TrainingConfig
 from pipeline.runtime.device import configure_torch
 
 LEAKY = pytest.mark.parametrize("leaky", [False, True], ids=["all", "leaky"])

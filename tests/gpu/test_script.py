@@ -10,7 +10,7 @@ import pytest
 from tiny_project import ROOT
 
 from tests.gpu.__main__ import Step, marked_files, run, training
-from tests.gpu.report import Row, Sheet, number, tell
+from tests.gpu.gpu_table import GpuRow, Sheet, number, tell
 
 
 def python(code: str) -> list[str]:
@@ -29,8 +29,8 @@ def written(folder: Path) -> list[dict[str, str]]:
 
 def test_a_row_that_a_step_tells_is_the_row_that_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     tell("speed", "images/s", 12.5, "ok", "a note")
-    assert Row.read(capsys.readouterr().out, "steps") == Row("steps", "speed", "images/s", 12.5, "ok", "a note")
-    assert Row.read("another line", "steps") is None
+    assert GpuRow.read(capsys.readouterr().out, "steps") == GpuRow("steps", "speed", "images/s", 12.5, "ok", "a note")
+    assert GpuRow.read("another line", "steps") is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_tests_of_which_none_ran_have_failed_on_a_gpu(sheet: Sheet, tmp_path: Pa
 def test_the_training_takes_as_many_epochs_as_there_is_time_for(sheet: Sheet) -> None:
     settings = {"precision": "tf32"}
     assert training(100, sheet, settings) is None
-    sheet.add(Row("epoch", "mnist-deconv_bn, tf32: an epoch", "s", 10.0))
+    sheet.add(GpuRow("epoch", "mnist-deconv_bn, tf32: an epoch", "s", 10.0))
     for seconds, epochs in ((130, 10), (10_000, 25)):
         step = training(seconds, sheet, settings)
         assert step is not None

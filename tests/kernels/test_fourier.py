@@ -5,7 +5,7 @@ Axes: B batch, C input channels, N output channels, H input pixels, S kernel pix
 
 import pytest
 import torch
-from convolutions import Gradients, directly, error, images_and_kernels, there_and_back
+from convolutions import ConvolutionGradients, directly, error, images_and_kernels, there_and_back
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def assert_same(inputs: Tensor, weight: Tensor, stride: int) -> None:
     got, expected = (there_and_back(each, inputs, weight, stride) for each in (fourier_conv2d, directly))
-    for name, one, other in zip(Gradients._fields, got, expected, strict=True):
+    for name, one, other in zip(ConvolutionGradients._fields, got, expected, strict=True):
         assert one.shape == other.shape, name
         assert (one - other).abs().max() <= 1e-12 * max(1.0, other.abs().max().item()), name
 
@@ -92,7 +92,7 @@ def test_the_rounding_error_at_the_paper_s_layer_is_of_the_size_of_torch_s_own()
         there_and_back(convolve, inputs.float(), weight.float(), 2) for convolve in (fourier_conv2d, directly)
     )
     assert error(ours.outputs, exact.outputs) <= error(theirs.outputs, exact.outputs)
-    for name, one, other, truth in zip(Gradients._fields, ours, theirs, exact, strict=True):
+    for name, one, other, truth in zip(ConvolutionGradients._fields, ours, theirs, exact, strict=True):
         assert one.dtype == torch.float32, name
         assert error(one, truth) <= 3 * error(other, truth), name
         assert error(one, truth) <= 1e-6, name
@@ -109,7 +109,7 @@ def test_bfloat16_under_autocast_costs_less_than_one_percent() -> None:
         return outputs
 
     got = there_and_back(cast, inputs.float(), weight.float(), 2)
-    for name, one, truth in zip(Gradients._fields, got, exact, strict=True):
+    for name, one, truth in zip(ConvolutionGradients._fields, got, exact, strict=True):
         assert 1e-4 < error(one, truth) < 0.01, name
     assert got.inputs.dtype == got.weight.dtype == torch.float32
 

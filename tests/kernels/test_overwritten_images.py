@@ -14,7 +14,7 @@ from capsnet.kernels import convolution, fourier
 from capsnet.kernels.fourier import fourier_conv2d
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.networks.layers import PADDINGS
-from capsnet.training.config import TrainingConfig
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Look = Callable[[Tensor], object]

@@ -36,7 +36,7 @@ class Case(NamedTuple):
     grad_totals: Tensor
 
 
-class Passes(NamedTuple):
+class PassResults(NamedTuple):
     """What both passes return or add."""
 
     totals: Tensor
@@ -59,13 +59,13 @@ def case(
     return Case(inputs.to(DEVICE, dtype), weight.to(DEVICE, dtype), query.to(DEVICE), grad_totals.to(DEVICE))
 
 
-def by_kernels(case: Case, leaky: bool) -> Passes:
+def by_kernels(case: Case, leaky: bool) -> PassResults:
     grad_inputs, grad_weight = (torch.zeros_like(each, dtype=torch.float32) for each in case[:2])
     totals = forward_pass(*case[:3], leaky)
-    return Passes(totals, backward_pass(*case, leaky, grad_inputs, grad_weight), grad_inputs, grad_weight)
+    return PassResults(totals, backward_pass(*case, leaky, grad_inputs, grad_weight), grad_inputs, grad_weight)
 
 
-def by_autograd(case: Case, leaky: bool) -> Passes:
+def by_autograd(case: Case, leaky: bool) -> PassResults:
     """The same in float64 with all votes stored, differentiated by PyTorch."""
     inputs, weight, query = (each.double().requires_grad_() for each in case[:3])
     votes = torch.einsum("bik,ijkd->bijd", inputs, weight)
@@ -75,11 +75,11 @@ def by_autograd(case: Case, leaky: bool) -> Passes:
     coupling = logits.softmax(2)[:, :, : query.shape[1]]
     totals = torch.einsum("bij,bijd->bjd", coupling, votes)
     gradients = torch.autograd.grad(totals, (query, inputs, weight), case.grad_totals.double())
-    return Passes(totals.detach(), *gradients)
+    return PassResults(totals.detach(), *gradients)
 
 
-def assert_close(got: Passes, expected: Passes) -> None:
-    for name, one, other in zip(Passes._fields, got, expected, strict=True):
+def assert_close(got: PassResults, expected: PassResults) -> None:
+    for name, one, other in zip(PassResults._fields, got, expected, strict=True):
         assert one.dtype == torch.float32, name
         assert one.shape == other.shape, name
         assert (one - other).abs().max() <= 1e-5 * other.abs().max(), name

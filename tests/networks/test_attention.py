@@ -9,21 +9,20 @@ import torch
 from protocols import PARAMS
 from seeded import network, pictures, random
 from tiny_project import SHAPES
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
+from trainings import Data
 
 from capsnet.networks.attention import NORMS, DepthwiseCapsules
 from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.networks.routing import self_attention_routing
 from capsnet.networks.squash import exponential_squash
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
 from capsnet.training.step import PRECISIONS
+from capsnet.training.training_config import TrainingConfig
 from pipeline.settings.params import override
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-Data = tuple[Tensor, Tensor]
 
 
 @pytest.mark.parametrize(

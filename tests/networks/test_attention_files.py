@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from seeded import network, pictures
-from torch import Tensor
+from trainings import Data
 
 from capsnet.evaluation.recognition import evaluate
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
@@ -22,7 +22,6 @@ from capsnet.tensors import HEADER, read_tensors, write_tensors
 from capsnet.training.seeds import initialise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-Data = tuple[Tensor, Tensor]
 
 
 @pytest.fixture(params=NETWORKS)

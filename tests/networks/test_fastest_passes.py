@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from routings import Gradients, random_capsules, routed
+from routings import RoutingGradients, random_capsules, routed
 
 from capsnet.kernels import tiles, triton_routing
 from capsnet.networks import fused_routing
@@ -34,7 +34,7 @@ def test_without_a_compiler_routing_warns_once_and_is_the_tiled_one(
     tensors = random_capsules(*SMALL)
     expected = "torch.compile does not work here, so routing does not use it: InvalidCxxCompiler: no compiler found"
     with pytest.warns(UserWarning, match=expected) as caught:
-        got: Gradients = routed("compiled", *tensors)
+        got: RoutingGradients = routed("compiled", *tensors)
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -24,7 +24,7 @@ Behaviour = Callable[[Callable[[bytes], object], threading.Event], object]
 PATIENCE = 10.0  # seconds for what must not take long
 
 
-class Server(socketserver.ThreadingTCPServer):
+class BadServer(socketserver.ThreadingTCPServer):
     """Answers every request by `behaviour`, which is given what sends bytes and what tells that it is over."""
 
     daemon_threads = True
@@ -41,7 +41,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Connection(socketserver.StreamRequestHandler):
-    server: Server
+    server: BadServer
 
     def handle(self) -> None:
         lines = [*iter(self.rfile.readline, b"\r\n")]
@@ -60,8 +60,8 @@ def says(content: bytes) -> Behaviour:
 
 
 @pytest.fixture
-def bad() -> Iterator[Server]:
-    with Server() as server:
+def bad() -> Iterator[BadServer]:
+    with BadServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -105,7 +105,7 @@ def leftovers(tmp_path: Path) -> list[bytes]:
 @pytest.mark.parametrize("file", [OFFICIAL, COPY], ids=["official", "copy"])
 @pytest.mark.parametrize("length", [True, False])
 def test_a_page_in_the_place_of_a_file_is_not_believed(
-    bad: Server, good: Path, tmp_path: Path, file: File, length: bool
+    bad: BadServer, good: Path, tmp_path: Path, file: File, length: bool
 ) -> None:
     bad.behaviour = says(answer(PAGE, *[f"Content-Length: {len(PAGE)}"] * length))
     assert fetched(tmp_path, bad.url, good, file=file).read_bytes() == (good / file.name).read_bytes()
@@ -117,7 +117,7 @@ def test_a_page_in_the_place_of_a_file_is_not_believed(
     assert not (tmp_path / "raw" / file.name).exists()
 
 
-def test_a_copy_that_is_none_is_named_with_what_is_wrong_about_it(bad: Server, tmp_path: Path) -> None:
+def test_a_copy_that_is_none_is_named_with_what_is_wrong_about_it(bad: BadServer, tmp_path: Path) -> None:
     bad.behaviour = says(answer(PAGE, f"Content-Length: {len(PAGE)}"))
     with pytest.raises(Unavailable, match=rf"{bad.url}: digits.npz: not an \.npz file, or a damaged one$"):
         fetched(tmp_path, bad.url, file=COPY)
@@ -125,7 +125,7 @@ def test_a_copy_that_is_none_is_named_with_what_is_wrong_about_it(bad: Server, t
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "9" * 5000, "1 2", ""])
-def test_a_length_that_makes_no_sense_is_passed_over(bad: Server, tmp_path: Path, length: str) -> None:
+def test_a_length_that_makes_no_sense_is_passed_over(bad: BadServer, tmp_path: Path, length: str) -> None:
     bad.behaviour = says(answer(CONTENT, f"Content-Length: {length}"))
     assert fetched(tmp_path, bad.url).read_bytes() == CONTENT
 
@@ -142,7 +142,7 @@ def endless(headers: bytes) -> Behaviour:
 @pytest.mark.parametrize("file", [OFFICIAL, COPY], ids=["official", "copy"])
 @pytest.mark.parametrize("headers", [[], [f"Content-Length: {1 << 50}"]], ids=["no length", "a petabyte"])
 def test_a_body_without_an_end_is_cut_off_and_leaves_nothing(
-    bad: Server, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: File, headers: list[str]
+    bad: BadServer, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: File, headers: list[str]
 ) -> None:
     monkeypatch.setattr(transfer, "MOST", 300_000)
     bad.behaviour = endless(answer(b"", *headers))
@@ -166,7 +166,7 @@ def dripping(start: bytes, rest: bytes) -> Behaviour:
     return behave
 
 
-def test_a_body_that_drips_is_given_up_and_what_came_is_kept(bad: Server, good: Path, tmp_path: Path) -> None:
+def test_a_body_that_drips_is_given_up_and_what_came_is_kept(bad: BadServer, good: Path, tmp_path: Path) -> None:
     bad.behaviour = dripping(answer(b"", f"Content-Length: {len(CONTENT)}"), CONTENT)
     with pytest.raises(Unavailable, match=r": got \d+\.?\d* bytes a second, expected at least 5000$"):
         fetched(tmp_path, bad.url)
@@ -181,21 +181,21 @@ def test_a_body_that_drips_is_given_up_and_what_came_is_kept(bad: Server, good: 
 
 
 def test_after_a_body_that_drips_the_next_source_is_asked_and_the_part_goes(
-    bad: Server, good: Path, tmp_path: Path
+    bad: BadServer, good: Path, tmp_path: Path
 ) -> None:
     bad.behaviour = dripping(answer(b""), CONTENT)
     assert fetched(tmp_path, bad.url, good).read_bytes() == CONTENT
     assert leftovers(tmp_path) == []
 
 
-def test_headers_that_drip_are_given_up(bad: Server, good: Path, tmp_path: Path) -> None:
+def test_headers_that_drip_are_given_up(bad: BadServer, good: Path, tmp_path: Path) -> None:
     bad.behaviour = dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 9000)
     assert fetched(tmp_path, bad.url, good).read_bytes() == CONTENT
     with pytest.raises(Unavailable, match=rf"{bad.url}: no answer within 0\.6 s$"):
         fetched(tmp_path, bad.url, file=File("other.gz", None))
 
 
-def test_a_server_that_falls_silent_is_given_up(bad: Server, good: Path, tmp_path: Path) -> None:
+def test_a_server_that_falls_silent_is_given_up(bad: BadServer, good: Path, tmp_path: Path) -> None:
     def behave(send: Callable[[bytes], object], over: threading.Event) -> None:
         send(answer(CONTENT[:100], f"Content-Length: {len(CONTENT)}"))
         over.wait()
@@ -207,7 +207,7 @@ def test_a_server_that_falls_silent_is_given_up(bad: Server, good: Path, tmp_pat
     assert fetched(tmp_path, bad.url, good).read_bytes() == CONTENT
 
 
-def test_a_connection_cut_without_a_length_is_known_by_the_size_of_the_file(bad: Server, tmp_path: Path) -> None:
+def test_a_connection_cut_without_a_length_is_known_by_the_size_of_the_file(bad: BadServer, tmp_path: Path) -> None:
     answers = [answer(CONTENT[:4000]), answer(CONTENT[4000:], status="206 Partial Content")]
     bad.behaviour = lambda send, over: send(answers.pop(0))
     assert fetched(tmp_path, bad.url).read_bytes() == CONTENT
@@ -228,7 +228,7 @@ def test_a_connection_cut_without_a_length_is_known_by_the_size_of_the_file(bad:
     ],
 )
 def test_an_answer_that_makes_no_sense_is_told_in_one_line_and_the_next_source_asked(
-    bad: Server, good: Path, tmp_path: Path, sent: bytes, said: str
+    bad: BadServer, good: Path, tmp_path: Path, sent: bytes, said: str
 ) -> None:
     bad.behaviour = says(sent)
     with pytest.raises(Unavailable, match=rf"images.gz: not available: {bad.url}: .*{said}") as caught:
@@ -249,7 +249,7 @@ def test_an_address_that_makes_no_sense_is_told_in_one_line_and_the_next_source_
 
 
 def test_what_this_machine_does_not_manage_is_no_fault_of_a_source(
-    bad: Server, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bad: BadServer, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(part: Path, to: Path) -> None:
         raise OSError(28, "No space left on device", str(to))
@@ -260,7 +260,7 @@ def test_what_this_machine_does_not_manage_is_no_fault_of_a_source(
     assert [*(tmp_path / "raw").iterdir()] == []
 
 
-def test_a_user_and_a_password_reach_the_server_alone(bad: Server, tmp_path: Path) -> None:
+def test_a_user_and_a_password_reach_the_server_alone(bad: BadServer, tmp_path: Path) -> None:
     bad.behaviour = says(answer(b"", status="404 Not Found"))
     source = bad.url.replace("//", "//anna:se%2Fcret@")
     with pytest.raises(Unavailable, match=f"images.gz: not available: {bad.url}: no images.gz$"):
@@ -271,7 +271,7 @@ def test_a_user_and_a_password_reach_the_server_alone(bad: Server, tmp_path: Pat
     assert without_password("folder/a@b") == "folder/a@b"
 
 
-def test_a_name_with_letters_of_any_kind_is_asked_for(bad: Server, tmp_path: Path) -> None:
+def test_a_name_with_letters_of_any_kind_is_asked_for(bad: BadServer, tmp_path: Path) -> None:
     bad.behaviour = says(answer(b"x"))
     assert fetched(tmp_path, f"{bad.url}/dossier", file=File("é ü.gz", None)).read_bytes() == b"x"
     assert bad.requests[0].startswith("GET /dossier/%C3%A9%20%C3%BC.gz HTTP/1.1")

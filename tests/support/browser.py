@@ -34,7 +34,7 @@ FLAGS = (
 )
 
 
-class Page:
+class BrowserPage:
     """A page in a window of its own: what it complained about and asked for, and a way to ask it."""
 
     def __init__(self, browser: "Browser", session: str) -> None:
@@ -98,13 +98,13 @@ class Browser:
         self.commands, self.answers = commands, answers
         self.waiting = b""
         self.number = 0
-        self.pages: dict[str, Page] = {}
+        self.pages: dict[str, BrowserPage] = {}
 
-    def open(self, url: str, *, width: int, height: int = 800, dark: bool = False) -> Page:
+    def open(self, url: str, *, width: int, height: int = 800, dark: bool = False) -> BrowserPage:
         """Open an address in a window of that size and colour scheme, and wait until it has loaded."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = self.pages[session] = Page(self, session)
+        page = self.pages[session] = BrowserPage(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.send(f"{domain}.enable")
         page.send(

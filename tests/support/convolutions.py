@@ -10,7 +10,7 @@ from torch.nn import functional
 Convolution = Callable[[Tensor, Tensor, int], Tensor]
 
 
-class Gradients(NamedTuple):
+class ConvolutionGradients(NamedTuple):
     """The outputs and what a gradient of them is to images and kernels."""
 
     outputs: Tensor
@@ -33,13 +33,13 @@ def directly(inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
     return functional.conv2d(inputs, weight, None, stride)
 
 
-def there_and_back(convolve: Convolution, inputs: Tensor, weight: Tensor, stride: int) -> Gradients:
+def there_and_back(convolve: Convolution, inputs: Tensor, weight: Tensor, stride: int) -> ConvolutionGradients:
     """Convolve, and differentiate with a random gradient of the outputs."""
     arguments = [each.detach().clone().requires_grad_() for each in (inputs, weight)]
     outputs = convolve(*arguments, stride)
     grad_outputs = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     outputs.backward(grad_outputs.to(outputs.dtype))
-    return Gradients(outputs.detach(), *(each.grad for each in arguments if each.grad is not None))
+    return ConvolutionGradients(outputs.detach(), *(each.grad for each in arguments if each.grad is not None))
 
 
 def error(got: Tensor, exact: Tensor) -> float:

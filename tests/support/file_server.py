@@ -13,7 +13,7 @@ WRONG = CONTENT[::-1]
 FILE = File("images.gz", hashlib.md5(CONTENT).hexdigest())
 
 
-class Server(ThreadingHTTPServer):
+class FileServer(ThreadingHTTPServer):
     """Serves one content under any name; `answers` says what is done to each request before it serves it whole."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Server
+    server: FileServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -66,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    with Server() as server:
+def running() -> Iterator[FileServer]:
+    with FileServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

@@ -1,7 +1,7 @@
 """What a file of the project imports, read from its text."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +30,20 @@ def names(node: Import) -> Iterator[str]:
 def file_of(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def neighbours(path: Path, files: Collection[Path]) -> set[Path]:
+    """Those of some files that a file imports, wherever the import stands."""
+    targets = {target for module in imported(path) if (target := file_of(module))}
+    return {target for target in targets if target in files and target != path}
+
+
+def in_circles(files: Collection[Path]) -> set[Path]:
+    """Those of some files that import each other, directly or through others, and all files that import these."""
+    remaining = {path: neighbours(path, files) for path in files}
+    while free := {path for path, targets in remaining.items() if not targets & remaining.keys()}:
+        remaining = {path: targets for path, targets in remaining.items() if path not in free}
+    return {*remaining}
 
 
 def at_the_top(body: Iterable[ast.AST]) -> Iterator[Import]:

@@ -18,11 +18,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from own_arrays import Contents
 
 from capsnet.sources import cifar10, mnist, smallnorb
 from capsnet.sources.transfer import File
-
-Contents = dict[str, np.ndarray]
 
 
 def gzipped(path: Path, content: bytes) -> Path:

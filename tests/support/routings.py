@@ -13,7 +13,7 @@ from torch import Tensor
 from capsnet.networks.routing import IMPLEMENTATIONS, dynamic_routing
 
 
-class Gradients(NamedTuple):
+class RoutingGradients(NamedTuple):
     """The capsules and what a gradient of them is to the arguments, in float64."""
 
     capsules: Tensor
@@ -52,21 +52,23 @@ def random_capsules(
 
 def routed(
     implementation: str, inputs: Tensor, weight: Tensor, bias: Tensor, grad_capsules: Tensor, **options: Any
-) -> Gradients:
+) -> RoutingGradients:
     """Route there and back."""
     arguments = [each.detach().clone().requires_grad_() for each in (inputs, weight, bias)]
     capsules = dynamic_routing(*arguments, implementation=implementation, **options).capsules
     capsules.backward(grad_capsules.to(capsules))
-    return Gradients(capsules.detach().double(), *(each.grad.double() for each in arguments if each.grad is not None))
+    return RoutingGradients(
+        capsules.detach().double(), *(each.grad.double() for each in arguments if each.grad is not None)
+    )
 
 
-def oracle(*tensors: Tensor, **options: Any) -> Gradients:
+def oracle(*tensors: Tensor, **options: Any) -> RoutingGradients:
     """Do the same with all votes in float64 on the CPU, differentiated by PyTorch."""
     return routed("plain", *(each.double().cpu() for each in tensors), **options)
 
 
-def assert_close(got: Gradients, expected: Gradients, relative: float = 1e-5) -> None:
+def assert_close(got: RoutingGradients, expected: RoutingGradients, relative: float = 1e-5) -> None:
     """Compare with the largest number of each tensor."""
-    for name, one, other in zip(Gradients._fields, got, expected, strict=True):
+    for name, one, other in zip(RoutingGradients._fields, got, expected, strict=True):
         assert one.shape == other.shape, name
         assert (one.cpu() - other).abs().max() <= relative * other.abs().max(), name

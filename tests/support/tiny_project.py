@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline.draw import PICTURES
+from pipeline.draw import DRAWERS
 
 ROOT = Path(__file__).parents[2]
 PLACE = {"study": "toy", "dataset": "squares"}
@@ -123,7 +123,7 @@ def tiny_params() -> dict:
             "squares": PLACE
             | {
                 "run": "toy-deconv_bn",
-                "pictures": list(PICTURES),
+                "pictures": list(DRAWERS),
                 "primary": {"hidden": [8], "epochs": 2, "batch_size": 16, "lr": 0.01, "subsets": True},
             }
         },

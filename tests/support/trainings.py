@@ -9,10 +9,10 @@ from torch import Tensor
 
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.networks.saved import save_model
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Trained
 from capsnet.training.processes import Processes
 from capsnet.training.step import Trainer
+from capsnet.training.training_config import TrainingConfig
 
 Data = tuple[Tensor, Tensor]
 

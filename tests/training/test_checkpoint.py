@@ -11,9 +11,9 @@ from trainings import Data, assert_same_training, killed_after
 
 from capsnet.networks.capsnet import NETWORKS, ModelConfig
 from capsnet.networks.decoders import DECODERS
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
 from capsnet.training.schedules import learning_rate
+from capsnet.training.training_config import TrainingConfig
 
 DECODER = pytest.mark.parametrize("decoder", DECODERS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])

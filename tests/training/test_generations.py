@@ -12,8 +12,8 @@ from trainings import Data, assert_same_training
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.tensors import CHECKSUM, write_tensors
 from capsnet.training.checkpoint import STATE, load_state, newest_whole_state, previous_state, read_history, save_state
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,9 +14,9 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.training import tasks
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Course, train, train_side_by_side
 from capsnet.training.schedules import ALPHA_SCHEDULES
+from capsnet.training.training_config import TrainingConfig
 
 DECODER = pytest.mark.parametrize("decoder", DECODERS)
 pytestmark = pytest.mark.usefixtures("one_thread")

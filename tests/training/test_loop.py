@@ -16,11 +16,11 @@ from capsnet.networks.attention import NORMS
 from capsnet.networks.capsnet import AttentionConfig, CapsNet, ModelConfig, NetworkConfig
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss, reconstruction_loss
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import measured, train
 from capsnet.training.schedules import ALPHA_SCHEDULES
 from capsnet.training.seeds import initialise
 from capsnet.training.step import PRECISIONS
+from capsnet.training.training_config import TrainingConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "cpu.json"
 DECODER = pytest.mark.parametrize("decoder", DECODERS)

@@ -28,9 +28,9 @@ from capsnet.data.augmentation import (
 from capsnet.evaluation.recognition import evaluate, seen
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.losses import margin_loss, reconstruction_loss
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Trained, train
 from capsnet.training.seeds import generator_for, initialise
+from capsnet.training.training_config import TrainingConfig
 from pipeline.drawing.reconstructions import reconstruct
 from pipeline.settings.params import override
 

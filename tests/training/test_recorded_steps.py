@@ -12,8 +12,8 @@ from trainings import Data, assert_equal_states, trainer_on
 from capsnet.networks.attention import NORMS
 from capsnet.networks.capsnet import AttentionConfig, ModelConfig
 from capsnet.networks.decoders import DECODERS
-from capsnet.training.config import TrainingConfig
 from capsnet.training.step import PRECISIONS, Trainer
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # Two sizes of batch, so that there are two recordings, the second at the end of the epoch.

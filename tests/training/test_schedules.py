@@ -7,9 +7,9 @@ import pytest
 from trainings import Data
 
 from capsnet.networks.capsnet import ModelConfig
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import train
 from capsnet.training.schedules import ALPHA_SCHEDULES, learning_rate
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

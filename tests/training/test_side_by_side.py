@@ -8,9 +8,9 @@ import pytest
 from trainings import Data, assert_same_training, killed_after
 
 from capsnet.networks.capsnet import ModelConfig
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Course, measured, train, train_side_by_side
 from capsnet.training.step import PRECISIONS
+from capsnet.training.training_config import TrainingConfig
 
 SEEDS = (0, 1, 5)
 

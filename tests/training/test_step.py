@@ -20,10 +20,10 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig, Output
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import margin_loss, reconstruction_loss
 from capsnet.training import step
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import batch_sizes, train
 from capsnet.training.seeds import generator_for, initialise
 from capsnet.training.step import PRECISIONS
+from capsnet.training.training_config import TrainingConfig
 
 PRECISION = pytest.mark.parametrize("precision", PRECISIONS)
 BATCH_NORM = pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch norm"])

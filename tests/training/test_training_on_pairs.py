@@ -15,11 +15,11 @@ from capsnet.data.pairs import Pairs, draw_partners, overlay, put_together
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.networks.decoders import DECODERS
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES
-from capsnet.training.config import TrainingConfig
 from capsnet.training.loop import Course, train, train_side_by_side
 from capsnet.training.seeds import generator_for, initialise
 from capsnet.training.step import PRECISIONS
 from capsnet.training.tasks import Separation
+from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,1 +1,1 @@
-"""The parts of the explorer: what it computes (session), shows (panels) and answers (answers), and the page."""
+"""The parts of the explorer: what it computes (view), its HTML (panels), its answers to events, and its page."""

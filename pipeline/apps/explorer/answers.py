@@ -12,7 +12,7 @@ from PIL import Image
 from capsnet.explain.coupling import receptive_field
 from capsnet.sources.folder import open_picture
 from pipeline.apps.explorer import panels
-from pipeline.apps.explorer.session import Shown, View, look, moved
+from pipeline.apps.explorer.view import ChosenImage, View, look, moved
 from pipeline.apps.network import Network
 from pipeline.runtime.prepared import Prepared
 
@@ -34,20 +34,20 @@ class Explorer:
             return np.arange(len(self.labels))
         return np.flatnonzero(self.labels == self.network.class_names.index(name))
 
-    def test_image(self, name: str, number: float) -> Shown:
+    def test_image(self, name: str, number: float) -> ChosenImage:
         """Return the test image with this number in its class, from 1 on; the last one for a larger number."""
         members = self.members(name)
         index = members[min(max(int(number), 1), len(members)) - 1]
-        return Shown(self.images[index], self.network.class_names[self.labels[index]])
+        return ChosenImage(self.images[index], self.network.class_names[self.labels[index]])
 
-    def own(self, picture: Image.Image) -> Shown:
+    def own(self, picture: Image.Image) -> ChosenImage:
         """Return the user's picture as an image of the data. Raises gr.Error with what is wrong with it."""
         try:
-            return Shown(self.network.image(picture, self.network.treatment), "")
+            return ChosenImage(self.network.image(picture, self.network.treatment), "")
         except ValueError as error:
             raise gr.Error(escape(str(error))) from error
 
-    def uploaded(self, path: str) -> Shown:
+    def uploaded(self, path: str) -> ChosenImage:
         """Return the user's file as an image of the data. Raises gr.Error if it is no picture."""
         try:
             picture, warnings = open_picture(Path(path))
@@ -57,7 +57,7 @@ class Explorer:
             gr.Warning(escape(f"{Path(path).name}: {warning}"))
         return self.own(picture)
 
-    def drawn(self, drawing: dict[str, Any]) -> Shown | None:
+    def drawn(self, drawing: dict[str, Any]) -> ChosenImage | None:
         """Return a drawing on white paper as an image of the data; None while nothing is drawn."""
         if drawing["composite"] is None:
             return None
@@ -65,7 +65,7 @@ class Explorer:
         paper.alpha_composite(drawing["composite"])
         return self.own(paper) if paper.convert("L").getextrema() != (255, 255) else None
 
-    def view(self, chosen: Shown, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
+    def view(self, chosen: ChosenImage, degrees: float, offsets: Sequence[float]) -> tuple[View, str, str, str, str]:
         """Return what the network computes of an image, and the HTML of the four panels."""
         names, model = self.network.class_names, self.network.model
         view = look(model, chosen.image, degrees)

@@ -11,7 +11,7 @@ from PIL import Image
 from capsnet.explain.coupling import receptive_field
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import ANY, Explorer
-from pipeline.apps.explorer.session import FARTHEST, Shown, View
+from pipeline.apps.explorer.view import FARTHEST, ChosenImage, View
 
 HOST = "127.0.0.1"
 LARGEST = "10mb"
@@ -41,10 +41,10 @@ MAP = (
 )
 
 
-class Parts(NamedTuple):
+class PageParts(NamedTuple):
     """The inputs and outputs of the page."""
 
-    image: gr.State  # a Shown
+    image: gr.State  # a ChosenImage
     seen: gr.State  # a View
     kind: gr.Dropdown
     number: gr.Slider
@@ -69,7 +69,7 @@ def build(explorer: Explorer) -> gr.Blocks:
     return page
 
 
-def _lay_out(explorer: Explorer) -> Parts:
+def _lay_out(explorer: Explorer) -> PageParts:
     config = explorer.network.model.config
     decodes = explorer.network.model.decoder is not None
     first = explorer.test_image(ANY, 1)
@@ -94,15 +94,15 @@ def _lay_out(explorer: Explorer) -> Parts:
                 sliders = _sliders(config.class_dim)
                 reset = gr.Button("Back to zero", size="sm")
     image, seen = gr.State(first), gr.State(view)
-    return Parts(image, seen, kind, number, pad, file, degrees, pair, bars, maps, drawn, sliders, reset)
+    return PageParts(image, seen, kind, number, pad, file, degrees, pair, bars, maps, drawn, sliders, reset)
 
 
-def _connect(explorer: Explorer, parts: Parts) -> None:
+def _connect(explorer: Explorer, parts: PageParts) -> None:
     # If events come faster than answers, only the last one is answered.
     quietly: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
     answered = [parts.image, parts.seen, parts.pair, parts.bars, parts.maps, parts.drawn]
 
-    def on(triggers: list[Any], choose: Callable[..., Shown | None], asked: list[Any], name: str) -> None:
+    def on(triggers: list[Any], choose: Callable[..., ChosenImage | None], asked: list[Any], name: str) -> None:
         def answer(*values: Any) -> Any:
             chosen = choose(*values[: len(asked)])
             if chosen is None:

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
-from capsnet.networks.config import ReceptiveField
-from pipeline.apps.explorer.session import View
+from capsnet.networks.network_config import ReceptiveField
+from pipeline.apps.explorer.view import View
 
 MOST_BARS = 12
 ORANGE = (213, 94, 0)  # Okabe and Ito 2008: distinguishable from grey with any colour vision

@@ -1,4 +1,4 @@
-"""The first difference between two trainings, or between their scores, in words; an empty text if they are equal.
+"""The first difference between two trainings, or their scores, in words. The text is empty if they are equal.
 
 Equal means to the byte: tensors are compared by their bytes, history rows as text, scores as JSON text.
 """

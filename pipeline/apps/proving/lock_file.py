@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 LOCK = Path("dvc.lock")
 CODE = ("capsnet/", "pipeline/")  # the folders of code
 
-Entry = dict[str, Any]  # of one stage in dvc.lock: cmd, deps, params, outs
+LockEntry = dict[str, Any]  # of one stage in dvc.lock: cmd, deps, params, outs
 
 
 class LockedStage(NamedTuple):
     """The entry of a stage in dvc.lock, and the entry that it would have with the present code and the same outputs."""
 
     stage: str
-    then: Entry
-    now: Entry
+    then: LockEntry
+    now: LockEntry
 
     @property
     def code(self) -> dict[str, str]:
@@ -44,7 +44,7 @@ class LockedStage(NamedTuple):
         return sorted(f"{'.'.join(place[1:])}: {value}" for place, value in added)
 
 
-def read_lock() -> dict[str, Entry]:
+def read_lock() -> dict[str, LockEntry]:
     """Return the stages in dvc.lock. Raises ValueError if the file is damaged, or differs from the one in git."""
     if not LOCK.is_file():
         raise FileNotFoundError(f"{LOCK}: no such file in {Path.cwd()}; no stage ever ran here")
@@ -64,7 +64,7 @@ def read_lock() -> dict[str, Entry]:
     return dict(content["stages"])
 
 
-def locked_stages(names: Sequence[str], lock: Mapping[str, Entry], project: Path) -> list[LockedStage]:
+def locked_stages(names: Sequence[str], lock: Mapping[str, LockEntry], project: Path) -> list[LockedStage]:
     """Return the entries of stages in `lock`, and those that they would have with the code in the folder `project`.
 
     Raises ValueError if anything but code differs between the two: a command, data, outputs, or an old setting.
@@ -95,7 +95,7 @@ def write_lock(stages: Sequence[LockedStage]) -> None:
         write_whole(LOCK, dumps_yaml(content))
 
 
-def _present_entry(name: str, stage: "PipelineStage", then: Entry, project: Path) -> Entry:
+def _present_entry(name: str, stage: "PipelineStage", then: LockEntry, project: Path) -> LockEntry:
     from dvc.dependency import ParamsDependency
 
     if stage.cmd != then["cmd"]:
@@ -154,7 +154,7 @@ def _frozen(value: Any) -> Any:
     return tuple(value.items()) if isinstance(value, Mapping) else value
 
 
-def _deps(entry: Entry) -> dict[str, Entry]:
+def _deps(entry: LockEntry) -> dict[str, LockEntry]:
     return {dep["path"]: dep for dep in entry["deps"]}
 
 
@@ -164,7 +164,7 @@ def folder_md5(files: Mapping[str, str]) -> str:
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def code_entry(path: str, project: Path) -> Entry:
+def code_entry(path: str, project: Path) -> LockEntry:
     """Return what dvc.lock says about a file or a folder of code."""
     place = project / path
     if place.is_file():

@@ -14,12 +14,12 @@ from pipeline.apps.proving.differences import (
     row_difference,
     tensor_difference,
 )
-from pipeline.apps.proving.lock_file import Entry, LockedStage
+from pipeline.apps.proving.lock_file import LockedStage, LockEntry
 from pipeline.apps.proving.short_run import (
-    Plan,
+    ShortRun,
     Side,
     StageFailed,
-    make_plan,
+    choose_short_run,
     models_of_run,
     put_data,
     put_settings,
@@ -31,7 +31,7 @@ from pipeline.settings.params import PARAMS
 
 
 class Different(Exception):
-    """Where the present code does something else than the old code."""
+    """The present code does something else than the old code; the message says where."""
 
 
 def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
@@ -50,7 +50,7 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
     """
     settings = _settings(stages[0].then)
     own = settings[f"runs.{run}"]
-    plan = make_plan(run, own, own.get("seeds") or settings["seeds"], steps, images)
+    short = choose_short_run(run, own, own.get("seeds") or settings["seeds"], steps, images)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="capsnet-prove-")))
         ours = Side("the present code", now.project, folder)
@@ -61,20 +61,20 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
                 old[commit] = Side(f"the code of {commit[:7]}", project, folder)
             put_settings(_settings(stage.then), old[commit].project)
         for side in (*old.values(), ours):
-            put_data(own["dataset"], plan, side.project)
-        trained = _compare_trainings(plan, old[commits[0]], ours, folder)
+            put_data(own["dataset"], short, side.project)
+        trained = _compare_trainings(short, old[commits[0]], ours, folder)
         models = [trained, *models_of_run(run)]
         scorer = old[commits[-1]] if len(stages) > 1 else None
         _compare_scores(run, models, scorer, ours, folder)
-        return _in_words(plan, trained / state_name(plan.seed), models, scored=scorer is not None)
+        return _in_words(short, trained / state_name(short.seed), models, scored=scorer is not None)
 
 
-def _compare_trainings(plan: Plan, old: Side, ours: Side, folder: Path) -> Path:
+def _compare_trainings(short: ShortRun, old: Side, ours: Side, folder: Path) -> Path:
     """Train with both codes; return the folder that the old code trained last. Raises Different."""
-    theirs = train(old, plan, folder / "train-then")
+    theirs = train(old, short, folder / "train-then")
     with _failure_is_a_difference():
-        mine = train(ours, plan, folder / "train-now")
-    state, model = state_name(plan.seed), model_name(plan.seed)
+        mine = train(ours, short, folder / "train-now")
+    state, model = state_name(short.seed), model_name(short.seed)
     for then, now in zip(theirs, mine, strict=True):
         after = f"after step {number_of_steps(then / state)}: "
         _require_equal(
@@ -101,24 +101,24 @@ def _compare_scores(run: str, models: Sequence[Path], old: Side | None, ours: Si
         )
 
 
-def _in_words(plan: Plan, state: Path, models: Sequence[Path], *, scored: bool) -> str:
+def _in_words(short: ShortRun, state: Path, models: Sequence[Path], *, scored: bool) -> str:
     """Return what was compared."""
     words = (
-        f"seed {plan.seed}, {number_of_steps(state)} steps in {plan.epochs} epochs, resumed after epoch {plan.stop}; "
-        f"{number_of_tensors(state)} tensors"
+        f"seed {short.seed}, {number_of_steps(state)} steps in {short.epochs} epochs, resumed after epoch {short.stop};"
+        f" {number_of_tensors(state)} tensors"
     )
     if not scored:
         return f"{words}; no scores"
-    words += f"; scores of {len(plan.test)} images"
-    return f"{words}, also of the models in {MODELS / plan.run}" if len(models) > 1 else words
+    words += f"; scores of {len(short.test)} images"
+    return f"{words}, also of the models in {MODELS / short.run}" if len(models) > 1 else words
 
 
-def _settings(entry: Entry) -> Mapping[str, Any]:
+def _settings(entry: LockEntry) -> Mapping[str, Any]:
     return dict(entry.get("params", {}).get(str(PARAMS), {}))
 
 
 def _require_equal(*differences: tuple[str, str]) -> None:
-    """Raise Different with every difference that there is; each comes with the words for where it is."""
+    """Raise Different with all differences, if there are any; each comes with the words for its place."""
     if found := [where + difference for where, difference in differences if difference]:
         raise Different("; ".join(found))
 

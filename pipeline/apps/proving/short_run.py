@@ -1,7 +1,7 @@
 """A short version of a run: part of its data, the first training steps with a stop in the middle, and scores.
 
-The stages `train` and `evaluate` of a folder with the project's code do it, in processes of their own. So any version
-of the code can do it whose stages have the options `--set`, `--seeds`, `--resume` and `--out`.
+The stages `train` and `evaluate` do this, in processes of their own, in a folder with some version of the project's
+code. The stages of that version need the options `--set`, `--seeds`, `--resume` and `--out`.
 """
 
 import json
@@ -35,7 +35,7 @@ class Side(NamedTuple):
     store: Path  # the folder of its MLflow records
 
 
-class Plan(NamedTuple):
+class ShortRun(NamedTuple):
     """How much of a run is trained: one seed, stopped after epoch `stop` and resumed, up to epoch `epochs`."""
 
     run: str
@@ -58,7 +58,7 @@ def snapshot(folder: Path) -> Side:
     return Side("the present code", folder, folder)
 
 
-def make_plan(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> Plan:
+def choose_short_run(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> ShortRun:
     """Choose images so that each epoch ends with a smaller batch, and epochs so that there are enough steps."""
     with np.load(_array_file(settings["dataset"])) as arrays:
         available = {split: len(arrays[f"{split}_labels"]) for split in ("train", "test")}
@@ -72,13 +72,13 @@ def make_plan(run: str, settings: Mapping[str, Any], seeds: list[int], steps: in
     train, test = (
         np.sort(draw.permutation(available[split])[:wanted]) for split, wanted in (("train", number), ("test", images))
     )
-    return Plan(run, seeds[0], train, test, epochs // 2, epochs)
+    return ShortRun(run, seeds[0], train, test, epochs // 2, epochs)
 
 
-def put_data(dataset: str, plan: Plan, project: Path) -> None:
-    """Write the images of a plan as the prepared data set of a project."""
+def put_data(dataset: str, short: ShortRun, project: Path) -> None:
+    """Write the images of a short run as the prepared data set of a project."""
     (project / DATA).mkdir(exist_ok=True)
-    chosen = {"train": plan.train, "test": plan.test}
+    chosen = {"train": short.train, "test": short.test}
     with np.load(_array_file(dataset)) as arrays:
         held = {name: arrays[name] for name in arrays}
     for name, values in held.items():
@@ -105,13 +105,13 @@ def put_settings(settings: Mapping[str, Any], project: Path) -> None:
         YAML(typ="safe", pure=True).dump(content, file)
 
 
-def train(side: Side, plan: Plan, out: Path) -> tuple[Path, Path]:
-    """Train up to the stop, then resume and train to the end; return the folders of both results."""
+def train(side: Side, short: ShortRun, out: Path) -> tuple[Path, Path]:
+    """Train up to the stop, then resume and train to the end. Return the folders of both results."""
     stopped, ended = out / "stopped", out / "ended"
-    for folder, epochs in ((stopped, plan.stop), (ended, plan.epochs)):
-        resume = ["--resume", str(stopped / state_name(plan.seed))] if folder == ended else []
-        arguments = ["--set", f"epochs={epochs}", "--seeds", str(plan.seed), "--out", str(folder), *resume]
-        _python(side, f"train {plan.run}", "-m", "pipeline.train", plan.run, *arguments)
+    for folder, epochs in ((stopped, short.stop), (ended, short.epochs)):
+        resume = ["--resume", str(stopped / state_name(short.seed))] if folder == ended else []
+        arguments = ["--set", f"epochs={epochs}", "--seeds", str(short.seed), "--out", str(folder), *resume]
+        _python(side, f"train {short.run}", "-m", "pipeline.train", short.run, *arguments)
     return stopped, ended
 
 

@@ -1,4 +1,4 @@
-"""What a worker does: it runs the command of one stage, and stops it when nobody waits for it any more.
+"""The work of a worker: to run the command of one stage, and to stop it when nobody waits for it any more.
 
 The module travels to the workers by value, so they need the project's folder, but not its packages. It therefore
 imports nothing of the project.

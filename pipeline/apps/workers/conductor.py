@@ -1,4 +1,4 @@
-"""Drive the stages of a plan: what is ready goes to a worker that has room, what ended is recorded.
+"""Run the stages of a plan: send each ready stage to a worker that has room, and record each one that has ended.
 
 DVC says what depends on what and what changed. Dask chooses the worker, and repeats what a lost worker had begun. This
 process is the only one that records.
@@ -21,7 +21,7 @@ from pipeline.apps.workers import group
 from pipeline.apps.workers.command import Command, Ended, RunningStages
 from pipeline.apps.workers.local import CORE, GPU
 from pipeline.apps.workers.progress import Progress, duration
-from pipeline.apps.workers.stages import TRAINING, Begun, Plan
+from pipeline.apps.workers.stages import TRAINING, Begun, StagePlan
 
 if TYPE_CHECKING:
     from dvc.stage import Stage
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TICK = 1.0  # seconds between two looks at the workers
 PATIENCE = group.GRACE + 5  # seconds for interrupted commands to end
 ATTEMPTS = 4  # Dask's `distributed.scheduler.allowed-failures` and one more
-LONELY = 10.0  # seconds without workers before the user hears of it
+LONELY = 10.0  # seconds without workers before the user is told
 LAST_LINES = 2000  # bytes of a log in which its last line is looked for
 
 
@@ -58,7 +58,7 @@ class Outcome:
 class Conductor:
     """One run of a plan over the workers of a Dask client."""
 
-    def __init__(self, plan: Plan, client: Any, logs: Path) -> None:
+    def __init__(self, plan: StagePlan, client: Any, logs: Path) -> None:
         self.plan, self.client, self.logs = plan, client, logs
         self.progress = Progress(len(plan.order))
         self.outcome = Outcome()
@@ -79,7 +79,7 @@ class Conductor:
         self.events.put(None)
 
     def run(self, tend: Callable[[], Iterator[str]]) -> Outcome:
-        """Run all stages that changed; `tend` looks after the workers and yields what there is to say.
+        """Run all stages that changed; `tend` replaces lost workers and yields messages about that.
 
         A stage that fails stops only those that depend on it. Raises KeyboardInterrupt after `stop`, when all commands
         have ended, and ValueError if the workers have no room for any stage.
@@ -97,7 +97,7 @@ class Conductor:
             self.progress.end()
 
     def _wait(self) -> None:
-        """Wait until a task has ended, and finish its stage; at most a moment, for workers may have come or gone."""
+        """Wait until a task has ended, and finish its stage. Wait for TICK seconds at most: workers may come or go."""
         try:
             key = self.events.get(timeout=TICK)
         except Empty:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-GPU, CORE = "gpu", "core"  # what a worker has one of
+GPU, CORE = "gpu", "core"  # resources of workers
 GPUS = "CUDA_VISIBLE_DEVICES"
 PATIENCE = 30  # seconds for a worker to end, and to find its scheduler
 MOST_RESTARTS = 5  # of one worker, without SETTLED seconds between them
@@ -31,7 +31,7 @@ def usual_number() -> int:
 
 
 class LocalWorkers:
-    """Some workers of one scheduler. Each has a core, and the first ones a GPU each, as far as there are any.
+    """Workers of one scheduler. Each has a core; the first ones also have a GPU each, as many as there are GPUs.
 
     They run in sessions of their own, so that Ctrl-C in a terminal reaches this process alone.
     """
@@ -65,7 +65,7 @@ class LocalWorkers:
         return self.folder / f"worker-{place}.log"
 
     def replace_lost(self) -> Iterator[str]:
-        """Start workers anew that have ended; yield a message for each. Raises ValueError if one ends all the time."""
+        """Restart workers that have ended; yield a message for each. Raises ValueError if one ends again and again."""
         for place, process in enumerate(self.processes):
             if (status := process.poll()) is not None:
                 settled = time.monotonic() - self.since[place] > SETTLED

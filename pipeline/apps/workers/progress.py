@@ -1,4 +1,4 @@
-"""What the user sees: a line when a stage starts and when it ends, a bar over all stages in a terminal."""
+"""What the user sees: a line when a stage starts or ends and, in a terminal, a bar for all stages."""
 
 import sys
 
@@ -12,12 +12,12 @@ class Progress:
         self.bar = tqdm(total=stages, unit=" stages", disable=None, leave=False, dynamic_ncols=True)
 
     def say(self, line: str) -> None:
-        """Print a line above the bar, at once also where the output is a file."""
+        """Print a line above the bar, without delay also if the output is a file."""
         with self.bar.external_write_mode(file=sys.stdout):
             print(line, flush=True)
 
     def settle(self, stage: str, how: str = "") -> None:
-        """Count a stage that is done, whichever way; with `how`, print a line about it."""
+        """Count a stage that is done. With `how`, print how it ended."""
         self.bar.update()
         if how:
             self.say(f"{stage}: {how}")

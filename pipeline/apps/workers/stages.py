@@ -1,4 +1,4 @@
-"""What DVC does before and after a stage's command, without the command: workers run that.
+"""What DVC does before and after the command of a stage. The command itself is run by a worker.
 
 DVC itself runs one command at a time: `Stage.reproduce` decides, runs and records. This module does the same steps in
 the same order with DVC's own functions, but lets others run the command. One process does them all, so that `dvc.lock`
@@ -39,7 +39,7 @@ class Begun(Enum):
     COMMAND = "command"  # its old outputs are removed
 
 
-class Plan:
+class StagePlan:
     """The stages behind some targets. Every method holds DVC's lock while it reads or changes something."""
 
     def __init__(self, targets: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the tables of a study show, in sentences that are computed from them; a file for each kind of table.
+"""What the tables of a study show, in sentences computed from them. Each kind of table has a file.
 
 Accuracies are in percent, their differences in points; n is a number of seeds. Missing runs come first.
 """

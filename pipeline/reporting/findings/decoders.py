@@ -4,7 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.reporting.findings.shared import against_published, highest_and_lowest, listed, missing, scored
+from pipeline.drawing.words import listed
+from pipeline.reporting.findings.shared import against_published, highest_and_lowest, missing, scored
 from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Decoders
 
@@ -12,7 +13,7 @@ BATCH_NORM = " w/ BN"  # after the name of a decoder
 
 
 def decoders(table: pd.DataFrame, entry: Decoders) -> list[str]:
-    """Say which decoder is best, by how much, and what it costs; beside published losses, what is reproduced."""
+    """Say which decoder is best, by how much, and what it costs, and which published losses are reproduced."""
     names = names_of(table)
     said = missing(table)
     claims = reproduced(table, names) if table["published_rloss"].notna().any() else []

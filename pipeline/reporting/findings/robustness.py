@@ -8,7 +8,7 @@ from pipeline.settings.tables import Robustness
 
 
 def robustness(table: pd.DataFrame, entry: Robustness) -> list[str]:
-    """Say for each run how far test images may be rotated, or how it does on its own hard test images."""
+    """Say how rotated test images change the accuracy of each run, or what its accuracy on hard test images is."""
     said = missing(table)
     for run, rows in scored(table).groupby("run", sort=False):
         if rows["degrees"].isna().all():

@@ -1,10 +1,10 @@
 """Words and comparisons that the findings share. Compared numbers are rounded as they are shown."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from pipeline.drawing.words import listed
 from pipeline.reporting.tables.columns import difference, signed, spread
 
 NOT_RUN_YET = "Not run yet: "
@@ -60,9 +60,3 @@ def against_published(table: pd.DataFrame, names: "pd.Series[str]", key: str, wo
 def percent(row: "pd.Series[Any]") -> str:
     """Return the accuracy of a row with its spread."""
     return f"{spread(row['accuracy_mean'], row['accuracy_std'], 2)} %"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words as in a sentence: a, b and c."""
-    *first, last = [*words] or [""]
-    return f"{', '.join(first)} and {last}" if first else last

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from pipeline.reporting.findings.shared import listed, missing, percent, scored
+from pipeline.drawing.words import listed
+from pipeline.reporting.findings.shared import missing, percent, scored
 from pipeline.reporting.tables.columns import difference, signed
 from pipeline.settings.tables import Topologies
 

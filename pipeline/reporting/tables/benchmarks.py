@@ -3,7 +3,7 @@
 Our runs come first, then our ensembles, then results of others without a run of ours.
 """
 
-from pipeline.reporting.scores import Row, rows_of
+from pipeline.reporting.scores import ScoreRow, rows_of
 from pipeline.reporting.tables.columns import (
     ACCURACY,
     DIFFERENCE,
@@ -50,13 +50,13 @@ def benchmarks(entry: Benchmarks, params: Params) -> Table:
     return assemble(everything, frame(lines, DATA), [Part("", cells(lines, SHOWN))], notes)
 
 
-def _with_protocol(row: Row, entry: Benchmarks) -> Row:
+def _with_protocol(row: ScoreRow, entry: Benchmarks) -> ScoreRow:
     """Name in the model of a row the protocol that its training follows, if the table names it."""
     (protocol,) = (listed.protocol for listed in entry.runs if listed.run == row["run"])
     return {**row, "model": f"{protocol}, {row['model']}"} if protocol else row
 
 
-def _ensemble(row: Row) -> Row:
+def _ensemble(row: ScoreRow) -> ScoreRow:
     """Return the row of all seeds of a run together; it has no seeds if there are fewer than two."""
     size = f"ensemble of {row['ensemble']['size']}" if "ensemble" in row else "ensemble"
     accuracy = row["ensemble"]["accuracy"] if "ensemble" in row else float("nan")

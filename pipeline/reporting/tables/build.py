@@ -1,4 +1,4 @@
-"""Builds the tables of params.yaml and writes them."""
+"""Building and writing the tables of params.yaml."""
 
 from collections.abc import Callable
 from typing import Any

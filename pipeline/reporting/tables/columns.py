@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pipeline.reporting.scores import Row
+from pipeline.reporting.scores import ScoreRow
 from pipeline.reporting.typeset import NOT_RUN, Cells
 
 COUNTS = ("parameters", "decoder_parameters", "epochs", "seeds", "degrees")
@@ -23,7 +23,7 @@ class Column(NamedTuple):
     text: Callable[[Mapping[str, Any]], str]
 
 
-def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+def frame(rows: Sequence[ScoreRow], columns: Sequence[str]) -> pd.DataFrame:
     """Return rows as the data of a CSV file; counts stay whole numbers even if some are missing."""
     data = pd.DataFrame(rows).reindex(columns=columns)
     return data.astype({column: "Int64" for column in COUNTS if column in columns})
@@ -57,7 +57,7 @@ def score(title: str, key: str, digits: int) -> Column:
 
 
 def spread(mean: float | None, std: float | None, digits: int) -> str:
-    """Return "mean ± std", the mean alone for a single seed, and nothing for nothing."""
+    """Return "mean ± std", the mean alone if there is no standard deviation, and nothing if there is no mean."""
     if mean is None or pd.isna(mean):
         return ""
     return f"{mean:.{digits}f}" + ("" if std is None or pd.isna(std) else f" ± {std:.{digits}f}")

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.reporting.scores import Row, read_costs, read_metrics, rows_of
+from pipeline.reporting.scores import ScoreRow, read_costs, read_metrics, rows_of
 from pipeline.reporting.tables.columns import DATA as DATASET
 from pipeline.reporting.tables.columns import EPOCHS, MODEL, RUN, N, cells, count, frame, number, words
 from pipeline.reporting.tables.table import Table
@@ -42,7 +42,7 @@ def costs(entry: Costs, params: Params) -> Table:
     return Table(frame(lines, DATA), parts, [*notes, MEANING], RECORDED.format(study=entry.study), [])
 
 
-def _of_seeds(seeds: pd.DataFrame) -> Row:
+def _of_seeds(seeds: pd.DataFrame) -> ScoreRow:
     """Return the cost of a run from those of its seeds."""
     texts = {key: "; ".join(map(str, seeds[key].dropna().unique())) for key in ("hardware", "commit", "remark")}
     return {

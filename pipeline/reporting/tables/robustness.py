@@ -7,7 +7,7 @@ images. People read two parts: the runs with angles, and the runs with hard test
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.reporting.scores import Row, read_rotations, rotated_by, rows_of
+from pipeline.reporting.scores import ScoreRow, read_rotations, rotated_by, rows_of
 from pipeline.reporting.tables.columns import (
     ACCURACY,
     DIFFERENCE,
@@ -67,7 +67,7 @@ def _angle(degrees: int) -> Column:
     return Column(f"{degrees}°", text)
 
 
-def _at_angles(study: str, row: Row) -> list[Row]:
+def _at_angles(study: str, row: ScoreRow) -> list[ScoreRow]:
     """Return the row of a run at each angle at which it is scored."""
     rotations = read_rotations(study, row["run"]) if row["seeds"] else None
     if rotations is None:
@@ -80,7 +80,7 @@ def _at_angles(study: str, row: Row) -> list[Row]:
     ]
 
 
-def _notes(rows: Sequence[Row], params: Params) -> list[str]:
+def _notes(rows: Sequence[ScoreRow], params: Params) -> list[str]:
     """Say how the test images differ from those of the training."""
     moved = dict.fromkeys(row["dataset"] for row in rows if params.datasets[row["dataset"]].format == "affnist")
     notes = [ANGLES + _rotated_in_training(rows)] if any(row["run"] in params.robustness for row in rows) else []
@@ -96,7 +96,7 @@ def _notes(rows: Sequence[Row], params: Params) -> list[str]:
     ]
 
 
-def _rotated_in_training(rows: Sequence[Row]) -> str:
+def _rotated_in_training(rows: Sequence[ScoreRow]) -> str:
     # A run that was scored by an early version has no such setting.
     largest = {row["run"]: row.get("settings", {}).get("rotation", 0) for row in rows}
     rotated = [f"{run} was trained on images rotated by up to {angle:g}°" for run, angle in largest.items() if angle]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.reporting.scores import Row, not_run, protocol, provenance, scored_by
+from pipeline.reporting.scores import ScoreRow, not_run, protocol, provenance, scored_by
 from pipeline.reporting.typeset import Cells, Part
 from pipeline.settings.params import Params
 
@@ -29,18 +29,18 @@ class Table(NamedTuple):
         return self.parts[0].cells
 
 
-def assemble(rows: Sequence[Row], data: pd.DataFrame, parts: Sequence[Part], notes: Sequence[str]) -> Table:
+def assemble(rows: Sequence[ScoreRow], data: pd.DataFrame, parts: Sequence[Part], notes: Sequence[str]) -> Table:
     """Put a table together. Its notes begin with what the numbers are and end with remarks on the data."""
     everything = [*protocol(rows), *notes, *_remarks(rows, data)]
     return Table(data, [*parts], everything, provenance(rows), [scored_by(run) for run in not_run(rows)])
 
 
-def with_published(row: Row, params: Params, *, ensemble: bool = False) -> Row:
+def with_published(row: ScoreRow, params: Params, *, ensemble: bool = False) -> ScoreRow:
     """Add to a row what is published about its run, for single networks or for an ensemble."""
     entry = params.published.get(row["run"])
     if entry is None:
         return row
-    losses: Row = {}
+    losses: ScoreRow = {}
     if ensemble and entry.ensemble_accuracy is not None:
         accuracy = entry.ensemble_accuracy
     elif entry.ensemble == ensemble:
@@ -52,7 +52,7 @@ def with_published(row: Row, params: Params, *, ensemble: bool = False) -> Row:
     return {**row, **losses, "published_accuracy": accuracy, "source": entry.source, "difference": difference}
 
 
-def _remarks(rows: Sequence[Row], data: pd.DataFrame) -> list[str]:
+def _remarks(rows: Sequence[ScoreRow], data: pd.DataFrame) -> list[str]:
     """Return remarks on published values, on another precision than asked for, and on inexact copies of data."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
     remarks = ["Published values are single results; the reference study's are the best epoch on the test set."]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.reporting.scores import Row, rows_of
+from pipeline.reporting.scores import ScoreRow, rows_of
 from pipeline.reporting.tables.columns import (
     ACCURACY,
     DIFFERENCE_TO_BASE,
@@ -35,7 +35,7 @@ SHOWN = [
 def topologies(entry: Topologies, params: Params) -> Table:
     """Build the table; the base run is in each group."""
     base, *rows = rows_of(entry.study, [entry.base, *entry.runs], params)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[ScoreRow]] = {}
     for row in rows:
         groups.setdefault(factor(_asked(row), _asked(base), row["run"]), [base]).append(row)
     lines = [
@@ -57,7 +57,7 @@ def topologies(entry: Topologies, params: Params) -> Table:
     return assemble([base, *rows], frame(lines, DATA), [Part("", cells(lines, SHOWN))], notes)
 
 
-def _in_order(name: str, members: list[Row]) -> list[Row]:
+def _in_order(name: str, members: list[ScoreRow]) -> list[ScoreRow]:
     """Return the runs of a group sorted by their setting if it is a number, otherwise as listed."""
     values = [row["settings"][name] for row in members]
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
@@ -65,6 +65,6 @@ def _in_order(name: str, members: list[Row]) -> list[Row]:
     return sorted(members, key=lambda row: float(row["settings"][name]))
 
 
-def _asked(row: Row) -> dict[str, Any]:
+def _asked(row: ScoreRow) -> dict[str, Any]:
     """Return the settings of a row as in params.yaml: metrics name the precision that was computed in."""
     return {**row["settings"], "precision": row.get("instead_of", row["settings"]["precision"])}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, NO_CHROMIUM, Page, browser
+from browser import CHROMIUM, NO_CHROMIUM, BrowserPage, browser
 from PIL import Image
 from servers import free_port, serving
 from tiny_project import ROOT
@@ -96,7 +96,7 @@ def test_the_api_looks_moves_and_refuses(server: str, tmp_path: Path) -> None:
         client.predict(handle_file(tmp_path / "text.png"), 0, *ZEROS, api_name="/upload")
 
 
-def drag(page: Page, *points: tuple[float, float]) -> None:
+def drag(page: BrowserPage, *points: tuple[float, float]) -> None:
     """Press the mouse at the first point, and release it at the last."""
     for number, (x, y) in enumerate(points):
         kind = "mouseMoved" if number else "mousePressed"

@@ -21,7 +21,7 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import Explorer
-from pipeline.apps.explorer.session import View, look, moved
+from pipeline.apps.explorer.view import View, look, moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")

@@ -1,4 +1,4 @@
-"""The entries of dvc.lock, the commits that have their code, and the plan of a proof."""
+"""The entries of dvc.lock, the commits that have their code, and the short run of a proof."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from proofs import LOCK, LOSSES, ROOM, commit, move_the_losses, renewed, say_mor
 
 from pipeline.apps.proving.commits import ancestors, commits_of, differing_code
 from pipeline.apps.proving.lock_file import write_lock
-from pipeline.apps.proving.short_run import make_plan
+from pipeline.apps.proving.short_run import choose_short_run
 
 
 def test_a_commit_is_the_newest_with_the_code_that_the_lock_names(repository: Path) -> None:
@@ -67,9 +67,9 @@ def test_a_plan_has_enough_steps_a_stop_in_the_middle_and_every_image_at_most_on
     validation: float, repository: Path
 ) -> None:
     settings = {"dataset": "squares", "batch_size": 4, "validation": validation}
-    plan = make_plan("toy-fc", settings, [3, 4], 30, 5)
-    trained = len(plan.train) - round(validation * len(plan.train))
-    assert -(-trained // 4) * plan.epochs >= 30
-    assert 1 <= plan.stop < plan.epochs
-    assert (plan.seed, len(plan.test)) == (3, 5)
-    assert len(set(plan.train.tolist())) == len(plan.train) <= 48
+    short = choose_short_run("toy-fc", settings, [3, 4], 30, 5)
+    trained = len(short.train) - round(validation * len(short.train))
+    assert -(-trained // 4) * short.epochs >= 30
+    assert 1 <= short.stop < short.epochs
+    assert (short.seed, len(short.test)) == (3, 5)
+    assert len(set(short.train.tolist())) == len(short.train) <= 48

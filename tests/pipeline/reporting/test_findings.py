@@ -9,7 +9,7 @@ from pipeline.reporting.findings.decoders import decoders
 from pipeline.reporting.findings.robustness import robustness
 from pipeline.reporting.findings.shared import missing
 from pipeline.reporting.findings.topologies import topologies
-from pipeline.reporting.searches import plots
+from pipeline.reporting.search_shown import plots
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}

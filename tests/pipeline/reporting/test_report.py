@@ -96,8 +96,8 @@ def test_figures_are_findings_where_there_are_no_tables(study: Path) -> None:
     values["studies"]["toy"]["tables"] = []
     write_params(study, values | {"tables": {}})
     summary = gather("toy", load_params()).summary
-    assert summary.picture is not None
-    assert summary.picture.anchor == "figure-squares-rotation"
+    assert summary.figure is not None
+    assert summary.figure.anchor == "figure-squares-rotation"
     expected = ["figure-toy-decoders-curves", "figure-squares-reconstructions", "figure-toy-pairs-curves"]
     assert [finding.anchor for finding in summary.findings] == expected
 

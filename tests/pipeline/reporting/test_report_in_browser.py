@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, NO_CHROMIUM, Browser, Page, browser
+from browser import CHROMIUM, NO_CHROMIUM, Browser, BrowserPage, browser
 from made_study import FOLDER
 
 from pipeline import report
@@ -58,13 +58,13 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(params=[(360, False), (360, True), (1400, False), (1400, True)], ids=lambda p: f"{p[0]}-{p[1]}")
-def page(request: pytest.FixtureRequest, chromium: Browser, page_file: Path) -> Page:
+def page(request: pytest.FixtureRequest, chromium: Browser, page_file: Path) -> BrowserPage:
     width, dark = request.param
     return chromium.open(page_file.as_uri(), width=width, dark=dark)
 
 
 def test_the_page_loads_without_an_error_asks_for_nothing_else_and_shows_every_picture(
-    page: Page, page_file: Path
+    page: BrowserPage, page_file: Path
 ) -> None:
     page.evaluate("[...document.querySelectorAll('details')].forEach((each) => each.open = true)")
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
@@ -75,7 +75,7 @@ def test_the_page_loads_without_an_error_asks_for_nothing_else_and_shows_every_p
     assert page.requests == [page_file.as_uri()]
 
 
-def test_nothing_is_wider_than_the_window_but_what_scrolls_in_a_box_of_its_own(page: Page) -> None:
+def test_nothing_is_wider_than_the_window_but_what_scrolls_in_a_box_of_its_own(page: BrowserPage) -> None:
     page.evaluate("[...document.querySelectorAll('details')].forEach((each) => each.open = true)")
     assert page.evaluate("innerWidth") in (360, 1400), "a phone zooms out if anything is wider"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -86,7 +86,7 @@ def test_nothing_is_wider_than_the_window_but_what_scrolls_in_a_box_of_its_own(p
         assert page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length") >= 5
 
 
-def test_the_first_number_of_every_table_of_results_is_beside_the_name_of_its_row(page: Page) -> None:
+def test_the_first_number_of_every_table_of_results_is_beside_the_name_of_its_row(page: BrowserPage) -> None:
     """Nobody has to scroll for it, and what a phone leaves out of the row stands below its name."""
     tables = "[...document.querySelectorAll('#tables tbody tr')]"
     first = "((row) => row.querySelector('.number').getBoundingClientRect())"
@@ -101,7 +101,7 @@ def test_the_first_number_of_every_table_of_results_is_beside_the_name_of_its_ro
     assert words == page.evaluate("document.querySelector('#table-decoders tbody .lead').textContent") == "FC"
 
 
-def test_a_picture_and_a_finding_are_on_the_first_screen(page: Page) -> None:
+def test_a_picture_and_a_finding_are_on_the_first_screen(page: BrowserPage) -> None:
     bottoms = [
         page.evaluate(f"document.querySelector('{selector}').getBoundingClientRect().bottom")
         for selector in (".summary img", ".summary li")
@@ -109,7 +109,7 @@ def test_a_picture_and_a_finding_are_on_the_first_screen(page: Page) -> None:
     assert max(bottoms) <= page.evaluate("innerHeight")
 
 
-def test_a_picture_fills_the_screen_when_it_is_pressed_and_goes_away_again(page: Page) -> None:
+def test_a_picture_fills_the_screen_when_it_is_pressed_and_goes_away_again(page: BrowserPage) -> None:
     dialog = "document.querySelector('dialog')"
     assert page.evaluate(f"{dialog}.open") is False
     link = page.evaluate("document.querySelector('#figures .plate').getAttribute('href')")
@@ -135,7 +135,7 @@ def test_no_word_is_broken_at_its_hyphen(chromium: Browser, page_file: Path, tmp
     assert page.evaluate("getComputedStyle(document.querySelector('h1 .whole')).whiteSpace") == "nowrap"
 
 
-def test_text_stands_out_against_what_is_behind_it(page: Page) -> None:
+def test_text_stands_out_against_what_is_behind_it(page: BrowserPage) -> None:
     ratio, text = page.evaluate(CONTRAST)
     assert ratio >= 4.5, text
 
@@ -148,7 +148,7 @@ def test_dark_and_light_differ(chromium: Browser, page_file: Path) -> None:
     assert colours[0] != colours[1]
 
 
-def test_a_header_sorts_its_column_by_value_up_and_down_and_back(page: Page) -> None:
+def test_a_header_sorts_its_column_by_value_up_and_down_and_back(page: BrowserPage) -> None:
     press = "document.querySelectorAll('#table-topologies th button')[3].click()"
     given = page.evaluate(COLUMN)
     assert given == ["99.25 ± 0.35", "98.50 ± 0.71", "99.25 ± 0.35", "96.50 ± 0.71"]

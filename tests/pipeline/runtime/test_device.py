@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 import torch
 from made_study import FOLDER
-from tiny_project import TINY, tiny_params, write_params
+from tiny_project import tiny_params, write_params
 
 from capsnet.networks.saved import load, read_settings
 from pipeline import evaluate, tabulate, train, tune
 from pipeline.reporting.tables import build
 from pipeline.runtime import device
-from pipeline.runtime.device import Hardware, computed_precision, in_computed_precision
+from pipeline.runtime.device import Hardware, computed_precision, precision_here
 from pipeline.searching import whole_search
 from pipeline.searching.search import Search
 from pipeline.settings.params import load_params
-from pipeline.settings.runs import DynamicRun
 from pipeline.training import whole_run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -177,11 +176,10 @@ def test_a_processor_without_the_library_has_no_bfloat16(monkeypatch: pytest.Mon
 
 def test_of_several_processes_one_says_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     settle(monkeypatch, False)
-    run = DynamicRun.model_validate(TINY | {"precision": "bfloat16"})
     hardware = Hardware(CPU, "an old processor, 2 threads")
-    assert in_computed_precision("toy", run, hardware, say=False).precision == "float32"
+    assert precision_here("toy", "bfloat16", hardware, say=False) == "float32"
     assert capsys.readouterr().out == ""
-    in_computed_precision("toy", run, hardware)
+    assert precision_here("toy", "bfloat16", hardware) == "float32"
     assert capsys.readouterr().out == (
         "toy: trains in float32: this hardware does not compute bfloat16 (an old processor, 2 threads)\n"
     )

@@ -10,7 +10,7 @@ from like_a_gpu import REFUSED, Operations
 from PIL import Image
 from tiny_project import make_project, squares, tiny_params, write_params
 
-from pipeline.draw import PICTURES
+from pipeline.draw import DRAWERS
 
 RUN = "toy-attention"
 REPORTS = Path("reports/toy")
@@ -57,11 +57,11 @@ def there(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_picture_is_drawn_and_says_what_the_network_does(there: Path) -> None:
     told = json.loads((there / REPORTS / "figures/squares/figures.json").read_text())
     captions = {each["name"]: f"{each['finding']} {each['caption']}" for each in told["figures"]}
-    assert set(captions) == set(PICTURES)
+    assert set(captions) == set(DRAWERS)
     assert all((there / REPORTS / f"figures/squares/{name}.png").is_file() for name in captions)
-    assert "where all get the same attention" in captions["coupling"]
-    assert "on the figure" not in captions["coupling"]
-    assert "of 2 capsules had equal shares" in captions["coupling"]
+    assert "if all get the same attention" in captions["coupling"]
+    assert "on the object" not in captions["coupling"]
+    assert "of the 2 primary capsules shared it equally" in captions["coupling"]
 
 
 def test_tables_name_the_routing_and_have_the_ensemble(there: Path) -> None:

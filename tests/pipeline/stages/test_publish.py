@@ -18,7 +18,7 @@ from capsnet.evaluation.recognition import evaluate
 from pipeline import publish
 from pipeline.apps.network import find_model, open_network
 from pipeline.apps.results import lacking
-from pipeline.reporting.pictures import drawn_sets
+from pipeline.reporting.figures_shown import figure_sets
 from pipeline.runtime.command_line import run_stage
 from pipeline.runtime.prepared import read_prepared
 from pipeline.settings.params import load_params
@@ -182,10 +182,10 @@ def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_a
 
 def test_pictures_can_be_drawn_where_networks_scores_and_images_are(there: Path) -> None:
     def lacked() -> list[str]:
-        return [lacking(each) for each in drawn_sets("toy", load_params())]
+        return [lacking(each) for each in figure_sets("toy", load_params())]
 
     nothing = "there is no network"
-    assert [each.name for each in drawn_sets("toy", load_params())] == ["toy-decoders", "squares", "toy-pairs"]
+    assert [each.name for each in figure_sets("toy", load_params())] == ["toy-decoders", "squares", "toy-pairs"]
     assert lacked() == ["", "", nothing]
     shutil.rmtree("models")
     assert lacked() == ["", "", nothing]

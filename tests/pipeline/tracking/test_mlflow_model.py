@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from answers import IMAGES, lengths
+from saved_network import IMAGES, lengths
 from servers import free_port, serving
 
 import capsnet

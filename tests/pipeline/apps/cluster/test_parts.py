@@ -12,7 +12,7 @@ from errands import lives, wait_until
 from pipeline.apps.cluster import interrupts_call, main
 from pipeline.apps.workers import group, local
 from pipeline.apps.workers.progress import duration
-from pipeline.apps.workers.session import earlier, finish, only_one
+from pipeline.apps.workers.project_lock import earlier, finish, only_one
 from pipeline.runtime.command_line import run_stage
 
 # It writes its process id, and then how it was interrupted.
@@ -125,7 +125,7 @@ def test_times_are_said_as_a_person_does(seconds: float, said: str) -> None:
         (["--workers", "0"], "--workers: got 0, expected at least 1"),
         (
             ["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"],
-            "--workers: got both it and --scheduler, expected one",
+            "--workers: got --scheduler as well, expected one",
         ),
         ([], "you are not inside of a DVC repository"),
     ],

@@ -17,7 +17,7 @@ from capsnet.networks.decoders import DECODERS, deconv_geometry
 
 
 class ReceptiveField(NamedTuple):
-    """The pixels that a primary capsule in row (or column) p sees: `size` pixels from `start` + `step` p on.
+    """The pixels that a primary capsule sees: in row (or column) p, `size` pixels from `start` + `step` p on.
 
     With padding, some of them lie outside the image.
     """
@@ -64,7 +64,7 @@ class NetworkConfig(ABC):
     network: ClassVar[str]  # its name: a key of NETWORKS, and of a run's settings
     routing: ClassVar[str]  # the name of its routing
     source: ClassVar[str]  # where it was published
-    even: ClassVar[str]  # for captions: when all classes have the same coupling to a primary capsule
+    even: ClassVar[str]  # what `even_share` is, in the words of a caption
 
     def __post_init__(self) -> None:
         for name, low, high in (("image_size", 20, 64), ("channels", 1, 4), ("classes", 2, 1000)):
@@ -89,7 +89,7 @@ class NetworkConfig(ABC):
     @property
     @abstractmethod
     def even_share(self) -> float:
-        """The coupling of a primary capsule to each class when it is the same for all classes."""
+        """The coupling of a primary capsule to each class, if it is the same for all classes."""
 
     @abstractmethod
     def build_encoder(self) -> nn.Sequential:

@@ -11,7 +11,7 @@ PREFIX = "row: "
 MARKS = {"": "", "ok": "ok", "failed": "**failed**", "too slow": "**too slow**"}
 
 
-class Row(NamedTuple):
+class GpuRow(NamedTuple):
     """One number or verdict of a step."""
 
     step: str
@@ -22,7 +22,7 @@ class Row(NamedTuple):
     note: str = ""
 
     @classmethod
-    def read(cls, line: str, step: str) -> "Row | None":
+    def read(cls, line: str, step: str) -> "GpuRow | None":
         """Return the row that a line of a step's output carries, if it carries one."""
         if not line.startswith(PREFIX):
             return None
@@ -57,9 +57,9 @@ class Sheet:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows: list[Row] = []
+        self.rows: list[GpuRow] = []
 
-    def add(self, row: Row) -> None:
+    def add(self, row: GpuRow) -> None:
         """Add a row and write everything anew."""
         self.rows.append(row)
         write_whole(self.folder / TABLES / "gpu.csv", csv_text([each._asdict() for each in self.rows]))

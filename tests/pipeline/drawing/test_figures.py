@@ -20,7 +20,7 @@ from pipeline.drawing.embedding import draw_embedding
 from pipeline.drawing.figure import write_below
 from pipeline.drawing.outputs import labels_of, reported_and_ours
 from pipeline.drawing.perturbation import Moved, agreement, tiled
-from pipeline.drawing.reconstructions import Shown
+from pipeline.drawing.reconstructions import ReconstructionRow
 from pipeline.drawing.reconstructions import describe as describe_reconstructions
 from pipeline.drawing.rotation import DEGREES, describe, pieces, trained_on
 from pipeline.drawing.rotation_accuracy import accuracies, as_counts, most_frequent_mistakes, percent
@@ -28,7 +28,7 @@ from pipeline.drawing.rotation_accuracy import describe as describe_accuracy
 from pipeline.drawing.style import COLUMN, PAGE, class_look, each_class, example, first_of_each_class
 from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.drawing.words import stretches
-from pipeline.settings.tables import Published
+from pipeline.settings.tables import PublishedValues
 
 
 def test_the_image_shown_alone_is_the_first_2_of_ten_classes_and_else_the_first_of_the_first_class() -> None:
@@ -162,9 +162,9 @@ def test_a_run_has_what_others_report_for_single_networks(tmp_path: Path, monkey
     metrics.write_text('{"accuracy_mean": 99.25, "rloss_mean": 10.5}')
     others = {"accuracy": 99.5, "source": "Somebody 2001"}
     for entry, expected in (
-        (Published(**others), {"accuracy": (99.5, 99.25)}),
-        (Published(**others, rloss=9.5), {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}),
-        (Published(**others, ensemble=True), {}),
+        (PublishedValues(**others), {"accuracy": (99.5, 99.25)}),
+        (PublishedValues(**others, rloss=9.5), {"rloss": (9.5, 10.5), "accuracy": (99.5, 99.25)}),
+        (PublishedValues(**others, ensemble=True), {}),
     ):
         params = SimpleNamespace(runs={"a": SimpleNamespace(study="toy")}, published={"a": entry})
         assert reported_and_ours("a", params) == expected
@@ -205,7 +205,7 @@ def test_of_many_classes_the_first_are_shown_and_captions_say_so() -> None:
 
 def test_other_images_of_a_class_agree_as_often_as_they_do() -> None:
     words = agreement([1.0, 0.5, float("nan")])
-    assert words == "Other test images of the class change in the same direction in 75 % of the cases."
+    assert words == "On average, 75 % of other test images of the class change in the same direction."
     assert agreement([float("nan")]) == "There are no other test images of the class to compare with."
 
 
@@ -243,6 +243,9 @@ def test_the_most_frequent_mistake_is_found(counts: list[list[int]], finding: st
 
 
 def test_recognised_reconstructions_are_counted_and_a_mistake_is_named() -> None:
-    rows = [Shown("FC", np.zeros((2, 1, 1, 1)), [0, 1]), Shown("DeConv", np.zeros((2, 1, 1, 1)), [0, 0])]
+    rows = [
+        ReconstructionRow("FC", np.zeros((2, 1, 1, 1)), [0, 1]),
+        ReconstructionRow("DeConv", np.zeros((2, 1, 1, 1)), [0, 0]),
+    ]
     assert describe_reconstructions([0, 1], rows[:1], ["a", "b"]) == "The network recognises all 2 images."
     assert describe_reconstructions([0, 1], rows, ["a", "b"]) == "1 of 4 answers is wrong: DeConv predicts a for b."

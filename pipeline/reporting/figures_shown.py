@@ -1,4 +1,4 @@
-"""The pictures of a study as its page shows them: sets of pictures, one for each stage that draws."""
+"""The figures of a study as its page shows them: sets of figures, one for each stage that draws."""
 
 import json
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from pipeline.reporting.data_urls import Embedded, moving, still
 from pipeline.runtime.paths import FIGURES, REPORTS
 from pipeline.settings.params import Params
 
-# The files of a picture by their suffix, with the name of their link.
+# The files of a figure by their suffix, with the name of their link.
 FILES = {".png": "PNG", ".pdf": "PDF", ".csv": "numbers (CSV)", ".gif": "animation (GIF)"}
-# Pictures that a comparison of several runs also has.
+# Figures that a comparison of several runs also has.
 COMPARED = {"curves": "learning curves", "reconstructions": "reconstructions"}
 
 
 class FigureShown(NamedTuple):
-    """One picture; `files` are the paths of its files from the page, by the name of their link."""
+    """One figure; `files` are the paths of its files from the page, by the name of their link."""
 
     name: str
     anchor: str
@@ -30,8 +30,8 @@ class FigureShown(NamedTuple):
     files: dict[str, str]
 
 
-class SetShown(NamedTuple):
-    """The pictures of one stage, and what holds for all of them."""
+class FigureSetShown(NamedTuple):
+    """The figures of one stage, and what holds for all of them."""
 
     name: str
     title: str
@@ -39,11 +39,11 @@ class SetShown(NamedTuple):
     note: str
     runs: Sequence[str]
     figures: list[FigureShown]
-    remarks: list[str]  # on published weights, and on pictures that are left out or shown elsewhere
+    remarks: list[str]  # on published weights, and on figures that are left out or shown elsewhere
 
 
-class Drawn(NamedTuple):
-    """The pictures of one stage, made or not: reports/<study>/figures/<name>/."""
+class FigureSet(NamedTuple):
+    """The figures of one stage, made or not: reports/<study>/figures/<name>/."""
 
     study: str
     stage: str
@@ -53,38 +53,38 @@ class Drawn(NamedTuple):
 
     @property
     def command(self) -> str:
-        """The command that makes the pictures with all that they need."""
+        """The command that makes the figures with all that they need."""
         return f"dvc repro {self.stage}@{self.name}"
 
     @property
     def listing(self) -> Path:
-        """The file that lists the pictures."""
+        """The file that lists the figures."""
         return REPORTS / self.study / FIGURES / self.name / INDEX
 
 
-def drawn_sets(study: str, params: Params) -> list[Drawn]:
-    """Return the sets of pictures of a study, in the order of its page."""
+def figure_sets(study: str, params: Params) -> list[FigureSet]:
+    """Return the sets of figures of a study, in the order of its page."""
     compared = [("compare", name, each.dataset, each.runs) for name, each in params.compare.items()]
     figures = [("draw", name, name, (each.run,)) for name, each in params.figures.items()]
     pairs = [("separate", name, each.dataset, (name,)) for name, each in params.pairs.items()]
-    everything = [Drawn(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
+    everything = [FigureSet(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
     return [each for each in everything if each.study == study]
 
 
-def picture_sets(drawn: Sequence[Drawn], params: Params) -> list[SetShown]:
-    """Return the sets that are drawn, each picture once."""
-    return without_repeats([picture_set(each, params) for each in drawn if each.listing.is_file()])
+def shown_sets(drawn: Sequence[FigureSet], params: Params) -> list[FigureSetShown]:
+    """Return the sets that are drawn. No figure occurs twice."""
+    return without_repeats([shown_set(each, params) for each in drawn if each.listing.is_file()])
 
 
-def picture_set(drawn: Drawn, params: Params) -> SetShown:
-    """Return the pictures that a stage drew of runs, as it lists them.
+def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
+    """Return the figures that a stage drew, as its file lists them.
 
     Raises ValueError if an earlier version drew them, without findings.
     """
-    told = json.loads(drawn.listing.read_text(encoding="utf-8"))
-    if any("finding" not in each for each in told["figures"]):
+    written = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    if any("finding" not in each for each in written["figures"]):
         raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
-    title = f"{', '.join(params.runs[run].label for run in told['runs'])} on {told['dataset']}"
+    title = f"{', '.join(params.runs[run].label for run in written['runs'])} on {written['dataset']}"
     figures = [
         figure(
             drawn.listing.parent / each["name"],
@@ -92,16 +92,16 @@ def picture_set(drawn: Drawn, params: Params) -> SetShown:
             f"figure-{drawn.name}-{each['name']}",
             drawn.command,
         )
-        for each in told["figures"]
+        for each in written["figures"]
     ]
-    remarks = [f"Drawn with the weights in {', '.join(told['weights'])}."] if "weights" in told else []
-    remarks += [f"Left out: {sentence}." for sentence in told.get("left_out", [])]
-    return SetShown(drawn.name, title, drawn.command, told["note"], told["runs"], figures, remarks)
+    remarks = [f"Drawn with the weights in {', '.join(written['weights'])}."] if "weights" in written else []
+    remarks += [f"Left out: {sentence}." for sentence in written.get("left_out", [])]
+    return FigureSetShown(drawn.name, title, drawn.command, written["note"], written["runs"], figures, remarks)
 
 
-def without_repeats(sets: Sequence[SetShown]) -> list[SetShown]:
-    """Leave out pictures of a single run that an earlier comparison shows beside those of other runs."""
-    kept: list[SetShown] = []
+def without_repeats(sets: Sequence[FigureSetShown]) -> list[FigureSetShown]:
+    """Leave out figures of a single run that an earlier comparison shows beside those of other runs."""
+    kept: list[FigureSetShown] = []
     for each in sets:
         shown = {
             figure.name
@@ -118,7 +118,7 @@ def without_repeats(sets: Sequence[SetShown]) -> list[SetShown]:
 
 
 def figure(stem: Path, words: tuple[str, str, str], anchor: str, command: str) -> FigureShown:
-    """Return a picture with title, finding and caption, and all files beside it: reports/<study>/<stem>.png ..."""
+    """Return a figure with title, finding and caption, and all files beside it: reports/<study>/<stem>.png ..."""
     image = still(existing(Path(f"{stem}.png"), command))
     there = {suffix: path for suffix in FILES if (path := Path(f"{stem}{suffix}")).is_file()}
     motion = moving(there[".gif"]) if ".gif" in there else None

@@ -1,4 +1,4 @@
-"""One command at a time on a project, and what an interrupted one leaves for the next: `.scratch/cluster/`.
+"""The lock by which one command at a time works on a project, and what it leaves if interrupted: `.scratch/cluster/`.
 
 The lock is `flock`. On a shared file system it holds for all nodes if the file system does so: NFS 4 does, Lustre with
 the mount option `flock`.
@@ -40,7 +40,7 @@ def only_one(root: Path) -> Iterator[Path]:
 
 
 def earlier(folder: Path, recorded: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return what dvc.lock recorded before this run, or before the unfinished ones that it goes on with."""
+    """Return what dvc.lock recorded before this command, or before the unfinished ones that it continues."""
     path = folder / EARLIER
     if not path.exists():
         write_whole(path, json.dumps(recorded))
@@ -49,5 +49,5 @@ def earlier(folder: Path, recorded: dict[str, list[str]]) -> dict[str, list[str]
 
 
 def finish(folder: Path) -> None:
-    """Forget what was recorded before: nothing is left to go on with."""
+    """Forget what was recorded before, because nothing is left to continue."""
     (folder / EARLIER).unlink()

@@ -19,11 +19,11 @@ from capsnet.networks.routing import dynamic_routing
 from capsnet.networks.squash import squash
 from capsnet.training.processes import Processes
 from capsnet.training.step import Trainer
-from tests.benchmarks.cases import PARTS, PLAIN, SIZES, Job, model_config, run_settings
+from tests.benchmarks.cases import PARTS, PLAIN, SIZES, BenchmarkJob, model_config, run_settings
 from tests.benchmarks.plain import LAYERS, PlainNetwork
 
 
-class Parts(NamedTuple):
+class StepParts(NamedTuple):
     """The parts of one step, to be timed one by one in eager mode."""
 
     encode: Callable[[], Tensor]
@@ -32,11 +32,11 @@ class Parts(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
-class Subject(NamedTuple):
+class Workload(NamedTuple):
     """What a worker measures: the steps of one measurement, and the parts of one of them."""
 
     steps: Callable[[], None]
-    parts: Parts | None
+    parts: StepParts | None
 
 
 def synchronise(device: torch.device) -> None:
@@ -45,7 +45,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def split(parts: Parts, device: torch.device) -> dict[str, float]:
+def split(parts: StepParts, device: torch.device) -> dict[str, float]:
     """Return the seconds of each part of a step: the keys are `PARTS`."""
     parts.optimizer.zero_grad(set_to_none=True)
     times = []
@@ -68,13 +68,13 @@ def split(parts: Parts, device: torch.device) -> dict[str, float]:
     return {name: after - before for name, (before, after) in zip(PARTS, itertools.pairwise(times), strict=True)}
 
 
-def step_subject(job: Job, device: torch.device) -> Subject:
+def step_workload(job: BenchmarkJob, device: torch.device) -> Workload:
     """Build a network, its optimiser and random images for the steps of one measurement."""
     build = _plain_step if job["implementation"] in PLAIN else _our_step
     return build(job, device)
 
 
-def _our_step(job: Job, device: torch.device) -> Subject:
+def _our_step(job: BenchmarkJob, device: torch.device) -> Workload:
     """Take the trainer of the stages, with everything that it does: order, shifts, sums, precision."""
     config, run = model_config(job["case"]), run_settings(job["case"])
     batch, steps = job["batch"], job["steps"]
@@ -107,10 +107,10 @@ def _our_step(job: Job, device: torch.device) -> Subject:
 
     encode = mixed(lambda: model.encoder(pixels))
     route = mixed(lambda primary: model.class_capsules(primary).capsules)
-    return Subject(train, Parts(encode, route, losses, trainer.optimizer))
+    return Workload(train, StepParts(encode, route, losses, trainer.optimizer))
 
 
-def _plain_step(job: Job, device: torch.device) -> Subject:
+def _plain_step(job: BenchmarkJob, device: torch.device) -> Workload:
     """Take a plain network as a public training loop has it; its batches are ready-made."""
     config, run = model_config(job["case"]), run_settings()
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def _plain_step(job: Job, device: torch.device) -> Subject:
     def losses(capsules: Tensor) -> Tensor:
         return model.losses(capsules, pixels, labels, run.alpha)
 
-    return Subject(train, Parts(lambda: model.encode(pixels), model.class_capsules, losses, optimizer))
+    return Workload(train, StepParts(lambda: model.encode(pixels), model.class_capsules, losses, optimizer))
 
 
 def random_images(number: int, config: NetworkConfig, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,7 @@ def random_images(number: int, config: NetworkConfig, device: torch.device) -> t
     return images.to(device), torch.randint(0, config.classes, (number,), generator=generator).to(device)
 
 
-def routing_subject(job: Job, lower: int, device: torch.device) -> tuple[Subject, list[Tensor]]:
+def routing_workload(job: BenchmarkJob, lower: int, device: torch.device) -> tuple[Workload, list[Tensor]]:
     """Build routing alone, forward and backward; return the inputs and weights too, whose gradients it makes."""
     torch.manual_seed(0)
     sizes, name = SIZES, job["implementation"]
@@ -165,4 +165,4 @@ def routing_subject(job: Job, lower: int, device: torch.device) -> tuple[Subject
                 leaf.grad = None
             route().backward(grad)
 
-    return Subject(train, None), leaves
+    return Workload(train, None), leaves

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from tiny_project import tiny_params
 
-from pipeline.drawing.searches import PLOTS, history, parallel, rank_correlations, save_plots, tied
-from pipeline.settings.searches import Tune
+from pipeline.drawing.search_plots import PLOTS, history, parallel, rank_correlations, save_plots, tied
+from pipeline.settings.searching import Tune
 
 ENTRY = Tune.model_validate(tiny_params()["tune"]["toy"])
 STATES = ["complete", "complete", "pruned", "complete"]

@@ -12,12 +12,12 @@ from tests.benchmarks.cases import LOWER_SAME, PARTS, PLAIN, RUN, RUNS, STEP_LAB
 from tests.benchmarks.fixed import Cost
 from tests.benchmarks.rounds import Measured, times_faster
 
-Row = dict[str, object]
+SpeedRow = dict[str, object]
 PART_TITLES = dict(zip(PARTS, ("Encoder", "Routing", "Decoder, losses", "Backward", "Optimiser"), strict=True))
 
 
 class Setting(NamedTuple):
-    """What must be known to read the numbers."""
+    """The circumstances of the measurements."""
 
     hardware: str
     torch: str
@@ -26,8 +26,8 @@ class Setting(NamedTuple):
     batch: int
     gpu: bool
 
-    def facts(self) -> Row:
-        """Return what goes beside each number in a CSV."""
+    def facts(self) -> SpeedRow:
+        """Return what stands beside each number in a CSV file."""
         return {
             "batch": self.batch,
             **{name: str(getattr(self, name)) for name in ("hardware", "torch", "python", "commit")},
@@ -38,12 +38,12 @@ class Setting(NamedTuple):
         return f"Measured on {self.hardware}, torch {self.torch}, Python {self.python}, commit {self.commit}."
 
 
-def steps_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
+def steps_rows(measured: Sequence[Measured], setting: Setting) -> list[SpeedRow]:
     """Return the rows of steps.csv: every implementation of every case."""
     return [row for _, rows in groupby(measured, lambda each: each.job["case"]) for row in _case_rows([*rows], setting)]
 
 
-def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[Row]:
+def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[SpeedRow]:
     plain = {each.job["implementation"]: each for each in measured if each.job["implementation"] in PLAIN}
     for each in measured:
         speeds = each.images_per_second
@@ -63,7 +63,7 @@ def _case_rows(measured: Sequence[Measured], setting: Setting) -> Iterator[Row]:
         }
 
 
-def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
+def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[SpeedRow]:
     """Return the rows of routing.csv."""
     return [
         {
@@ -80,7 +80,7 @@ def routing_rows(measured: Sequence[Measured], setting: Setting) -> list[Row]:
     ]
 
 
-def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
+def steps_markdown(rows: Sequence[SpeedRow], setting: Setting) -> str:
     """Return the table of whole steps as people read it."""
     shown = [
         {
@@ -98,13 +98,14 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
     ]
     defaults = "torch's defaults, TF32 in convolutions," if setting.gpu else "torch's defaults"
     notes = [
-        "Images/s: median and range of n rounds, in which all implementations of a network take turns; against: "
+        "Images/s: median and range of n rounds, in which all implementations of a network take turns. Against: the "
         f"median of the ratios within a round. Batch {setting.batch}, fully connected decoder, 3 routing iterations.",
         "Ours: the trainer of the stages, which also chooses, shuffles and shifts the images, deterministically. "
         f"Plain: the same network as public ports write it (tests/benchmarks/plain.py), float32, with {defaults} "
         "and batches that are ready-made.",
-        "Parts of a step: ms in eager mode, one part waiting for the other, medians of n. Peak memory: highest rise "
-        "above what the process holds after its imports, so weights, gradients and Adam's moments are in it.",
+        "The columns from Encoder to Optimiser are milliseconds for each part of a step, in eager mode, each part "
+        "started when the one before has ended; medians of n. Peak memory is the highest rise above what the process "
+        "holds after its imports. It includes weights, gradients and Adam's moments.",
         f"The CIFAR10 network has the size of that in Sabour et al. 2017, {LOWER_SAME} primary capsules; decoder and "
         "routing are those of the others.",
         f"The MNIST network is {RUN} of params.yaml, that with self-attention routing {RUNS['attention']} with batches "
@@ -113,7 +114,7 @@ def steps_markdown(rows: Sequence[Row], setting: Setting) -> str:
     return _markdown(shown) + _notes(notes)
 
 
-def routing_markdown(rows: Sequence[Row], setting: Setting) -> str:
+def routing_markdown(rows: Sequence[SpeedRow], setting: Setting) -> str:
     """Return the table of routing alone as people read it."""
     ours = "ours, {}".format
     shown = [
@@ -152,7 +153,7 @@ def fixed_markdown(costs: Sequence[Cost], setting: Setting) -> str:
 
 
 def gpu_markdown(rows: Sequence[Mapping[str, object]], setting: Setting) -> str:
-    """Return the table of what only a GPU is asked."""
+    """Return the table of measurements that are made only on a GPU."""
     shown = [
         {
             "Measurement": row["measurement"],
@@ -162,7 +163,7 @@ def gpu_markdown(rows: Sequence[Mapping[str, object]], setting: Setting) -> str:
         }
         for row in rows
     ]
-    return _markdown(shown) + _notes([f"Epochs of random images, lying on the device. {setting.words()}"])
+    return _markdown(shown) + _notes([f"Epochs of random images that are on the device already. {setting.words()}"])
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, object]], markdown: str) -> None:

@@ -18,7 +18,7 @@ class TrainingConfig:
     margin_weight: float  # of the margin loss, a sum over classes and a mean over images
     alpha: float  # weight of the reconstruction loss, a sum over pixels and a mean over images
     alpha_schedule: str  # a key of ALPHA_SCHEDULES
-    decoded_share: float  # share of each batch that is reconstructed; its loss counts for the whole batch; 1 for all
+    decoded_share: float  # share of a batch that is reconstructed; its mean loss counts for the whole batch
     reconstruction: str  # a key of RECONSTRUCTION_LOSSES
     max_shift: int  # largest shift of a training image in x and in y, in pixels
     flip: bool  # exchange left and right in half of the training images, drawn anew each epoch
@@ -30,6 +30,6 @@ class TrainingConfig:
     brightness: float  # largest change of a training image's brightness, in grey levels of 255; 0 for none
     brightness_change: str  # a key of BRIGHTNESS_CHANGES
     contrast: tuple[float, float]  # lowest and highest factor on a training image's contrast; (1, 1) for none
-    clip_pixels: bool  # clip training images to 0 and 1 after these changes; a decoder's target is always clipped
+    clip_pixels: bool  # limit pixels to 0 and 1 after these changes; what the decoder is to reconstruct always is
     validation: float  # share of the training images that is held out for validation; 0 for none
     precision: str  # a key of PRECISIONS; capsules and losses are in float32 with each of them

@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.cases import CASES, LOWER_SAME, PARTS, PLAIN, RUNS, STEP_LABELS, routing_jobs, step_jobs
-from tests.benchmarks.figure import write_figure
 from tests.benchmarks.fixed import Cost
-from tests.benchmarks.report import Setting, fixed_markdown, routing_markdown, routing_rows, steps_markdown, steps_rows
 from tests.benchmarks.rounds import Measured, measure, times_faster
+from tests.benchmarks.speed_figure import write_figure
+from tests.benchmarks.speed_tables import (
+    Setting,
+    fixed_markdown,
+    routing_markdown,
+    routing_rows,
+    steps_markdown,
+    steps_rows,
+)
 from tests.benchmarks.targets import targets
 
 SETTINGS = {"device": "cpu", "threads": 1, "batch": 4, "steps": 1, "bfloat16": True}

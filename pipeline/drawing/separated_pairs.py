@@ -11,14 +11,15 @@ import pandas as pd
 from pipeline.drawing.figure import Drawing
 from pipeline.drawing.style import COLOURS, PAGE, WRONG
 from pipeline.drawing.subject import Subject, with_decoder
-from pipeline.settings.params import Pairing
+from pipeline.drawing.words import listed
+from pipeline.settings.sections import Pairing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from capsnet.explain.overlap import ExplainedPairs
+    from capsnet.explain.separated_pairs import ExplainedPairs
 
-LOOKED_AT = 1024  # test pairs that are separated; the picture shows the first right and wrong ones
+LOOKED_AT = 1024  # test pairs that are separated; the figure shows some of them
 BLOCK = 256
 RIGHT, NOT_RIGHT = 5, 3
 FIRST, SECOND = COLOURS[5], COLOURS[4]
@@ -32,12 +33,22 @@ def pairs(subject: Subject, pairing: Pairing) -> Drawing:
     chosen = [*right[:RIGHT], *not_right[:NOT_RIGHT]]
     light, absent = numbers["light"].mean(), numbers["light_absent"].mean()
     share = 100 * numbers["right"].mean()
-    finding = f"{subject.label} recognises both classes in {share:.2f} % of the first {len(numbers):,} test pairs."
+    finding = (
+        f"The first seed of {subject.run} recognises both classes in {share:.2f} % of the first {len(numbers):,} "
+        "test pairs."
+    )
+    groups = [
+        f"the first {len(members)} pairs {what}"
+        for members, what in (
+            (right[:RIGHT], "whose classes are both recognised"),
+            (not_right[:NOT_RIGHT], "with a mistake"),
+        )
+        if len(members)
+    ]
     caption = (
-        f"The first {len(right[:RIGHT])} pairs that the first seed recognises, then the first "
-        f"{len(not_right[:NOT_RIGHT])} that it does not, with the reconstruction of each predicted class. The last row "
-        "is the reconstruction of a class that is absent from the pair; it has on average "
-        f"{100 * absent / light:.0f} % of the brightness of a predicted class."
+        f"{listed(groups).capitalize()}, with the reconstructions of the two predicted classes, together and alone. "
+        "The last row reconstructs a class that is not in the pair: on average it is "
+        f"{100 * absent / light:.0f} % as bright as a predicted class."
     )
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
     figure = draw_pairs(seen, chosen, names)
@@ -50,7 +61,7 @@ def first_pairs(subject: Subject, pairing: Pairing) -> "ExplainedPairs":
 
     from capsnet.data.pairs import Pairs
     from capsnet.evaluation.separation import fixed_pairs
-    from capsnet.explain.overlap import ExplainedPairs, explain_pairs
+    from capsnet.explain.separated_pairs import ExplainedPairs, explain_pairs
 
     model, images, labels = with_decoder(subject, "pairs"), subject.test.images, subject.test.labels
     places, shifts = fixed_pairs(model, images, labels, **pairing.model_dump())
@@ -113,7 +124,7 @@ def grey(images: np.ndarray) -> np.ndarray:
 
 
 def in_colours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return two images (N, S, S) added up in two colours on black."""
+    """Return the sum of two images (N, S, S), each in its own colour on black."""
     from matplotlib.colors import to_rgb
 
     light = first[..., None] * np.array(to_rgb(FIRST)) + second[..., None] * np.array(to_rgb(SECOND))

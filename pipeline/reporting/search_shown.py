@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pipeline.drawing.searches import complete, rank_correlations, tied
-from pipeline.reporting.findings.shared import listed
-from pipeline.reporting.pictures import FigureShown, existing, figure
+from pipeline.drawing.search_plots import complete, rank_correlations, tied
+from pipeline.drawing.words import listed
+from pipeline.reporting.figures_shown import FigureShown, existing, figure
 from pipeline.reporting.search_method import decided, method
 from pipeline.reporting.tables.columns import signed
 from pipeline.reporting.typeset import Cells
 from pipeline.runtime.paths import REPORTS, TUNING
 from pipeline.settings.params import Params
 from pipeline.settings.reading import read_yaml
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 
 class SearchShown(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the explorer computes: a view of each chosen image once, a reconstruction each time its capsule is moved.
+"""What the explorer computes: a view of each chosen image, and a reconstruction whenever its capsule is moved.
 
 Axes: C channels, S size of the data's images, H size that the network sees, J classes, D pose size, T types of primary
 capsules, Y X rows and columns of their grid.
@@ -18,10 +18,10 @@ from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
 from capsnet.networks.capsnet import CapsNet
 
-FARTHEST = 0.25  # along a dimension, as in Sabour et al. 2017, figure 4
+FARTHEST = 0.25  # largest move along a dimension, as in Sabour et al. 2017, figure 4
 
 
-class Shown(NamedTuple):
+class ChosenImage(NamedTuple):
     """A test image, or one of the user; `truth` is the name of its class, empty if it is unknown."""
 
     image: UInt8[np.ndarray, "C S S"]

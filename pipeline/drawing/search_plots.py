@@ -15,7 +15,7 @@ from capsnet.files import whole_file
 from pipeline.drawing.figure import DPI
 from pipeline.drawing.style import BEHIND, COLOURS, COLUMN, GREY, RIGHT, WRONG, plain_axes, small_print
 from pipeline.drawing.words import listed
-from pipeline.settings.searches import Tune
+from pipeline.settings.searching import Tune
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SEARCHED = ("alpha", "lr")
 HEIGHT = 2.6  # inches
 MAP = "viridis"
-DECADES = 100  # a logarithmic axis with a larger ratio of its ends has one label per decade
+DECADES = 100  # a logarithmic axis whose ends have a larger ratio has one label per decade
 
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def parallel(trials: pd.DataFrame, entry: Tune) -> "Figure":
 
 
 def contour(trials: pd.DataFrame, entry: Tune) -> "Figure":
-    """Draw alpha and lr of each trial; the colour is its validation accuracy, a cross was stopped early."""
+    """Draw alpha and lr of each trial. The colour is its validation accuracy; a cross marks a trial stopped early."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure, axes = _figure()
@@ -166,7 +166,7 @@ def _ring(axes: "Axes", trials: pd.DataFrame, across: str, up: str) -> None:
 
 
 def _ends(values: "pd.Series[float]") -> tuple[float, float]:
-    """Return the lowest and the highest value, apart even if they are equal."""
+    """Return the lowest and the highest value, or bounds around them if they are equal."""
     low, high = float(values.min()), float(values.max())
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
