@@ -94,7 +94,9 @@ def _watched(on_orphan: Callable[[int], None]) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    watch = threading.Thread(target=_watch, args=(ended, on_orphan), daemon=True)
+    parent = os.getppid()
+    starter = _starter(parent)
+    watch = threading.Thread(target=_watch, args=(parent, starter, ended, on_orphan), daemon=True)
     watch.start()
     try:
         yield
@@ -119,9 +121,7 @@ def still_runs(process: int) -> bool:
     return True
 
 
-def _watch(ended: threading.Event, on_orphan: Callable[[int], None]) -> None:
-    parent = os.getppid()
-    starter = _starter(parent)
+def _watch(parent: int, starter: int, ended: threading.Event, on_orphan: Callable[[int], None]) -> None:
     while os.getppid() == parent and _starter(parent) == starter and _name(starter) not in INITS:
         if ended.wait(LOOK):
             return

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from voluptuous import Invalid
+
 from capsnet.files import write_whole
 
 LOCK = "dvc.lock"
@@ -77,7 +79,6 @@ def _stages(text: str) -> dict[str, Any] | None:
     """Return the stages in the text of a dvc.lock; None if DVC would refuse it."""
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
-    from voluptuous import Invalid
 
     try:
         return dict(COMPILED_LOCKFILE_SCHEMA(parse_yaml(text, LOCK)).get("stages", {}))
