@@ -9,12 +9,13 @@ PORT ?= 5000
 RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove paper results test slowtest postgrestest gpu bench benchstudy check format readme ui explore site lock
+.PHONY: help demo verify prove mend paper results test slowtest postgrestest faults gpu bench benchstudy check format readme ui explore site lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
+	python -m pipeline.apps.mend
 	dvc repro report@digits
 	@echo "open reports/digits/index.html; compare the runs with: make ui"
 
@@ -22,6 +23,7 @@ verify: $(VENV)/.built  ## compare every number of the demo's tables with the co
 	python -m pipeline.apps.verify digits
 
 paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
+	python -m pipeline.apps.mend
 	dvc repro report@paper
 
 results: $(VENV)/.built  ## tables, figures, pages and README from what there is, without training; says what is missing
@@ -29,6 +31,9 @@ results: $(VENV)/.built  ## tables, figures, pages and README from what there is
 
 prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc
 	python -m pipeline.apps.prove $(RUN)
+
+mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; the targets above do it by themselves
+	python -m pipeline.apps.mend
 
 test: $(VENV)/.built  ## the test suite, a file at a time on every core
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
@@ -39,6 +44,9 @@ slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
 
+faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, 20 minutes: reports/faults.csv
+	python -m tests.faults
+
 gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
 	python -m tests.gpu
 
@@ -46,7 +54,7 @@ bench: $(VENV)/.built  ## time and memory of training beside plain formulations,
 	python -m tests.benchmarks
 
 benchstudy: $(VENV)/.built  ## time of the demo on two workers beside dvc repro, a quarter of an hour: leave the machine alone
-	python -m tests.benchmarks.workers
+	python -m tests.benchmarks.study_by_workers
 
 check: $(VENV)/.built  ## format, lint and types
 	ruff format --check .

@@ -6,7 +6,7 @@ the checksum was introduced have none, and are read without that comparison.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,20 @@ HEADER = "capsnet"  # one entry holds the whole header: safetensors does not pro
 CHECKSUM = "sha256"  # of the rest of the header and of the tensors
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON header to `path`, whole or not at all; `header["kind"]` names the kind of file."""
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    *,
+    before_replacing: Callable[[], None] = lambda: None,
+) -> None:
+    """Write tensors and a JSON header to `path`, whole or not at all; `header["kind"]` names the kind of file.
+
+    `before_replacing` is called when the new file is on the disk, and before it replaces an earlier one.
+    """
     on_the_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     checked = {**header, CHECKSUM: _checksum(header, on_the_cpu)}
-    write_whole(path, save(on_the_cpu, {HEADER: json.dumps(checked)}))
+    write_whole(path, save(on_the_cpu, {HEADER: json.dumps(checked)}), before_replacing=before_replacing)
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

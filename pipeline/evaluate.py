@@ -21,7 +21,7 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, SCORES, csv_text, model_files, models_in
 from pipeline.scoring.compared import write_compared
 from pipeline.settings.params import load_params
-from pipeline.tracking.scores import record_scores
+from pipeline.tracking.recorded_scores import record_scores
 
 
 def main(argv: Sequence[str] | None = None) -> None:

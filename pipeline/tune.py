@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pipeline.reporting.search_method import choice
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TUNING
+from pipeline.runtime.stopping import ends_with_dvc
 from pipeline.settings.params import find, load_params
 
 
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.worker:
         print(f"{name}: this worker has made {help_search(name, entry, params)} of {entry.trials} trials")
         return
-    best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name, choice)
+    with ends_with_dvc():
+        best = run_search(name, entry, params, REPORTS / entry.study / TUNING / name, choice)
     for sentence in choice(best):
         print(sentence)
     print(", ".join(f"{key}: {best[key]!r}" for key in ("alpha", "lr", "val_accuracy", "trial")), f"({name})")

@@ -39,6 +39,7 @@ RESULT_FREE = (
     "pipeline/runtime/masking.py",
     "pipeline/runtime/scratch.py",
     "pipeline/runtime/termination.py",
+    "pipeline/runtime/stopping.py",
     "pipeline/runtime/torchrun.py",
     "pipeline/runtime/workspace.py",
     "pipeline/settings/checked.py",

@@ -4,6 +4,7 @@ Axes: N images, C channels, H W height and width.
 """
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from capsnet.files import whole_file
 
 SPLITS = ("train", "test")
 MOST_CLASSES = 1000
+MOST_COMPRESSED = 1032  # bytes that one compressed byte can stand for
 
 
 class Split(NamedTuple):
@@ -67,9 +69,9 @@ def read_arrays(path: Path) -> Arrays:
     with _open(path) as file:
         name = "note"
         try:
-            note = str(file["note"]) if "note" in file else ""
+            note = str(_array(file, "note")) if "note" in file else ""
             name = "class_names"
-            names = file["class_names"] if "class_names" in file else np.array([], np.str_)
+            names = _array(file, "class_names") if "class_names" in file else np.array([], np.str_)
         except Exception as error:  # a damaged file may raise anything, MemoryError included
             raise ValueError(f"{path}: {name}: expected text ({_in_a_line(error)})") from error
     if names.ndim != 1 or names.dtype.kind != "U":
@@ -86,7 +88,7 @@ def read_split(path: Path, split: str) -> Split:
             if name not in file:
                 raise ValueError(f"{path}: no array {name!r}; it holds {', '.join(sorted(file)) or 'nothing'}")
         try:
-            held = {name: file[name] for name in file if name.startswith(f"{split}_")}
+            held = {name: _array(file, name) for name in file if name.startswith(f"{split}_")}
         except Exception as error:
             if "Object arrays" in str(error):  # as numpy stores images of mixed sizes
                 raise ValueError(
@@ -158,6 +160,24 @@ def _in_a_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _array(file: "np.lib.npyio.NpzFile", name: str) -> np.ndarray:
+    """Read an array. Raises ValueError if its header claims more than there is, before memory for it is allocated."""
+    assert file.zip is not None
+    part = file.zip.getinfo(f"{name}.npy")
+    if part.file_size > MOST_COMPRESSED * part.compress_size + 1:
+        raise ValueError(f"{name}: {part.compress_size} bytes claim to be {part.file_size}")
+    with file.zip.open(part) as content:
+        read = np.lib.format.read_array_header_1_0
+        if np.lib.format.read_magic(content) != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(content)
+        header = content.tell()
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != part.file_size - header:
+        raise ValueError(f"{name}: shape {shape} of {dtype} does not fit {part.file_size - header} bytes")
+    values: np.ndarray = file[name]
+    return values
+
+
 def _open(path: Path) -> "np.lib.npyio.NpzFile":
     if path.is_dir():
         raise ValueError(f"{path}: got a folder, expected an .npz file")
@@ -167,7 +187,9 @@ def _open(path: Path) -> "np.lib.npyio.NpzFile":
         with zipfile.ZipFile(path):  # np.load would leave the file of a broken archive open
             pass
         file: np.lib.npyio.NpzFile = np.load(path)
-    except (zipfile.BadZipFile, ValueError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # the parts of a damaged archive may raise anything
         raise ValueError(f"{path}: not an .npz file, or a damaged one") from error
     return file
 

@@ -42,6 +42,11 @@ def _no_log(epoch: int, values: Mapping[str, float]) -> None:
     """Discard the values of an epoch."""
 
 
+def _never() -> bool:
+    """Let the training go on to its end."""
+    return False
+
+
 @dataclass(frozen=True)
 class Course:
     """The training of one seed."""
@@ -97,6 +102,7 @@ def train_side_by_side(
     *,
     groups: Int64[Tensor, " N"] | None = None,
     checkpoint_every: int = 1,
+    stop: Callable[[], bool] = _never,
 ) -> list[Trained]:
     """Train on the device where images and labels lie, and return each network after its last epoch.
 
@@ -114,6 +120,8 @@ def train_side_by_side(
             training.
         groups: Images with equal numbers here are held out for validation together.
         checkpoint_every: Epochs between two training states; one is also written after the last epoch.
+        stop: Called after each epoch but the last. If it returns true, the states of all courses are written, and the
+            training ends with KeyboardInterrupt.
 
     Raises:
         FloatingPointError: At the end of an epoch in which a loss was not finite.
@@ -140,11 +148,22 @@ def train_side_by_side(
                 course = progress.course
                 if processes.rank > 0:
                     continue
-                if course.checkpoint is not None and (epoch % checkpoint_every == 0 or epoch == config.epochs):
-                    save_state(course.checkpoint, progress.trainer.tensors(), progress.belongs_to, progress.history)
+                if epoch % checkpoint_every == 0 or epoch == config.epochs:
+                    _save(progress)
                 bar.set_postfix(loss=f"{row['train_loss']:.4g}", accuracy=f"{row['train_accuracy']:.2f} %")
                 course.log(epoch, {**measured(row), "images_per_second": progress.number / elapsed})
+            if epoch < config.epochs and stop():
+                for progress in behind if epoch % checkpoint_every and processes.rank == 0 else ():
+                    _save(progress)
+                raise KeyboardInterrupt(f"stopped after epoch {epoch}; the same command continues from there")
     return [Trained(progress.trainer.model, progress.history) for progress in started]
+
+
+def _save(progress: _Progress) -> None:
+    """Write the training state of a course, if it has a file for it."""
+    if progress.course.checkpoint is not None:
+        state = progress.trainer.tensors()
+        save_state(progress.course.checkpoint, state, progress.belongs_to, progress.history)
 
 
 def measured(row: HistoryRow) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
 from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
+from pipeline.reporting.typeset import plain_cell
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find, load_params
@@ -50,9 +51,9 @@ def in_words(study: str, params: Params) -> str:
     """Return as Markdown what is missing in a study, and what each of its tables shows."""
     kinds = find(study, params.studies, "findings").tables
     made = [kind for kind in kinds if (REPORTS / study / TABLES / f"{kind}.md").is_file()]
-    parts = ["".join(f"- {sentence}\n" for sentence in in_sentences(missing(study, params)))]
+    parts = ["".join(f"- {plain_cell(sentence)}\n" for sentence in in_sentences(missing(study, params)))]
     parts += [
-        f"**{shown.title}**\n\n" + "".join(f"- {sentence}\n" for sentence in _sentences(shown))
+        f"**{plain_cell(shown.title)}**\n\n" + "".join(f"- {plain_cell(sentence)}\n" for sentence in _sentences(shown))
         for shown in (table(study, kind, params) for kind in made)
         if shown.scored
     ]

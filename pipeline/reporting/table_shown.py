@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipeline.reporting.figures_shown import existing
 from pipeline.reporting.findings.kinds import FINDINGS, HEADLINES
-from pipeline.reporting.typeset import Part, read_parts
+from pipeline.reporting.typeset import Part, read_parts, unescaped
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params
 
@@ -39,7 +39,7 @@ def table(study: str, kind: str, params: Params) -> TableShown:
         title=entry.title,
         command=command,
         parts=read_parts(text),
-        notes=[line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")],
+        notes=[unescaped(line.removeprefix("- ")) for line in text.splitlines() if line.startswith("- ")],
         findings=FINDINGS[kind](data, entry),
         headline=HEADLINES[kind](data, entry) if kind in HEADLINES else "",
         scored=bool(data["seeds"].gt(0).any()),

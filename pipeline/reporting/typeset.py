@@ -8,6 +8,8 @@ Cells = list[list[str]]
 
 NOT_RUN = "not run"  # stands for a number that is not there yet
 NUMBER = re.compile(r"[+−]?[\d.,]+(e[+-]\d+)?( ± [\d.,]+)?")
+# What has a meaning in a cell of Markdown: an underscore at the edge of a word, [ only before a link, & in an entity.
+MARKUP = re.compile(r"[\\`*<|]|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;)|\[(?=[^\]]*\]\()")
 LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -51,16 +53,31 @@ def numeric(cells: Cells) -> list[bool]:
 
 def markdown(cells: Cells) -> str:
     """Return a table in GitHub's Markdown."""
-    header, *body = [
-        [cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells
-    ]
+    header, *body = [[plain_cell(cell) for cell in row] for row in cells]
     lines = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def markdown_parts(parts: Sequence[Part]) -> str:
     """Return the parts of a table in GitHub's Markdown, each below its heading."""
-    return "\n".join((f"**{part.title}**\n\n" if part.title else "") + markdown(part.cells) for part in parts)
+    return "\n".join(
+        (f"**{plain_cell(part.title)}**\n\n" if part.title else "") + markdown(part.cells) for part in parts
+    )
+
+
+def plain_cell(text: str) -> str:
+    """Return text that a cell of Markdown shows unchanged, in one line."""
+    return MARKUP.sub(r"\\\g<0>", text).replace("\n", " ")
+
+
+def plain_note(text: str) -> str:
+    """Return text that an item of a list in Markdown shows unchanged, but for the commands between `...` in it."""
+    return plain_cell(text).replace(r"\`", "`")
+
+
+def unescaped(text: str) -> str:
+    """Return the text that `plain_cell` or `plain_note` was given, without its ends of lines."""
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def read_markdown(text: str) -> Cells:
@@ -74,12 +91,12 @@ def read_parts(text: str) -> list[Part]:
     title = before = ""
     for line in text.splitlines():
         if line.startswith("**") and line.endswith("**"):
-            title = line.strip("*")
+            title = unescaped(line[2:-2])
         elif line.startswith("| "):
             if not before.startswith("| "):
                 parts.append(Part(title, []))
             row = re.split(r" \| ", line.removeprefix("| ").removesuffix(" |"))
-            parts[-1].cells.append([re.sub(r"\\(.)", r"\1", cell) for cell in row])
+            parts[-1].cells.append([unescaped(cell) for cell in row])
         before = line
     return [Part(part.title, [part.cells[0], *part.cells[2:]]) for part in parts]
 

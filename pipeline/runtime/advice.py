@@ -1,10 +1,13 @@
-"""Warnings about a training that cannot succeed or did not succeed, and settings that do better."""
+"""What to say of a training that cannot succeed or did not: settings that do better, and the room that it needs."""
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from capsnet.networks.capsnet import NetworkConfig
     from capsnet.training.training_config import TrainingConfig
 
 FEWEST_STEPS = 300  # with fewer a network hardly learns
@@ -12,6 +15,7 @@ STEPS = 600  # enough, if the batches are small enough for the data
 BATCH_SIZES = {200: 8, 1000: 16}  # the batch size, by the number of training images below which it is used
 LARGEST_BATCH = 32
 FEWEST_EPOCHS = 10
+LONG = 300_000  # images in all epochs: minutes on a CPU
 
 
 class Recipe(NamedTuple):
@@ -52,6 +56,32 @@ def too_few_steps(training: "TrainingConfig", images: int) -> str:
     epochs = max(better.epochs, training.epochs)
     advice = f"for {images} images try batch_size {better.batch_size} and epochs {epochs}"
     return f"{', and '.join(faults)}; {advice}"
+
+
+def room(network: "NetworkConfig", seeds: int, images: int, folder: Path) -> str:
+    """Return a line about the disk space for a long training, or for one that has too little; else empty.
+
+    Args:
+        network: The architecture.
+        seeds: How many of it are trained.
+        images: Images that each seed is trained on in all epochs together.
+        folder: Where the training states are written.
+    """
+    from capsnet.training.seeds import initialise
+
+    weights = sum(parameter.numel() for parameter in initialise(network, 0).parameters())
+    # A model, and for each generation of states the weights and two moments of Adam. While a state is written there
+    # are three: the new one, the newest and the previous.
+    needed = 4 * weights * (seeds * (1 + 2 * 3) + 3)
+    free = shutil.disk_usage(folder).free
+    words = f"up to {_megabytes(needed)} are needed in {folder}, {_megabytes(free)} are free"
+    if free < needed:
+        return f"warning: {words}; make room, or the training ends when the disk is full. It keeps its last checkpoint"
+    return words if images >= LONG else ""
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
 
 
 def no_better_than_guessing(metrics: Mapping[str, Any], confusion: Sequence[Mapping[str, int]]) -> str:

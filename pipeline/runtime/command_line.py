@@ -1,12 +1,15 @@
 """The command line of every stage: its arguments, and one line for a mistake of the user."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 DEBUG = "CAPSNET_DEBUG"
 PROGRAMS = ("git", "dvc", "timeout", "nvidia-smi")  # that stages and apps start
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = "; all that was finished is kept. Make room there (`df -h`), then the same command continues"
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -16,12 +19,13 @@ def run_stage(main: Callable[[], None]) -> None:
     """
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command continues from the last checkpoint")
+    except KeyboardInterrupt as interrupt:
+        sys.exit(str(interrupt) or "interrupted; the same command continues from the last checkpoint")
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"error: {missing_program(error) or error}", file=sys.stderr)
+        advice = NO_ROOM if isinstance(error, OSError) and error.errno in FULL else ""
+        print(f"error: {missing_program(error) or error}{advice}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         # Compared by its name: not every stage imports torch.

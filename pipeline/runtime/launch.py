@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.runtime.stopping import ends_with_dvc
+
 KEPT_LINES = 20  # of what a process said that failed before the first one did
 
 
@@ -46,7 +48,8 @@ def start_processes(number: int, module: str, arguments: Sequence[str]) -> None:
             logs_specs=DefaultLogsSpecs(logs, redirects=dict.fromkeys(range(1, number), Std.ALL)),
         )
         try:
-            elastic_launch(config, sys.executable)("-m", module, *arguments)
+            with ends_with_dvc():
+                elastic_launch(config, sys.executable)("-m", module, *arguments)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if rank:

@@ -1,14 +1,16 @@
 """Prepared data sets: the arrays in data/<dataset>.npz, their manifest in data/<dataset>.json, a split on a device."""
 
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from capsnet.data.arrays import Arrays, read_split, write_arrays
+from capsnet.data.arrays import Arrays, Split, read_split, write_arrays
 from capsnet.files import md5, write_whole
+from pipeline.runtime.masking import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -93,12 +95,50 @@ def read_manifest(name: str) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{name}` makes it")
     try:
-        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**values)
+        _check(values)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: written by another version ({error}); `dvc repro prepare@{name}` makes it again"
+            f"{path}: damaged, or written by another version ({first_line(error)}); `dvc repro prepare@{name}` makes "
+            "it again"
         ) from error
     return manifest._replace(class_names=tuple(manifest.class_names))
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise ValueError if a value has another type than in the manifests that `write_prepared` writes."""
+    for name, kind in get_type_hints(Manifest).items():
+        value = values[name]
+        if kind is int and (type(value) is not int or value < 1):
+            raise ValueError(f"{name}: got {reprlib.repr(value)}, expected a whole number from 1")
+        if kind is str and not isinstance(value, str):
+            raise ValueError(f"{name}: got {reprlib.repr(value)}, expected text")
+    names = values["class_names"]
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise ValueError(f"class_names: got {reprlib.repr(names)}, expected a list of texts")
+    if len(names) != values["classes"]:
+        raise ValueError(f"class_names: got {len(names)}, expected {values['classes']}, one for each class")
+
+
+def _check_fits(manifest: Manifest, arrays: Split, split: str, path: Path) -> None:
+    """Raise ValueError if the images of a split are not those that the manifest describes."""
+    number, channels, size, _ = arrays.images.shape
+    described = (getattr(manifest, split), manifest.channels, manifest.image_size)
+    if (number, channels, size) != described or len(arrays.labels) != number:
+        got = f"{number} images of {channels} channels and {size} pixels, and {len(arrays.labels)} labels"
+        raise ValueError(_of_another(manifest, path, split, got))
+    if number and (highest := int(arrays.labels.max())) >= manifest.classes:
+        raise ValueError(_of_another(manifest, path, split, f"label {highest}"))
+
+
+def _of_another(manifest: Manifest, path: Path, split: str, got: str) -> str:
+    expected = (
+        f"{getattr(manifest, split)} images of {manifest.channels} channels and {manifest.image_size} pixels in "
+        f"{manifest.classes} classes as in {path.with_suffix('.json').name}"
+    )
+    again = f"`dvc repro -f prepare@{manifest.dataset}` makes both files again"
+    return f"{path}: {split}: got {got}, expected {expected}; {again}"
 
 
 def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
@@ -108,6 +148,7 @@ def read_prepared(name: str, split: str, device: "torch.device") -> Prepared:
     manifest = read_manifest(name)
     path = DATA / f"{name}.npz"
     arrays = read_split(path, split)
+    _check_fits(manifest, arrays, split, path)
     return Prepared(
         torch.from_numpy(arrays.images).to(device),
         torch.from_numpy(arrays.labels).to(device),

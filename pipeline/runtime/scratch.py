@@ -7,14 +7,18 @@ together with the folders that earlier settings of the same owner left.
 
 import hashlib
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from pipeline.runtime.locks import try_lock
+from pipeline.runtime.locks import holder, try_lock
 from pipeline.runtime.workspace import SCRATCH, owner, root
 
 LOCK = "lock"
+TICK = 0.2  # seconds between two looks at a lock that is about to become free
 
 
 def fingerprint(*facts: object) -> str:
@@ -41,17 +45,15 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
         key: The fingerprint.
         shared: Another process of the same training holds the folder and will remove it.
 
-    Raises ValueError if a process of another training holds the folder: killing `dvc` does not kill its stage.
+    If a process holds the folder whose DVC is gone, this waits for the end of that process: it ends at its next
+    checkpoint. Raises ValueError if any other process holds the folder.
     """
     of_owner = owner(output)
     folder = root() / SCRATCH / stage / name / f"{of_owner}-{key}"
     if shared:
         yield folder
         return
-    held = try_lock(folder / LOCK)
-    if held is None:
-        raise ValueError(f"{stage} {name} is already running in another process (lock {folder / LOCK})")
-    with held:
+    with _held(f"{stage} {name}", folder / LOCK):
         yield folder
         shutil.rmtree(folder)
     for other in folder.parent.glob(f"{of_owner}-*"):
@@ -59,3 +61,21 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
         if abandoned is not None:
             with abandoned:
                 shutil.rmtree(other)
+
+
+def _held(what: str, path: Path) -> IO[str]:
+    """Return the open file that holds the lock."""
+    waits_for = 0
+    while (held := try_lock(path)) is None:
+        other = holder(path)
+        if other is None or not other.orphaned:
+            advice = f"wait until it ends, or end it with `kill {other.process}`" if other else "wait until it ends"
+            raise ValueError(
+                f"{what} is already running in {other or 'another process'} (lock {path}); {advice} and start this "
+                "command again: it continues from the last checkpoint"
+            )
+        if other.process != waits_for:
+            waits_for = other.process
+            print(f"{what}: waiting for {other}; its DVC is gone, so it ends at its next checkpoint", file=sys.stderr)
+        time.sleep(TICK)
+    return held

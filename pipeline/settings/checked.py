@@ -29,9 +29,13 @@ def require(value: object, known: Collection[object], where: str) -> None:
         raise ValueError(f"{where}: got {value!r}, expected one of {', '.join(map(str, known))}")
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # DVC reads a dot as nesting
-Count = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
+LONGEST_NAME = 100  # characters: file names of 255 are made of it
+LARGEST_NUMBER = 2**31 - 1  # what torch, numpy and Optuna all take
+
+# DVC reads a dot as nesting, and a command line a leading - as an option.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$", max_length=LONGEST_NAME)]
+Count = Annotated[int, Field(gt=0, le=LARGEST_NUMBER)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]

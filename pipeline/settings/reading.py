@@ -1,6 +1,7 @@
 """Reading YAML and checking it against a model, with one clear line for each fault."""
 
 import difflib
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,10 +11,18 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
+from pipeline.runtime.masking import first_line
+from pipeline.settings.checked import LONGEST_NAME
 from pipeline.settings.datasets import FORMATS
 from pipeline.settings.runs import RUNS, Run
 from pipeline.settings.searching import PRUNERS
 from pipeline.settings.tables import KINDS
+
+MOST_FAULTS = 100  # that are listed
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxlong = SHORT.maxother = 200
+SHORT.maxlist = SHORT.maxdict = SHORT.maxtuple = 20
+SHORT.maxlevel = 4
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -52,6 +61,10 @@ def parse_yaml(text: str, where: str) -> Any:
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: not YAML of this project: nested too deeply") from error
+    except Exception as error:  # the parser raises anything for numbers and dates that do not exist
+        raise ValueError(f"{where}: not YAML: {first_line(error)}") from error
 
 
 def validate(model: type[Model], values: Any, where: str) -> Model:
@@ -60,7 +73,10 @@ def validate(model: type[Model], values: Any, where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         # A fault in a preset is a fault in every run that merges the preset, and each of them is named.
-        raise ValueError("\n".join(f"{where}: {_in_words(fault, model)}" for fault in error.errors())) from error
+        lines = [f"{where}: {_in_words(fault, model)}" for fault in error.errors()[:MOST_FAULTS]]
+        if (more := error.error_count() - MOST_FAULTS) > 0:
+            lines.append(f"{where}: and {more} more")
+        raise ValueError("\n".join(lines)) from error
 
 
 def _in_words(fault: Any, model: type[BaseModel]) -> str:
@@ -71,7 +87,7 @@ def _in_words(fault: Any, model: type[BaseModel]) -> str:
         model = choices[place.pop(depth)]  # pydantic names the chosen model here, which is no key of the file
     if place[-1:] == ["[key]"]:  # pydantic's mark of a fault in the key itself
         del place[-2:]
-    path = ".".join(place)
+    path = ".".join(part if len(part) <= LONGEST_NAME else f"{part[:20]}..." for part in place)
     message = fault["msg"].replace("Input should be", "expected").replace("Value error, ", "")
     match fault["type"]:
         case "missing":
@@ -79,15 +95,23 @@ def _in_words(fault: Any, model: type[BaseModel]) -> str:
         case "union_tag_not_found":
             return f"{path}.{chooser}: missing"
         case "union_tag_invalid":
-            return f"{path}.{chooser}: got {fault['input'][chooser]!r}, expected one of {', '.join(choices)}"
+            return f"{path}.{chooser}: got {shortened(fault['input'][chooser])}, expected one of {', '.join(choices)}"
         case "extra_forbidden":
             # Deeper in a model lies another one, whose keys are not those of `model`.
             return f"{path}: unknown key{_hint(place[-1], model, chooser) if len(place) == depth + 1 else ''}"
         case "string_pattern_mismatch":
-            return f"{path}: got {fault['input']!r}, expected letters, digits, _ and - only"
+            first = ", and no - at its beginning" if fault["input"].startswith("-") else ""
+            return f"{path}: got {shortened(fault['input'])}, expected letters, digits, _ and - only{first}"
+        case "string_too_long":
+            return f"{path}: got {len(fault['input'])} characters, expected at most {LONGEST_NAME}"
         case "value_error":  # about a value: "got ..."; about a whole model: "<key>: got ..."
             return f"{path}: {message}" if message.startswith("got ") else f"{path}.{message}".lstrip(".")
-    return f"{path}: got {fault['input']!r}, {message}"
+    return f"{path}: got {shortened(fault['input'])}, {message}"
+
+
+def shortened(value: Any) -> str:
+    """Return a value as Python writes it; long texts and lists are cut in the middle, and deep ones at their depth."""
+    return SHORT.repr(value)
 
 
 def _choice(place: Sequence[str]) -> tuple[int, str, dict[str, type[Any]]]:

@@ -3,15 +3,17 @@
 import json
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from capsnet.files import md5, write_whole
-from pipeline.runtime.advice import too_few_steps
+from pipeline.runtime.advice import room, too_few_steps
 from pipeline.runtime.device import about_precision, configure_torch, precision_here, versions
 from pipeline.runtime.paths import csv_text, state_name
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint, scratch
-from pipeline.runtime.torchrun import process_group
+from pipeline.runtime.stopping import Stop, stoppable
+from pipeline.runtime.torchrun import Group, process_group
 from pipeline.settings.params import Params
 from pipeline.settings.runs import Run
 from pipeline.training.job import Job
@@ -53,11 +55,15 @@ def train_run(
         key = fingerprint(run.model_dump(), seeds, kind, data.source.digest, resume and md5(resume))
         tags = {"stage": STAGE, "run": name, "output": out.resolve(), "fingerprint": key, "device": hardware.words}
         job = Job(name, run, seeds, params, data, run.model(*data.shape), tags, out, resume, group)
-        with scratch(STAGE, name, out, key, shared=not group.leads) as folder, job.record() as recorder:
-            if group.leads and (advice := too_few_steps(run.training(), len(data.labels))):
-                print(f"warning: {name}: {advice}", file=sys.stderr)
+        with (
+            scratch(STAGE, name, out, key, shared=not group.leads) as folder,
+            _stop(group) as stop,
+            job.record() as recorder,
+        ):
+            if group.leads:
+                _give_advice(job, folder)
             finished = folder / "out"
-            rows = train_seeds(job, folder, finished, recorder)
+            rows = train_seeds(job, folder, finished, recorder, stop)
             if group.leads:
                 if keep_states:
                     for seed in seeds:
@@ -66,8 +72,22 @@ def train_run(
                 environment = versions(hardware) | about_precision(asked, precision)
                 write_whole(finished / "environment.json", json.dumps(environment, indent=2) + "\n")
                 recorder.attach(finished / "history.csv")
+                stop.refuse_orphan()
                 _replace_results(out, finished)
             group.wait()
+
+
+def _stop(group: Group) -> AbstractContextManager[Stop]:
+    """Listen to SIGTERM. In a group of processes torchrun does so, and all of them end at once."""
+    return stoppable() if group.number == 1 else nullcontext(Stop())
+
+
+def _give_advice(job: Job, folder: Path) -> None:
+    """Say what the user should know before a training: that it is too short, and how much room it needs."""
+    if advice := too_few_steps(job.run.training(), len(job.data.labels)):
+        print(f"warning: {job.name}: {advice}", file=sys.stderr)
+    if advice := room(job.network, len(job.seeds), job.run.epochs * len(job.data.labels), folder):
+        print(f"{job.name}: {advice}", file=sys.stderr)
 
 
 def _replace_results(out: Path, finished: Path) -> None:

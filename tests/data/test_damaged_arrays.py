@@ -264,6 +264,25 @@ def test_whatever_unpacking_raises_means_that_the_file_is_damaged(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [(10**15, 6, 6), (2**62, 2**62), (50, 6, 6)])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_header_that_claims_more_than_there_is_costs_no_memory(
+    shape: tuple[int, ...], compressed: bool, good: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path, good)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    members["train_images.npy"] = header.getvalue() + bytes(100)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *a, **o: pytest.fail("memory was asked for"))
+    with pytest.raises(ValueError, match=r"own\.npz: train: damaged \(train_images: shape .* does not fit 100 bytes"):
+        read_arrays(path)
+
+
 def test_one_class_alone_is_refused(good: Contents, tmp_path: Path) -> None:
     one = {name: 0 * values if name.endswith("labels") else values for name, values in good.items()}
     with pytest.raises(ValueError, match=r"own\.npz: got images of one class, expected at least two classes to tell"):

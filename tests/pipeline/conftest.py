@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_study import write_results
-from postgres import Server, programs, running_server
+from postgres import PostgresServer, programs, running_server
 from tiny_project import make_project
 
 from pipeline.tracking import outbox
@@ -54,7 +54,7 @@ def study(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
+def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server; a test that needs one is left out where it is not installed."""
     if (binaries := programs()) is None:
         pytest.skip("needs the programs of a PostgreSQL server")
@@ -63,6 +63,6 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(postgres: Server) -> str:
+def database(postgres: PostgresServer) -> str:
     """Return the URL of an empty database."""
     return postgres.database()

@@ -24,7 +24,7 @@ def programs() -> Path | None:
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
 
 
-class Server:
+class PostgresServer:
     """A server that runs, and the URLs of its databases."""
 
     def __init__(self, binaries: Path, port: int) -> None:
@@ -44,7 +44,7 @@ class Server:
 
 
 @contextmanager
-def running_server(binaries: Path) -> Iterator[Server]:
+def running_server(binaries: Path) -> Iterator[PostgresServer]:
     """Run a server for the length of the block. Its files are removed afterwards."""
     user = None
     if os.getuid() == 0:
@@ -62,7 +62,7 @@ def running_server(binaries: Path) -> Iterator[Server]:
         _call(user, folder, binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "-N")
         _call(user, folder, binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
         try:
-            yield Server(binaries, port)
+            yield PostgresServer(binaries, port)
         finally:
             _call(user, folder, binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
     finally:

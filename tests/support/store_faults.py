@@ -20,10 +20,10 @@ from contextlib import closing
 from errands import wait_until
 from recorded_study import new_study, served_study
 
-Fault = tuple[str, str]
+Told = tuple[str, str]
 
 
-def repeated(count: int, happened: str, once: Callable[[], str]) -> Fault:
+def repeated(count: int, happened: str, once: Callable[[], str]) -> Told:
     """Do a fault `count` times; return what happened and what was lost, each loss once."""
     losses = {once() for _ in range(count)}
     return happened, "; ".join(sorted(losses - {"nothing"})) or "nothing"
@@ -42,7 +42,7 @@ def limit_files(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def server_restarted(count: int) -> Fault:
+def server_restarted(count: int) -> Told:
     """The server is killed in the middle of a training, and started again after five seconds."""
 
     def once() -> str:
@@ -63,7 +63,7 @@ def server_restarted(count: int) -> Fault:
     return repeated(count, "the training went on; recorded when the server answered again", once)
 
 
-def server_silent(count: int) -> Fault:
+def server_silent(count: int) -> Told:
     """The server accepts connections and answers nothing; another one answers later."""
 
     def once() -> str:
@@ -79,7 +79,7 @@ def server_silent(count: int) -> Fault:
     return repeated(count, "a line after 5 s; recorded by the next stage", once)
 
 
-def store_locked(count: int) -> Fault:
+def store_locked(count: int) -> Told:
     """Another process locks the database, until after the end of the training."""
 
     def once() -> str:
@@ -91,7 +91,7 @@ def store_locked(count: int) -> Fault:
     return repeated(count, "the training went on; recorded by the next stage", once)
 
 
-def store_deleted(count: int) -> Fault:
+def store_deleted(count: int) -> Told:
     """The database is deleted in the middle of a training."""
 
     def once() -> str:
@@ -101,7 +101,7 @@ def store_deleted(count: int) -> Fault:
     return repeated(count, "made anew, with all of the run", once)
 
 
-def store_read_only(count: int) -> Fault:
+def store_read_only(count: int) -> Told:
     """The database cannot be written; later it can."""
 
     def once() -> str:
@@ -114,7 +114,7 @@ def store_read_only(count: int) -> Fault:
     return repeated(count, "the training went on; recorded by the next stage", once)
 
 
-def store_half_made(count: int) -> Fault:
+def store_half_made(count: int) -> Told:
     """A full disk ends MLflow's own creation of the database half-way; later there is room."""
     code = "from mlflow import MlflowClient; MlflowClient('sqlite:///mlflow.db')"
 
@@ -132,7 +132,7 @@ def store_half_made(count: int) -> Fault:
     return repeated(count, "the half-made database is set aside", once)
 
 
-def store_on_a_full_disk(count: int) -> Fault:
+def store_on_a_full_disk(count: int) -> Told:
     """The disk is full while the database is created; later there is room."""
 
     def once() -> str:
@@ -145,7 +145,7 @@ def store_on_a_full_disk(count: int) -> Fault:
     return repeated(count, "the training went on; made and recorded by the next stage", once)
 
 
-def artifacts_read_only(count: int) -> Fault:
+def artifacts_read_only(count: int) -> Told:
     """The folder of artifacts cannot be written; later it can."""
 
     def once() -> str:
@@ -159,7 +159,7 @@ def artifacts_read_only(count: int) -> Fault:
     return repeated(count, "numbers and status recorded; files recorded by the next stage", once)
 
 
-def artifacts_full(count: int) -> Fault:
+def artifacts_full(count: int) -> Told:
     """The disk of the artifacts is full; later there is room."""
     mount = ("unshare", "-rm", "sh", "-c")
     full = 'mkdir -p mlartifacts && mount -t tmpfs -o size=4k none mlartifacts && exec "$@"'
@@ -176,7 +176,7 @@ def artifacts_full(count: int) -> Fault:
     return repeated(count, "numbers and status recorded; files recorded by the next stage", once)
 
 
-FAULTS: dict[str, Callable[[int], Fault]] = {
+FAULTS: dict[str, Callable[[int], Told]] = {
     "the server is killed, and is back after 5 s": server_restarted,
     "the server accepts and never answers": server_silent,
     "the database is locked": store_locked,

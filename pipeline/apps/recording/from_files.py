@@ -17,9 +17,9 @@ from pipeline.runtime.paths import FIGURES, METRICS, MODELS, REPORTS, TABLES, TU
 from pipeline.settings.params import Params
 from pipeline.tracking.lookup import RecordedTraining, training_of
 from pipeline.tracking.mlflow_run import ORIGIN, record_run
+from pipeline.tracking.recorded_scores import metrics_of_row, record_means, record_scores_of
 from pipeline.tracking.recorder import MlflowRecorder
 from pipeline.tracking.run_search import find_everywhere
-from pipeline.tracking.scores import metrics_of_row, record_means, record_scores_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

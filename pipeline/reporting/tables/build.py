@@ -11,7 +11,7 @@ from pipeline.reporting.tables.decoders import decoders
 from pipeline.reporting.tables.robustness import robustness
 from pipeline.reporting.tables.table import Table
 from pipeline.reporting.tables.topologies import topologies
-from pipeline.reporting.typeset import latex, markdown_parts
+from pipeline.reporting.typeset import latex, markdown_parts, plain_note
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find
 
@@ -37,7 +37,7 @@ def write(name: str, params: Params) -> Table:
     table = build(name, params)
     entry = params.tables[name]
     path = REPORTS / entry.study / TABLES / entry.kind
-    notes = "".join(f"\n- {note}" for note in (*table.notes, table.provenance))
+    notes = "".join(f"\n- {plain_note(note)}" for note in (*table.notes, table.provenance))
     first, *others = table.parts
     caption = f"{': '.join(filter(None, (entry.title, first.title)))}. {' '.join(table.notes)}"
     floats = [latex(first.cells, caption, f"tab:{name}", [table.provenance])]

@@ -1,13 +1,27 @@
 """Tables as Markdown and LaTeX hold whatever a cell says."""
 
+import html
 import re
 from functools import partial
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from latex import parse_latex
 
-from pipeline.reporting.typeset import LATEX, Cells, escape, latex, markdown, read_markdown
+from pipeline.reporting.typeset import (
+    LATEX,
+    Cells,
+    Part,
+    escape,
+    latex,
+    markdown,
+    markdown_parts,
+    plain_note,
+    read_markdown,
+    read_parts,
+    unescaped,
+)
 
 # Everything that means something to TeX or to Markdown, and what the tables themselves use.
 HOSTILE = st.text(alphabet=[*LATEX, "-", "'", "a", "é", " ", "1", ",", "%", "|", "\\"], max_size=12).map(str.strip)
@@ -47,3 +61,29 @@ def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
 
 def test_dashes_are_not_joined() -> None:
     assert escape("a--b---c-d") == "a-{}-b-{}-{}-c-d"
+
+
+MARKED_UP = [
+    "a*b*",
+    "`code`",
+    "[text](http://x)",
+    "<b>x</b>",
+    "_x_ y_z",
+    "~~gone~~",
+    "&lt;",
+    "a|b",
+    "back\\\\slash",
+    "a\nb",
+]
+
+
+@pytest.mark.parametrize("text", MARKED_UP)
+def test_markup_in_a_name_or_a_source_is_shown_as_it_is_written(text: str) -> None:
+    from markdown_it import MarkdownIt
+
+    table = markdown_parts([Part(text, [["Run", "Source"], ["a", text]])])
+    shown = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(table)
+    content = html.unescape(re.sub(r"</?(table|thead|tbody|tr|th|td|p|strong)>", "", shown))
+    assert content.split() == f"{text} Run Source a {text}".split()
+    assert read_parts(table)[0].cells[1][1] == text.replace("\n", " ")
+    assert unescaped(plain_note(text)) == text.replace("\n", " ")

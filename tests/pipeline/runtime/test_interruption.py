@@ -1,59 +1,19 @@
 """Stages killed with -9 and started again: the same bytes, the same trials, one MLflow run."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from real_stages import epochs_done, finish, kill_when, start
 from stored import select
-from tiny_project import ROOT, make_project, tiny_params, write_params
+from tiny_project import make_project, tiny_params, write_params
 
 from pipeline.runtime.scratch import fingerprint, scratch
 from pipeline.runtime.workspace import owner
 
 EPOCHS = 40
-
-
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(*arguments: str) -> str:
-    process = start(*arguments)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return said
-
-
-def kill_when(process: "subprocess.Popen[str]", reached: Callable[[list[Path]], bool], pattern: str) -> None:
-    """Kill -9 as soon as `reached(paths)` for the files that match."""
-    deadline = time.monotonic() + 100
-    while process.poll() is None and time.monotonic() < deadline:
-        if reached(sorted(Path(".scratch").glob(pattern))):
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGKILL, f"ended before it was killed: {said}"
-
-
-def epochs_done(at_least: int) -> Callable[[list[Path]], bool]:
-    """Tell when a training state has come that far."""
-    from capsnet.training.checkpoint import read_history
-
-    return lambda paths: any(len(read_history(path)) >= at_least for path in paths)
 
 
 def query(statement: str) -> list[tuple[object, ...]]:

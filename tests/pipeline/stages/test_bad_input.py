@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,11 +135,11 @@ def test_a_full_disk_names_the_error_and_keeps_the_last_checkpoint(
     written: list[Path] = []
     write = tensors.write_whole
 
-    def until_full(path: Path, content: str | bytes) -> None:
+    def until_full(path: Path, content: str | bytes, **options: Any) -> None:
         if len(written) == 1:
             raise OSError(28, "No space left on device", str(path))
         written.append(path)
-        write(path, content)
+        write(path, content, **options)
 
     monkeypatch.setattr(tensors, "write_whole", until_full)
     with pytest.raises(OSError, match="No space left on device"):

@@ -1,10 +1,10 @@
 """Measure the digits study on two workers of one thread beside `dvc repro` with two threads, and compare bytes.
 
-    python -m tests.benchmarks.workers
+    python -m tests.benchmarks.study_by_workers
 
 Leave the machine alone meanwhile: it makes the study three times, each in a clone of the last commit without any
 result. With equal numbers of threads, files and dvc.lock have to be equal. The times are written to
-reports/benchmarks/workers.csv.
+reports/benchmarks/study_by_workers.csv.
 """
 
 import os
