@@ -20,8 +20,8 @@ import capsnet
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.apps import predict
-from pipeline.apps.doubt import BOUNDS, doubt, relative_error
 from pipeline.apps.network import find_model, open_network
+from pipeline.apps.predicting import prediction, prediction_output
 from pipeline.runtime.command_line import run_stage
 
 pytestmark = pytest.mark.usefixtures("project", "one_thread")
@@ -53,7 +53,7 @@ def pictures() -> Path:
 def test_every_picture_is_answered_as_the_network_answers_and_what_is_none_is_named(
     run: str, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "BATCH", 2)
+    monkeypatch.setattr(prediction, "BATCH", 2)
     with pytest.raises(SystemExit) as ended:
         predict.main([run, str(pictures), "missing.png", "--json", "--seed", "1", "--as", "picture"])
     assert ended.value.code == 1
@@ -101,9 +101,9 @@ def test_reconstructions_are_saved_beside_their_pictures_under_names_of_their_ow
         "seen/deep/4.png",
     ]
     with Image.open("seen/0.png") as both:
-        side = predict.ENLARGED * 20
-        assert both.size == (2 * side + predict.MARGIN, side)
-        left = np.asarray(both)[:: predict.ENLARGED, : side : predict.ENLARGED]
+        side = prediction_output.ENLARGED * 20
+        assert both.size == (2 * side + prediction_output.MARGIN, side)
+        left = np.asarray(both)[:: prediction_output.ENLARGED, : side : predict.ENLARGED]
     assert np.array_equal(left, squares(1, 0)[0][0])
 
 
@@ -260,55 +260,11 @@ def test_names_of_files_need_not_be_utf8(run: str, pictures: Path) -> None:
     assert json.loads(ended.stdout)["path"] == name
 
 
-def written(columns: int, strokes: list[tuple[int, int, int, int]]) -> Image.Image:
-    """White paper with black bars."""
-    page = np.full((200, columns), 255, np.uint8)
-    for left, top, right, bottom in strokes:
-        page[top:bottom, left:right] = 0
-    return Image.fromarray(page)
-
-
-def test_pictures_with_no_digit_or_several_are_unsure_and_each_digit_is_read_with_its_box(
-    run: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bars = [(40, 50, 60, 150), (140, 50, 160, 150), (260, 50, 280, 150)]
-    for name, strokes in {"none": [], "one": bars[:1], "three": bars}.items():
-        written(320, strokes).save(f"{name}.png")
-    predict.main([run, "none.png", "one.png", "three.png", "--as", "digit", "--json"])
-    none, one, three = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (none["unsure"], none["class"], none["found"]) == ("no digit found", None, [])
-    assert (one["class"], one["lengths"]) == (one["found"][0]["class"], one["found"][0]["lengths"])
-    assert three["unsure"] == "3 digits found, expected one"
-    assert (three["class"], three["name"], three["lengths"]) == (None, None, None)
-    boxes = np.array([each["box"] for each in three["found"]])
-    assert np.abs(boxes - bars).max() <= 3
-
-    predict.main([run, "none.png", "three.png", "--as", "digit", "--save", "seen"])
-    none, three = capsys.readouterr().out.splitlines()
-    assert none == "none.png: unsure: no digit found"
-    assert re.fullmatch(
-        r"three.png: unsure: 3 digits found, expected one; it would say (\d \d\.\d+ at [\d-]+(, )?){3}", three
-    )
-    assert [path.name for path in Path("seen").iterdir()] == ["three.png"]
-
-
-def test_an_answer_is_unsure_beyond_the_bounds_of_its_data() -> None:
-    bounds = BOUNDS["mnist"]
-    assert doubt("mnist", bounds.length, bounds.error) == ""
-    assert "its capsule has length 0.30" in doubt("mnist", 0.3, 0.0)
-    assert "its reconstruction has an error of 90 %" in doubt("mnist", 0.9, 0.9)
-    assert doubt("mnist", 0.9, None) == ""
-    assert doubt("photos", 0.6, 9.0) == ""
-    image = np.ones((1, 2, 2))
-    assert relative_error(image, image / 2) == 0.25
-    assert relative_error(0 * image, 0 * image) == 0
-
-
 def test_a_folder_ends_with_one_line_of_counts(
     run: str, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (pictures / "text.png").unlink()
-    monkeypatch.setattr(predict, "doubt", lambda *_: "")
+    monkeypatch.setattr(prediction, "doubt", lambda *_: "")
     predict.main([run, "in"])
     said = capsys.readouterr()
     answers = sorted(line.split(": ")[1].split()[0] for line in said.out.splitlines())
