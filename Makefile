@@ -1,4 +1,4 @@
-# Each target builds .venv from requirements.lock by itself; Python 3.11 to 3.13, git and make are enough.
+# Each target but help builds .venv from requirements.lock by itself; Python 3.11 to 3.13, git and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,10 +32,10 @@ results: $(VENV)/.built  ## tables, figures, pages and README from what there is
 prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc
 	python -m pipeline.apps.prove $(RUN)
 
-mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; the targets above do it by themselves
+mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; demo and paper do it by themselves
 	python -m pipeline.apps.mend
 
-test: $(VENV)/.built  ## the test suite, a file at a time on every core
+test: $(VENV)/.built  ## the test suite, on every core but at most four, one file at a time on each
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
@@ -47,7 +47,7 @@ postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left 
 faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, 20 minutes: reports/faults.csv
 	python -m tests.faults
 
-gpu: $(VENV)/.built  ## on a GPU: try and measure everything written for it, at most eight minutes: reports/gpu/
+gpu: $(VENV)/.built  ## on a GPU: test and measure most of what is written for it, at most eight minutes: reports/gpu/
 	python -m tests.gpu
 
 bench: $(VENV)/.built  ## time and memory of training beside plain formulations, half an hour: leave the machine alone

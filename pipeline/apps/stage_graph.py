@@ -2,8 +2,8 @@
 
     python -m pipeline.apps.stage_graph
 
-A box is one file in pipeline/, however many data sets, runs or studies it has in dvc.yaml. An arrow that other arrows
-imply is left out.
+A box is a stage, however many data sets, runs or studies it has in dvc.yaml. An arrow that other arrows imply is left
+out.
 """
 
 from collections.abc import Mapping, Sequence

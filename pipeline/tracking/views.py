@@ -1,4 +1,4 @@
-"""What the experiment's pages in MLflow show at first: its kind, a description, and three views with links to them.
+"""What the experiment's pages in MLflow show at first: its kind, a description, and four views with links to them.
 
 A view is a state of the page of runs that MLflow keeps in a tag of the experiment, as its button "Share" does: columns,
 filter, order and charts. A link opens it.

@@ -1,4 +1,4 @@
-"""Try everything that was written for a GPU, and measure it: reports/gpu/.
+"""Test and measure most of what was written for a GPU: reports/gpu/.
 
     python -m tests.gpu                                     (`make gpu`: at most eight minutes)
     python -m tests.gpu --device cpu --small --out /tmp/x   (the same script on a CPU, with tiny sizes)
