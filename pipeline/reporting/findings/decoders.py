@@ -10,6 +10,7 @@ from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Decoders
 
 BATCH_NORM = " w/ BN"  # after the name of a decoder
+PRECISIONS_NAMED = ("", ", tf32", ", bfloat16")  # at the end of a model's name; float32 is not named
 
 
 def decoders(table: pd.DataFrame, entry: Decoders) -> list[str]:
@@ -66,20 +67,23 @@ def names_of(table: pd.DataFrame) -> "pd.Series[str]":
 def reproduced(table: pd.DataFrame, names: "pd.Series[str]") -> list[str]:
     """Say which published claims about decoders hold here: deconvolution, batch normalisation, the order by RLoss.
 
-    The model of a run decides which side of a claim it is on. A claim is left out unless both sides are scored.
+    The model of a run decides which side of a claim it is on. Runs are compared if their precision is the same. A claim
+    is left out unless both sides are scored.
     """
     done = scored(table).dropna(subset=["rloss_mean"])
     of_model = {name: row for name, (_, row) in zip(done["model"], done.iterrows(), strict=True)}
     said = []
-    for suffix in ("", BATCH_NORM):
-        one, other = of_model.get(f"FC{suffix}"), of_model.get(f"DeConv{suffix}")
-        if one is not None and other is not None:
-            fewer = 100 * (1 - other["decoder_parameters"] / one["decoder_parameters"])
-            said.append(f"{_better(other, one)}, with {fewer:.0f} % fewer parameters in the decoder.")
-    for decoder in ("FC", "DeConv"):
-        without, with_it = of_model.get(decoder), of_model.get(decoder + BATCH_NORM)
-        if without is not None and with_it is not None:
-            said.append(f"{_better(with_it, without)}.")
+    for precision in PRECISIONS_NAMED:
+        models = {name.removesuffix(precision): row for name, row in of_model.items() if name.endswith(precision)}
+        for suffix in ("", BATCH_NORM):
+            one, other = models.get(f"FC{suffix}"), models.get(f"DeConv{suffix}")
+            if one is not None and other is not None:
+                fewer = 100 * (1 - other["decoder_parameters"] / one["decoder_parameters"])
+                said.append(f"{_better(other, one)}, with {fewer:.0f} % fewer parameters in the decoder.")
+        for decoder in ("FC", "DeConv"):
+            without, with_it = models.get(decoder), models.get(decoder + BATCH_NORM)
+            if without is not None and with_it is not None:
+                said.append(f"{_better(with_it, without)}.")
     both = done.dropna(subset=["published_rloss"])
     if len(both) > 1:
         ours, theirs = (

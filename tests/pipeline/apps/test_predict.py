@@ -103,7 +103,7 @@ def test_reconstructions_are_saved_beside_their_pictures_under_names_of_their_ow
     with Image.open("seen/0.png") as both:
         side = prediction_output.ENLARGED * 20
         assert both.size == (2 * side + prediction_output.MARGIN, side)
-        left = np.asarray(both)[:: prediction_output.ENLARGED, : side : predict.ENLARGED]
+        left = np.asarray(both)[:: prediction_output.ENLARGED, : side : prediction_output.ENLARGED]
     assert np.array_equal(left, squares(1, 0)[0][0])
 
 

@@ -115,6 +115,16 @@ def test_the_claims_about_decoders_are_held_against_what_came_out() -> None:
     )
 
 
+def test_claims_compare_runs_of_the_same_precision() -> None:
+    names = ["FC, bfloat16", "FC w/ BN", "DeConv, bfloat16", "DeConv w/ BN, bfloat16"]
+    said = decoders(decoder_table([99.0] * 4, [0.1] * 4, **FOUR | {"model": names}), DECODERS)
+    assert said[:2] == [
+        f"DeConv, bfloat16 reconstructs better than FC, bfloat16: RLoss 13.50 against 21.00 (n = 3), {FEWER}.",
+        "DeConv w/ BN, bfloat16 reconstructs better than DeConv, bfloat16: RLoss 9.00 against 13.50 (n = 3).",
+    ]
+    assert said[2].startswith("The order by RLoss")
+
+
 def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
     table = decoder_table([99.0] * 4, [None] * 4, **FOUR)
     table.loc[[1, 2], ["accuracy_mean", "rloss_mean"]] = float("nan")
