@@ -1,12 +1,10 @@
-"""A small part of `make faults`."""
+"""A small part of `make faults`; test_store_faults.py has another one."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.faults.at_once import at_once, same_at_once
 from tests.faults.damages import damaged_inputs
-from tests.faults.disks_full import folders, full_disk
 from tests.faults.growth import growth
 from tests.faults.kills import kills
 
@@ -17,19 +15,9 @@ def test_kills_cost_nothing(tmp_path: Path) -> None:
     assert kills(tmp_path, 3, seed=1).lost == "nothing"
 
 
-def test_folders_that_cannot_be_written_cost_nothing(tmp_path: Path) -> None:
-    assert [row.lost for row in folders(tmp_path)] == ["nothing", "nothing"]
-    assert full_disk(tmp_path).lost == "nothing"
-
-
 def test_damaged_inputs_are_refused_in_one_line(tmp_path: Path) -> None:
     rows = damaged_inputs(tmp_path, 900, seed=1)
     assert {row.fault: row.lost for row in rows} == {row.fault: "nothing" for row in rows}
-
-
-def test_trainings_at_once_cost_nothing(tmp_path: Path) -> None:
-    assert at_once(tmp_path, 3).lost == "nothing"
-    assert same_at_once(tmp_path, 2).lost == "nothing"
 
 
 def test_a_long_training_grows_by_nothing(tmp_path: Path) -> None:

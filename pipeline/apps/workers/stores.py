@@ -15,7 +15,7 @@ def refuse_shared_files(workers: Iterable[Mapping[str, str]]) -> None:
     Args:
         workers: What each worker says of itself: its `machine`, and the variables that it has, by name.
     """
-    said = [*workers]
+    said = sorted(workers, key=lambda worker: worker[MACHINE])
     machines = sorted({worker[MACHINE] for worker in said})
     if len(machines) < 2:
         return
