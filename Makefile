@@ -78,6 +78,7 @@ explore: $(VENV)/.built  ## look into a trained network on a page of this machin
 	python -m pipeline.apps.explore $(RUN)
 
 site: $(VENV)/.built  ## build the page that needs no installation: site/, for any web server
+	python -m pipeline.apps.mend
 	dvc repro prepare@mnist
 	python -m pipeline.apps.site
 
