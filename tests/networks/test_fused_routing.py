@@ -165,7 +165,7 @@ def largest_allocation(implementation: str, tensors: tuple[Tensor, ...], leaky: 
 
 
 # Compiled code allocates where no mode can look; it is the code of "tiled".
-@pytest.mark.parametrize("implementation", implementations(without=["plain", "compiled"]))
+@pytest.mark.parametrize("implementation", implementations(without=["plain", "compiled"], slow=["triton"]))
 @LEAKY
 def test_nothing_as_large_as_the_votes_is_ever_allocated(
     implementation: str, leaky: bool, monkeypatch: pytest.MonkeyPatch

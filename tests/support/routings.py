@@ -22,10 +22,10 @@ class RoutingGradients(NamedTuple):
     bias: Tensor
 
 
-def implementations(without: Iterable[str] = ()) -> list[Any]:
+def implementations(without: Iterable[str] = (), slow: Iterable[str] = ("compiled",)) -> list[Any]:
     """Return all implementations as parameters; compiling takes seconds for each kind of argument."""
     return [
-        pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name in slow else [])
         for name in IMPLEMENTATIONS
         if name not in without
     ]

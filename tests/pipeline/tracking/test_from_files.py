@@ -18,6 +18,8 @@ from capsnet.files import md5
 from pipeline.apps import record
 from pipeline.tracking.views import TAG, VIEWS, page, views
 
+pytestmark = pytest.mark.slow  # each test makes a store
+
 PATIENCE = 200  # seconds until MLflow's server answers
 
 
