@@ -1,7 +1,9 @@
 """The run that `mlflow run` opens says what came of it."""
 
+import subprocess
 import time
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from every_stage import run_stage
@@ -32,6 +34,25 @@ def test_targets_are_those_of_the_pipeline(project_folder: Path) -> None:
         ("report", "toy", ["report@toy"]),
     ):
         assert project.target_of(entry, name, params) == targets
+
+
+def test_torn_files_of_dvc_are_mended_and_a_second_start_is_refused_before_dvc_is_called(
+    project_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def dvc(command: list[str]) -> CompletedProcess[str]:
+        calls.append((command, capsys.readouterr().err))
+        with pytest.raises(ValueError, match="another `mlflow run` is at work in this folder"):
+            project.main(["train", "toy-fc"])
+        return CompletedProcess(command, 3)
+
+    monkeypatch.setattr(project, "mend", lambda root: [f"{root.name}: mended"])
+    monkeypatch.setattr(subprocess, "run", dvc)
+    with pytest.raises(SystemExit) as ended:
+        project.main(["train", "toy-fc"])
+    assert calls == [(["dvc", "repro", "train@toy-fc"], f"mend: {Path.cwd().name}: mended\n")]
+    assert ended.value.code == 3
 
 
 @pytest.mark.parametrize("fresh", [True, False])
