@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.apps.mend import mend
+from pipeline.apps.mend import mend_and_say
 from pipeline.apps.workers.local import local_cluster, usual_number
 from pipeline.apps.workers.progress import duration
 from pipeline.apps.workers.project_lock import earlier, finish, only_one
@@ -99,8 +99,7 @@ def _conduct(targets: Sequence[str], scheduler: str | None, number: int | None) 
         raise ValueError(f"cluster: {EXTRA} ({error})") from error
     began = time.monotonic()
     with only_one(project()) as folder:
-        for line in mend(project()):
-            print(f"mend: {line}", file=sys.stderr)
+        mend_and_say(project())
         plan = StagePlan(targets)
         before = earlier(folder, plan.recorded())
         with connected(scheduler, number or usual_number(), folder) as (client, tend):

@@ -30,6 +30,12 @@ def mend(root: Path) -> list[str]:
         return [f"{each.path.relative_to(root)}: {each.what}: {each.mend()}" for each in torn(root)]
 
 
+def mend_and_say(root: Path) -> None:
+    """Mend what is torn in the project, and print a line for each file."""
+    for line in mend(root):
+        print(f"mend: {line}", file=sys.stderr)
+
+
 def project(here: Path) -> Path:
     """Return the top folder of the DVC project. Raises ValueError if there is none."""
     for folder in (here, *here.parents):
@@ -41,8 +47,7 @@ def project(here: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser(__doc__).parse_args(argv)
-    for line in mend(project(Path.cwd())):
-        print(f"mend: {line}", file=sys.stderr)
+    mend_and_say(project(Path.cwd()))
 
 
 if __name__ == "__main__":

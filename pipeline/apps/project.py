@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pipeline.apps.mend import mend
+from pipeline.apps.mend import mend_and_say
 from pipeline.apps.record import record
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.locks import try_lock
@@ -129,8 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(entry: str, name: str | None, targets: Sequence[str], params: Params) -> None:
     began = milliseconds()
-    for line in mend(root()):
-        print(f"mend: {line}", file=sys.stderr)
+    mend_and_say(root())
     command = ["dvc", "repro", *targets]
     if status := subprocess.run(command).returncode:
         print(f"error: `{' '.join(command)}` ended with status {status}; its messages stand above", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Scores and learning curves recorded in the MLflow runs of the models that they belong to."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -36,19 +36,22 @@ def record_scores(folder: Path, metrics: Mapping[str, Any], source: str) -> None
 def record_scores_of(trainings: Mapping[int, RecordedTraining], metrics: Mapping[str, Any], source: str) -> int:
     """Add scores to the runs of trainings by seed; return how many runs did not have them."""
     added = 0
-    parents = {}
     for seed, training in trainings.items():
-        if training.parent is not None:
-            parents[training.parent.id] = training.parent
         scores = _test_scores(metrics["seeds"][str(seed)], {key: key for key in SCORES})
         if _add(training.seed, metrics["epochs"], scores, source):
             log_scores(training.seed.client, training.seed.id)
             added += 1
     means = {key: f"{key}_mean" for key in SCORES} | {f"{key}_std": f"{key}_std" for key in SCORES}
     ensemble = {"test_ensemble_accuracy": metrics["ensemble"]["accuracy"]} if "ensemble" in metrics else {}
-    for parent in parents.values():
+    for parent in parents_of(trainings.values()):
         added += _add(parent, metrics["epochs"], _test_scores(metrics, means) | ensemble, source)
     return added
+
+
+def parents_of(trainings: Iterable[RecordedTraining]) -> list[MlflowRecorder]:
+    """Return the runs of all seeds, each once."""
+    parents = {training.parent.id: training.parent for training in trainings if training.parent is not None}
+    return [*parents.values()]
 
 
 def record_means(parent: Recorder, rows: Sequence[Mapping[str, Any]]) -> None:

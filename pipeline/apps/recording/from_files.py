@@ -8,16 +8,17 @@ import csv
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capsnet.files import md5
 from pipeline.runtime.paths import FIGURES, METRICS, MODELS, REPORTS, TABLES, TUNING, models_in
 from pipeline.settings.params import Params
-from pipeline.tracking.lookup import RecordedTraining, training_of
+from pipeline.tracking.delivery import RESUMED_METRIC
+from pipeline.tracking.lookup import training_of
 from pipeline.tracking.mlflow_run import ORIGIN, record_run
-from pipeline.tracking.recorded_scores import metrics_of_row, record_means, record_scores_of
+from pipeline.tracking.recorded_scores import metrics_of_row, parents_of, record_means, record_scores_of
 from pipeline.tracking.recorder import MlflowRecorder
 from pipeline.tracking.run_search import find_everywhere
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FILES = "files"  # the value of the tag `origin`
 ATTACHED = "attached"  # the tag with a checksum of the figures and tables that a run has
-CURVE = "train_loss"  # every epoch of a training has it
 
 
 def record_models(client: "MlflowClient", name: str, study: str, params: Params) -> tuple[int, int]:
@@ -52,7 +52,7 @@ def record_models(client: "MlflowClient", name: str, study: str, params: Params)
         found = {seed: training_of(client, path) for seed, path in models.items()}
     trainings = {seed: training for seed, training in found.items() if training is not None}
     for parent in parents_of(trainings.values()):
-        if not parent.history(CURVE):
+        if not parent.history(RESUMED_METRIC):
             record_means(parent, rows)
     added = 0
     if scored:
@@ -61,12 +61,6 @@ def record_models(client: "MlflowClient", name: str, study: str, params: Params)
         for parent in parents_of(trainings.values()):
             _attach(parent, name, study)
     return created, max(0, added - created)
-
-
-def parents_of(trainings: Iterable[RecordedTraining]) -> list[MlflowRecorder]:
-    """Return the runs of all seeds, each once."""
-    parents = {training.parent.id: training.parent for training in trainings if training.parent is not None}
-    return [*parents.values()]
 
 
 def record_search(client: "MlflowClient", name: str, params: Params) -> int:

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 from every_stage import run_stage
 
-from pipeline.apps import project
+from pipeline.apps import mend, project
 from pipeline.settings.params import load_params
 from pipeline.tracking.experiments import run_of_mlflow_run
 from pipeline.tracking.store import open_client
@@ -47,7 +47,7 @@ def test_torn_files_of_dvc_are_mended_and_a_second_start_is_refused_before_dvc_i
             project.main(["train", "toy-fc"])
         return CompletedProcess(command, 3)
 
-    monkeypatch.setattr(project, "mend", lambda root: [f"{root.name}: mended"])
+    monkeypatch.setattr(mend, "mend", lambda root: [f"{root.name}: mended"])
     monkeypatch.setattr(subprocess, "run", dvc)
     with pytest.raises(SystemExit) as ended:
         project.main(["train", "toy-fc"])
