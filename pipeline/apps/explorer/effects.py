@@ -11,20 +11,9 @@ from torch import Tensor
 
 from capsnet.evaluation.recognition import recognise
 from capsnet.explain.perturbation import changes, spread
-from capsnet.explain.shape import MEASURES
 from capsnet.networks.capsnet import CapsNet
+from pipeline.apps.shape_words import NAMEABLE, ends
 
-NAMEABLE = 1  # least change of a measure, in standard deviations of the class, as in the perturbation figure
-# How a shape looks with a low and with a high value of each measure.
-WORDS = {
-    "ink": ("less ink", "more ink"),
-    "width": ("narrower", "wider"),
-    "height": ("lower", "taller"),
-    "slant": ("leans left", "leans right"),
-    "thickness": ("thinner", "thicker"),
-    "x position": ("further left", "further right"),
-    "y position": ("further down", "further up"),
-}
 LITTLE = "little effect"
 
 
@@ -54,9 +43,5 @@ def effects(
     names = []
     for row in change:
         best = int(row.abs().argmax())
-        low, high = list(WORDS.values())[best] if row[best] > 0 else reversed(list(WORDS.values())[best])
-        names.append(f"{low} → {high}" if abs(row[best]) >= NAMEABLE else LITTLE)
+        names.append(" → ".join(ends(best, float(row[best]))) if abs(row[best]) >= NAMEABLE else LITTLE)
     return names
-
-
-assert list(WORDS) == list(MEASURES)

@@ -13,21 +13,10 @@ from capsnet.evaluation.recognition import recognise, seen
 from capsnet.explain.perturbation import changes, spread
 from capsnet.explain.shape import MEASURES
 from capsnet.networks.capsnet import CapsNet
+from pipeline.apps.shape_words import NAMEABLE, ends
 
 IMAGES = 10  # of each class; a name is that of their mean change
-# A number is named after a measure that it changes by at least so many standard deviations of the images of the class.
-NAMEABLE = 1
 ALSO = 0.6  # of the strongest effect: from here on a second one is named, too
-# What the digit becomes when a measure falls, and when it grows.
-WORDS = {
-    "ink": ("less ink", "more ink"),
-    "width": ("narrower", "wider"),
-    "height": ("shorter", "taller"),
-    "slant": ("leans left", "leans right"),
-    "thickness": ("thinner", "thicker"),
-    "x position": ("moves left", "moves right"),
-    "y position": ("moves down", "moves up"),
-}
 
 
 class Slider(TypedDict):
@@ -79,13 +68,13 @@ def in_words(change: Float[Tensor, "D M"], deviations: Float[Tensor, "D M"]) -> 
         told = [first, second] if strengths[second] >= max(NAMEABLE, ALSO * strength) else [first]
         if strength < NAMEABLE:
             told = []
-        ends = [WORDS[measures[each]][:: 1 if values[each] > 0 else -1] for each in told]
+        words = [ends(each, float(values[each])) for each in told]
         sliders.append(
             Slider(
                 dimension=dimension,
                 name=" and ".join(measures[each] for each in told),
-                low=", ".join(low for low, _ in ends),
-                high=", ".join(high for _, high in ends),
+                low=", ".join(low for low, _ in words),
+                high=", ".join(high for _, high in words),
                 change=float(values[first]),
                 unit=MEASURES[measures[first]],
                 strength=strength,

@@ -21,9 +21,10 @@ from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import Explorer
-from pipeline.apps.explorer.effects import LITTLE, WORDS, effects
+from pipeline.apps.explorer.effects import LITTLE, effects
 from pipeline.apps.explorer.mistakes import Mistake, Mistakes
 from pipeline.apps.explorer.view import ChosenImage, View, look, moved
+from pipeline.apps.shape_words import WORDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("a", "<script>", "c")

@@ -6,7 +6,8 @@ from static_site import for_digits
 
 from capsnet.explain.shape import MEASURES
 from capsnet.networks.capsnet import CapsNet, ModelConfig
-from pipeline.apps.live_page.slider_names import WORDS, in_words, name_sliders
+from pipeline.apps.live_page.slider_names import in_words, name_sliders
+from pipeline.apps.shape_words import WORDS
 
 PLACES = {name: place for place, name in enumerate(MEASURES)}
 
