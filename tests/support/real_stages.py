@@ -7,8 +7,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tiny_project import ROOT
+import pytest
+from tiny_project import ROOT, make_project, write_params
+
+
+def two_projects(
+    factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch, params: dict[str, Any], interrupted: str
+) -> tuple[Path, Path]:
+    """Make two equal projects with prepared data, the first to be interrupted; it is the working directory then."""
+    from pipeline import prepare
+
+    folders = [make_project(factory.mktemp(name)) for name in (interrupted, "whole")]
+    for folder in folders:
+        write_params(folder, params)
+        patch.chdir(folder)
+        prepare.main(["squares"])
+    patch.chdir(folders[0])
+    return folders[0], folders[1]
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":

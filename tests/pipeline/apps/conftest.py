@@ -1,11 +1,15 @@
-"""Repositories with a run in dvc.lock, to be copied: really trained, or made up."""
+"""Repositories with a run in dvc.lock, to be copied: really trained, or made up; and a run with models only."""
 
 import importlib
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from proofs import STAGES, called, commit, make_repository, write_made_up_lock
+
+from capsnet.networks.capsnet import CapsNet, ModelConfig
+from capsnet.networks.saved import save_model
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +49,13 @@ def repository(made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(made_up, tmp_path, dirs_exist_ok=True, symlinks=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(tiny_model: ModelConfig, project: Path) -> str:
+    """A run of two seeds, trained on images of 20 pixels of which nothing but the model files is there."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        facts = {"settings": {"dataset": "squares", "crop": 0}}
+        save_model(Path(f"models/toy/seed-{seed}.safetensors"), CapsNet(tiny_model), facts)
+    return "toy"

@@ -28,16 +28,6 @@ pytestmark = pytest.mark.usefixtures("project", "one_thread")
 
 
 @pytest.fixture
-def run(tiny_model: ModelConfig, project: Path) -> str:
-    """A run of two seeds, trained on images of 20 pixels of which nothing but the model files is there."""
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        facts = {"settings": {"dataset": "squares", "crop": 0}}
-        save_model(Path(f"models/toy/seed-{seed}.safetensors"), CapsNet(tiny_model), facts)
-    return "toy"
-
-
-@pytest.fixture
 def pictures() -> Path:
     """Five pictures of the network's size in a folder, and two files that are none."""
     for number, image in enumerate(squares(5, 0)[0]):

@@ -6,25 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from capsnet.networks.capsnet import CapsNet, ModelConfig
-from capsnet.networks.saved import save_model
 from pipeline.apps import predict
 from pipeline.apps.doubt import BOUNDS, doubt, relative_error
 
 pytestmark = pytest.mark.usefixtures("project", "one_thread")
-
-
-@pytest.fixture
-def run(tiny_model: ModelConfig, project: Path) -> str:
-    """A run of two seeds, trained on images of 20 pixels of which nothing but the model files is there."""
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        facts = {"settings": {"dataset": "squares", "crop": 0}}
-        save_model(Path(f"models/toy/seed-{seed}.safetensors"), CapsNet(tiny_model), facts)
-    return "toy"
 
 
 def written(columns: int, strokes: list[tuple[int, int, int, int]]) -> Image.Image:

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from real_stages import epochs_done, finish, kill_when, start
+from real_stages import epochs_done, finish, kill_when, start, two_projects
 from stored import select
-from tiny_project import make_project, tiny_params, write_params
+from tiny_project import tiny_params, write_params
 
 from pipeline.runtime.scratch import fingerprint, scratch
 from pipeline.runtime.workspace import owner
@@ -23,19 +23,11 @@ def query(statement: str) -> list[tuple[object, ...]]:
 @pytest.fixture
 def long_project(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Two equal projects with enough epochs to be killed in; the working directory is the first."""
-    from pipeline import prepare
-
     params = tiny_params()
     for run in ("toy-fc", "toy-pairs"):
         params["runs"][run]["epochs"] = EPOCHS
     params["tune"]["toy"] |= {"trials": 6, "epochs": 4}
-    folders = [make_project(tmp_path_factory.mktemp(name)) for name in ("broken", "whole")]
-    for folder in folders:
-        write_params(folder, params)
-        monkeypatch.chdir(folder)
-        prepare.main(["squares"])
-    monkeypatch.chdir(folders[0])
-    return folders[0], folders[1]
+    return two_projects(tmp_path_factory, monkeypatch, params, "broken")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_project import ROOT, make_project, tiny_params, write_params
+from tiny_project import ROOT, tiny_params, write_params
 
 from capsnet.networks.saved import read_settings
 from pipeline.runtime.launch import usable
@@ -42,16 +42,6 @@ def python(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    from pipeline import prepare
-
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    prepare.main(["squares"])
-    return tmp_path
-
-
 def set_processes(number: int, **changes: object) -> None:
     params = tiny_params()
     params["runs"]["toy-fc"] |= {"processes": number, **changes}
@@ -70,7 +60,7 @@ def losses(folder: str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(project: Path) -> None:
+def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(prepared: Path) -> None:
     set_processes(2)
     status, said, complained = train("toy-fc")
     assert (status, said) == (0, "models/toy-fc: toy-fc, seeds 0, 1\n"), complained
@@ -84,7 +74,7 @@ def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(pr
 
 
 @pytest.mark.slow
-def test_torchrun_by_hand_decides_the_number_of_processes(project: Path) -> None:
+def test_torchrun_by_hand_decides_the_number_of_processes(prepared: Path) -> None:
     set_processes(3)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     process = python(*torchrun, "-m", "pipeline.train", "toy-fc", "--out", "one")
@@ -96,7 +86,7 @@ def test_torchrun_by_hand_decides_the_number_of_processes(project: Path) -> None
 
 
 @pytest.mark.slow
-def test_an_error_of_several_processes_is_told_in_one_line_with_status_2(project: Path) -> None:
+def test_an_error_of_several_processes_is_told_in_one_line_with_status_2(prepared: Path) -> None:
     set_processes(2, batch_norm=True)
     status, _, complained = train("toy-fc")
     expected = "error: processes: got several without GPUs, expected one for a network that normalises batches"
@@ -105,7 +95,7 @@ def test_an_error_of_several_processes_is_told_in_one_line_with_status_2(project
     assert "Traceback" not in complained
 
 
-def test_the_number_of_processes_is_not_recorded_and_survives_other_settings(project: Path) -> None:
+def test_the_number_of_processes_is_not_recorded_and_survives_other_settings(prepared: Path) -> None:
     set_processes(4)
     run = load_params().runs["toy-fc"]
     assert run.processes == 4

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from errands import lives, wait_until
-from real_stages import epochs_done, finish, start
-from tiny_project import ROOT, make_project, tiny_params, write_params
+from real_stages import epochs_done, finish, start, two_projects
+from tiny_project import ROOT, tiny_params
 
 from pipeline.runtime import stopping
 from pipeline.runtime.locks import Holder, holder, try_lock
@@ -159,18 +159,10 @@ LIKE_DVC = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pipel
 @pytest.fixture
 def long_projects(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Two equal projects, in which a training takes seconds; the working directory is the first."""
-    from pipeline import prepare
-
     params = tiny_params()
     params["runs"]["toy-fc"] |= {"epochs": EPOCHS, "checkpoint_every": 50}
     params["tracking"]["tensorboard"] = False
-    folders = [make_project(tmp_path_factory.mktemp(name)) for name in ("stopped", "whole")]
-    for folder in folders:
-        write_params(folder, params)
-        monkeypatch.chdir(folder)
-        prepare.main(["squares"])
-    monkeypatch.chdir(folders[0])
-    return folders[0], folders[1]
+    return two_projects(tmp_path_factory, monkeypatch, params, "stopped")
 
 
 def same_results(stopped: Path, whole: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from stored import select
-from tiny_project import ROOT, make_project, tiny_params, write_params
+from tiny_project import ROOT, tiny_params, write_params
 from torch import distributed
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig
@@ -56,17 +56,6 @@ def ranks(launcher: int) -> dict[str, int]:
     return found
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of three steps an epoch, in the working directory."""
-    from pipeline import prepare
-
-    make_project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    prepare.main(["squares"])
-    return tmp_path
-
-
 def set_run(folder: Path, run: str, **changes: object) -> None:
     params = tiny_params()
     params["runs"][run] |= changes
@@ -78,9 +67,9 @@ def set_run(folder: Path, run: str, **changes: object) -> None:
     ("run", "changes"), [("toy-fc", {}), ("toy-pairs", {}), ("toy-attention", {"encoder_norm": "instance"})]
 )
 def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
-    run: str, changes: dict[str, object], project: Path
+    run: str, changes: dict[str, object], prepared: Path
 ) -> None:
-    set_run(project, run, epochs=7, **changes)
+    set_run(prepared, run, epochs=7, **changes)
     train_alone(run, "alone")
     together = torchrun(2, "pipeline.train", run, "--out", "together")
     said, _ = together.communicate(timeout=120)
@@ -94,9 +83,9 @@ def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(project: Path) -> None:
+def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(prepared: Path) -> None:
     epochs = 100
-    set_run(project, "toy-fc", epochs=epochs, validation=0.0)
+    set_run(prepared, "toy-fc", epochs=epochs, validation=0.0)
     together = torchrun(2, "pipeline.train", "toy-fc", "--out", "broken")
     deadline = time.monotonic() + 100
     while not list(Path(".scratch").glob("train/toy-fc/*/seed-1.state.safetensors")):
@@ -117,8 +106,8 @@ def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on
 
 
 @pytest.mark.slow
-def test_batch_normalisation_over_several_processes_on_a_cpu_is_refused_by_name(project: Path) -> None:
-    set_run(project, "toy-fc", batch_norm=True)
+def test_batch_normalisation_over_several_processes_on_a_cpu_is_refused_by_name(prepared: Path) -> None:
+    set_run(prepared, "toy-fc", batch_norm=True)
     together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
     said, _ = together.communicate(timeout=120)
     assert together.returncode != 0
