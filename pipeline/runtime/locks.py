@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from pipeline.runtime.stopping import started_by, still_runs
+from pipeline.runtime.stopping import GONE, started_by, still_runs
 
 
 class Holder(NamedTuple):
@@ -19,7 +19,7 @@ class Holder(NamedTuple):
     process: int
     host: str
     since: float  # seconds since 1970
-    starter: int  # the process of DVC that started it; 0 if a person did
+    starter: int  # the process of DVC that started it; 0 if a person did, GONE if that DVC had ended before
 
     @property
     def here(self) -> bool:
@@ -29,7 +29,8 @@ class Holder(NamedTuple):
     @property
     def orphaned(self) -> bool:
         """Whether the DVC that started it is gone, so that it ends at its next checkpoint."""
-        return self.here and self.starter > 0 and not still_runs(self.starter)
+        gone = self.starter == GONE or (self.starter > 0 and not still_runs(self.starter))
+        return self.here and gone
 
     def __str__(self) -> str:
         minutes = max(0, int(time.time() - self.since)) // 60

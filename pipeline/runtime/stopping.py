@@ -18,6 +18,7 @@ LOOK = 1.0  # seconds between two looks at the process that started this one
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 # The processes that inherit orphans. None of them starts a stage.
 INITS = ("init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "catatonit")
+GONE = -1  # in place of a process: the DVC that started this one was gone before it could be seen
 
 
 class Stop:
@@ -106,8 +107,14 @@ def _watched(on_orphan: Callable[[int], None]) -> Iterator[None]:
 
 
 def started_by() -> int:
-    """Return the process that started this one for DVC, looking past the shell between them; 0 if DVC did not."""
-    return _starter(os.getppid()) if os.environ.get(DVC_STAGE) else 0
+    """Return the process that started this one for DVC, looking past the shell between them.
+
+    It is 0 if DVC did not start this process, and GONE if that DVC has already ended.
+    """
+    if not os.environ.get(DVC_STAGE):
+        return 0
+    starter = _starter(os.getppid())
+    return GONE if _inherits_orphans(starter) else starter
 
 
 def still_runs(process: int) -> bool:
@@ -122,7 +129,7 @@ def still_runs(process: int) -> bool:
 
 
 def _watch(parent: int, starter: int, ended: threading.Event, on_orphan: Callable[[int], None]) -> None:
-    while os.getppid() == parent and _starter(parent) == starter and _name(starter) not in INITS:
+    while os.getppid() == parent and _starter(parent) == starter and not _inherits_orphans(starter):
         if ended.wait(LOOK):
             return
     on_orphan(starter)
@@ -139,10 +146,26 @@ def _starter(parent: int) -> int:
         return parent
 
 
+def _inherits_orphans(process: int) -> bool:
+    """Tell whether a process is no DVC but the one that takes over the children of those that ended.
+
+    The first process of a machine or a container is either that, under any name, or DVC itself (`docker run`).
+    """
+    return _name(process) in INITS or (process == 1 and not any(name in _command(1) for name in ("python", "dvc")))
+
+
 def _name(process: int) -> str:
     """Return the name of a process; empty where the system does not show it in /proc."""
     try:
         return Path(f"/proc/{process}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _command(process: int) -> str:
+    """Return the command line of a process; empty where the system does not show it in /proc."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -19,7 +19,7 @@ from tiny_project import ROOT, tiny_params
 from pipeline.runtime import stopping
 from pipeline.runtime.locks import Holder, holder, try_lock
 from pipeline.runtime.scratch import LOCK, scratch
-from pipeline.runtime.stopping import DVC_STAGE, ends_with_dvc, started_by, still_runs, stoppable
+from pipeline.runtime.stopping import DVC_STAGE, GONE, ends_with_dvc, started_by, still_runs, stoppable
 
 OUT = Path("models/toy-fc")
 
@@ -66,6 +66,30 @@ def test_a_training_whose_dvc_is_gone_is_told_so_and_writes_no_result(monkeypatc
             KeyboardInterrupt, match="the DVC that started this training, is gone; the next `dvc repro`"
         ):
             stop.refuse_orphan()
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "gone"),
+    [
+        ("systemd", "/lib/systemd/systemd\0--user\0", True),
+        ("supervisor", "/supervisor\0--port\x002024\0", True),  # the first process of a container, under any name
+        ("", "", True),  # no /proc
+        ("dvc", "/usr/bin/python3\0/usr/local/bin/dvc\0repro\0", False),  # docker run image dvc repro
+    ],
+)
+def test_a_dvc_that_ended_before_its_training_came_up_is_gone(
+    name: str, command: str, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DVC_STAGE, "train@toy-fc")
+    monkeypatch.setattr(stopping, "LOOK", 0.01)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(stopping, "_name", lambda process: name)
+    monkeypatch.setattr(stopping, "_command", lambda process: command)
+    assert started_by() == (GONE if gone else 1)
+    assert Holder(os.getpid(), socket.gethostname(), time.time(), started_by()).orphaned is gone
+    with stoppable() as stop:
+        time.sleep(0.2)
+        assert stop.orphaned is gone
 
 
 def test_a_training_that_a_person_started_outlives_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
