@@ -4,7 +4,7 @@
     python -m pipeline.apps.project train digits-fc          (what that starts; ENTRY alone: main)
 
 The result is nested under the run of MLflow that finished it, and its last metrics are that run's too. If nothing was
-to be done, the run says since when.
+to be done, the run says since when, or that MLflow has the result from files.
 """
 
 import os
@@ -25,6 +25,7 @@ from pipeline.settings.params import Params, load_params
 from pipeline.tracking.delivery import milliseconds
 from pipeline.tracking.experiments import run_of_mlflow_run
 from pipeline.tracking.lookup import training_of
+from pipeline.tracking.mlflow_run import ORIGIN
 from pipeline.tracking.run_search import PARENT, find_everywhere
 from pipeline.tracking.store import open_client, unusable
 from pipeline.tracking.views import NOTE
@@ -82,14 +83,17 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
     from mlflow.entities import Metric
 
     identity = project.info.run_id
-    fresh = [run for run in found if (run.info.end_time or 0) >= began]
+    trained = [run for run in found if ORIGIN not in run.data.tags]  # the others are from files, recorded just now
+    fresh = [run for run in trained if (run.info.end_time or 0) >= began]
     for run in fresh:
         client.set_tag(run.info.run_id, PARENT, identity)
     if fresh:
         note = f"Made {', '.join(str(run.info.run_name) for run in fresh)}."
-    elif found:
-        last = max(run.info.end_time or run.info.start_time for run in found)
+    elif trained:
+        last = max(run.info.end_time or run.info.start_time for run in trained)
         note = f"Nothing to do: up to date since {datetime.fromtimestamp(last / 1000):%Y-%m-%d %H:%M}."
+    elif found:
+        note = f"Nothing was trained: MLflow has {', '.join(str(run.info.run_name) for run in found)} from files."
     else:
         note = "Done; MLflow has no run with the result."
     links = [f"- [{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" for run in found]
