@@ -22,12 +22,12 @@ from pipeline.runtime.paths import MODELS, TUNED, models_in
 from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.settings.checked import require
 from pipeline.settings.params import Params, load_params
-from pipeline.tracking.delivery import milliseconds
+from pipeline.tracking.delivery import KILLED, milliseconds
 from pipeline.tracking.experiments import run_of_mlflow_run
 from pipeline.tracking.lookup import training_of
 from pipeline.tracking.mlflow_run import ORIGIN
 from pipeline.tracking.run_search import PARENT, find_everywhere
-from pipeline.tracking.store import open_client, unusable
+from pipeline.tracking.store import open_client, store_file, unusable
 from pipeline.tracking.views import NOTE
 
 if TYPE_CHECKING:
@@ -109,6 +109,20 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
     print(note)
 
 
+def end_killed(client: "MlflowClient", project: "Run") -> None:
+    """Set earlier runs of `mlflow run` in this folder to KILLED if they are still open: they were killed.
+
+    The lock of this folder says that none of them is at work. A server has runs of other machines, too, whose locks are
+    elsewhere: there nothing is changed.
+    """
+    if store_file() is None:
+        return
+    source = {key: project.data.tags.get(key, "") for key in ("mlflow.source.type", "mlflow.source.name")}
+    for run in find_everywhere(client, source):
+        if run.info.status == "RUNNING" and run.info.start_time < project.info.start_time:
+            client.set_terminated(run.info.run_id, KILLED)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     made = parser(__doc__)
@@ -145,6 +159,7 @@ def _run(entry: str, name: str | None, targets: Sequence[str], params: Params) -
         study = params.studies_of_runs.get(str(name)) or (params.tune[str(name)].study if entry == "tune" else name)
         record([study] if study else [*params.studies], params, client)
         if project is not None:
+            end_killed(client, project)
             words = " ".join(filter(None, (entry, name)))
             describe(client, project, words, results(entry, name, params, client), began)
     except Exception as error:  # the store and the network may raise anything; the results are in files

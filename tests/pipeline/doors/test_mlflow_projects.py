@@ -1,16 +1,21 @@
 """`mlflow run` in a small study: what the run that MLflow opens says, and what is nested in it."""
 
 import json
+import os
+import signal
+import subprocess
 
 import pytest
+from errands import wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ruamel.yaml import YAML
-from small_study import SmallStudy
+from small_study import PATH, SmallStudy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 EXPERIMENT = "projects"
+COMMAND = ("mlflow", "run", ".", "--env-manager", "local", "--experiment-name", EXPERIMENT)
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +26,22 @@ def _quick_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def mlflow_run(study: SmallStudy, *arguments: str) -> str:
     """Start an entry point of the project as the guide says, and return what is said."""
-    options = ("--env-manager", "local", "--experiment-name", EXPERIMENT)
-    return study.call("mlflow", "run", ".", *options, *arguments, MLFLOW_DISABLE_TELEMETRY="true")
+    return study.call(*COMMAND, *arguments, MLFLOW_DISABLE_TELEMETRY="true")
 
 
 def client(study: SmallStudy) -> MlflowClient:
     return MlflowClient(f"sqlite:///{study.folder}/mlflow.db")
 
 
+def all_runs(study: SmallStudy) -> list[Run]:
+    """Return all runs of MLflow, the newest first."""
+    asked = client(study)
+    return [*asked.search_runs([each.experiment_id for each in asked.search_experiments()])]
+
+
 def runs_of(study: SmallStudy, name: str) -> list[Run]:
     """Return the runs of MLflow with this name, the newest first."""
-    asked = client(study)
-    experiments = [each.experiment_id for each in asked.search_experiments()]
-    return [*asked.search_runs(experiments, f"attributes.run_name = '{name}'")]
+    return [run for run in all_runs(study) if run.info.run_name == name]
 
 
 def note(run: Run) -> str:
@@ -100,3 +108,34 @@ def test_what_a_new_store_gets_from_files_was_not_made_by_mlflow_run(study: Smal
     assert "test_accuracy" in opened.data.metrics
     (recorded,) = runs_of(study, "toy-fc")
     assert "mlflow.parentRunId" not in recorded.data.tags
+
+
+def test_what_was_killed_under_one_mlflow_run_is_nested_in_the_one_that_finished_it(study: SmallStudy) -> None:
+    study.change("toy-fc", epochs=200)
+    command = ("-e", "evaluate", "-P", "run=toy-fc")
+    variables = {**os.environ, "PATH": PATH, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    started = subprocess.Popen(
+        [*COMMAND, *command],
+        cwd=study.folder,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until(
+            lambda: any(study.folder.glob(".scratch/train/toy-fc/*/seed-0.state*")) or started.poll() is not None
+        )
+    finally:
+        os.killpg(started.pid, signal.SIGKILL)
+    assert started.wait() == -signal.SIGKILL
+    (killed,) = (run for run in all_runs(study) if run.data.tags.get("mlflow.source.type") == "PROJECT")
+    assert killed.info.status == "RUNNING"
+
+    mlflow_run(study, *command)
+    (finished,) = runs_of(study, "evaluate toy-fc")
+    trained = runs_of(study, "toy-fc")[0]
+    assert trained.data.tags["mlflow.parentRunId"] == finished.info.run_id != killed.info.run_id
+    assert "test_accuracy" in finished.data.metrics
+    left = {run.info.run_id: run.info.status for run in all_runs(study) if run.info.status != "FINISHED"}
+    assert left == {killed.info.run_id: "KILLED"}
