@@ -1,7 +1,9 @@
 """A trained network with the facts about its data, and how a user's own picture becomes an image of that data."""
 
+import json
 import re
 import reprlib
+import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,13 +66,40 @@ def find_model(named: str, seed: int | None) -> Path:
     return files[next(iter(files)) if seed is None else seed]
 
 
+def best_published() -> list[str]:
+    """Return the runs in published/ by the mean accuracy of their files, best first.
+
+    Raises ValueError if there is none.
+    """
+    runs = sorted(published_runs(), key=_published_accuracy, reverse=True)
+    if not runs:
+        raise ValueError(f"RUN: missing, and {PUBLISHED}/ has no network; expected the name of a run")
+    return runs
+
+
+def names_network(word: str) -> bool:
+    """Tell whether a word on the command line names a network. Otherwise it may be a picture."""
+    known = PARAMS.is_file() and word in load_params().studies_of_runs
+    return known or word.endswith(SUFFIX) or bool(_models_at_hand(word))
+
+
+def _published_accuracy(run: str) -> float:
+    """Return the mean test accuracy of a run's published files, in percent; it decides a default and no result."""
+    manifests = [path.with_suffix(".json").read_text(encoding="utf-8") for path in published_models(run).values()]
+    return statistics.fmean(float(json.loads(manifest)["accuracy"]) for manifest in manifests)
+
+
+def _models_at_hand(named: str) -> dict[int, Path]:
+    return models_in(MODELS / named) or models_in(Path(named)) or published_models(named)
+
+
 def _models(named: str) -> dict[int, Path]:
     """Return the models of a run, or in a folder, by seed.
 
     Raises FileNotFoundError naming the command that trains a run of params.yaml; for any other name, the runs that are
     trained.
     """
-    if models := models_in(MODELS / named) or models_in(Path(named)) or published_models(named):
+    if models := _models_at_hand(named):
         return models
     if PARAMS.is_file() and named in load_params().studies_of_runs:
         return model_files(MODELS / named)
