@@ -10,7 +10,6 @@ page is served to this machine only.
 import os
 from collections.abc import Sequence
 
-from capsnet.networks.saved import read_settings
 from pipeline.apps.network import best_published, find_model, open_network
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import configure_torch
@@ -36,6 +35,8 @@ def default_run() -> str:
 
 
 def _dataset(run: str) -> str:
+    from capsnet.networks.saved import read_settings
+
     return str(read_settings(find_model(run, None))["dataset"])
 
 
