@@ -10,7 +10,7 @@ page is served to this machine only.
 import os
 from collections.abc import Sequence
 
-from pipeline.apps.network import best_published, find_model, open_network
+from pipeline.apps.network import best_of_published, best_published, find_model, open_network
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import MODELS, models_in
@@ -23,10 +23,10 @@ def default_run() -> str:
 
     Raises FileNotFoundError naming the command that prepares the data set of the best published run.
     """
-    best, *others = best_published()
+    best = best_of_published()
     trained = sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))
     prepare = f"`dvc repro prepare@{_dataset(best)}` prepares the data set of {best}, the best network in {PUBLISHED}/"
-    for run in (best, *others, *trained):
+    for run in (*best_published(), *trained):
         if (DATA / f"{_dataset(run)}.json").is_file():
             if run != best:
                 print(f"note: exploring {run}; {prepare}")

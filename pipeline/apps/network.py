@@ -66,27 +66,42 @@ def find_model(named: str, seed: int | None) -> Path:
     return files[next(iter(files)) if seed is None else seed]
 
 
-def best_published() -> list[str]:
-    """Return the runs in published/ by the mean accuracy of their files, best first.
+def best_published(dataset: str = "") -> list[str]:
+    """Return the runs in published/, or those of one data set, by the mean accuracy of their files, best first.
 
-    Raises ValueError if there is none.
+    The order decides what is shown first and what reads a picture; no result depends on it. Raises ValueError for a
+    damaged manifest.
     """
-    runs = sorted(published_runs(), key=_published_accuracy, reverse=True)
-    if not runs:
+    manifests = {run: [*map(read_publication, published_models(run).values())] for run in published_runs()}
+    means = {
+        run: statistics.fmean(float(each["accuracy"]) for each in of_run)
+        for run, of_run in manifests.items()
+        if not dataset or of_run[0]["dataset"] == dataset
+    }
+    return sorted(means, key=means.__getitem__, reverse=True)
+
+
+def best_of_published() -> str:
+    """Return the best run in published/. Raises ValueError if there is none."""
+    if not (runs := best_published()):
         raise ValueError(f"RUN: missing, and {PUBLISHED}/ has no network; expected the name of a run")
-    return runs
+    return runs[0]
+
+
+def read_publication(path: Path) -> dict[str, Any]:
+    """Return the manifest of a published model file. Raises ValueError if it lacks data set or accuracy."""
+    manifest = path.with_suffix(".json")
+    try:
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+        return {**values, "dataset": str(values["dataset"]), "accuracy": float(values["accuracy"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{manifest}: got {error!r}, expected a manifest with dataset and accuracy") from error
 
 
 def names_network(word: str) -> bool:
     """Tell whether a word on the command line names a network. Otherwise it may be a picture."""
     known = PARAMS.is_file() and word in load_params().studies_of_runs
     return known or word.endswith(SUFFIX) or bool(_models_at_hand(word))
-
-
-def _published_accuracy(run: str) -> float:
-    """Return the mean test accuracy of a run's published files, in percent; it decides a default and no result."""
-    manifests = [path.with_suffix(".json").read_text(encoding="utf-8") for path in published_models(run).values()]
-    return statistics.fmean(float(json.loads(manifest)["accuracy"]) for manifest in manifests)
 
 
 def _models_at_hand(named: str) -> dict[int, Path]:

@@ -35,7 +35,7 @@ from capsnet.sources.folder import listing, passed_over
 from pipeline.apps.network import (
     TREATMENTS,
     Network,
-    best_published,
+    best_of_published,
     find_model,
     names_network,
     open_network,
@@ -110,7 +110,7 @@ def _run_and_images(first: str | None, others: Sequence[str]) -> tuple[str, list
     images = [*map(Path, others)]
     if first is not None and (names_network(first) or not Path(first).exists()):
         return first, images
-    run = best_published()[0]
+    run = best_of_published()
     print(f"note: read by {run}, the best network in {PUBLISHED}/", file=sys.stderr)
     return run, [Path(first), *images] if first else images
 

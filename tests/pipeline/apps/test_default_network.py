@@ -22,7 +22,8 @@ def publish(run: str, seed: int, accuracy: float, model: ModelConfig, dataset: s
     path = Path(f"published/{run}-seed-{seed}.safetensors")
     path.parent.mkdir(exist_ok=True)
     save_model(path, CapsNet(model), {"settings": {"dataset": dataset, "crop": 0}})
-    path.with_suffix(".json").write_text(json.dumps({"run": run, "seed": seed, "accuracy": accuracy}))
+    manifest = {"run": run, "seed": seed, "dataset": dataset, "accuracy": accuracy}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
 
 
 @pytest.fixture
