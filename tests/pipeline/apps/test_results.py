@@ -219,6 +219,15 @@ def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> Non
     assert "<!-- table: toy/decoders -->\nNot made yet.\n<!-- end -->" in with_results(filled)
 
 
+def test_a_table_of_a_gpu_says_that_the_code_never_ran_on_one_until_it_did(study: Path) -> None:
+    text = "<!-- table: gpu/gpu -->\nold\n<!-- end -->\n"
+    assert with_results(text) == "<!-- table: gpu/gpu -->\nNever run on a GPU.\n<!-- end -->\n"
+    table = Path("reports/gpu/tables/gpu.md")
+    table.parent.mkdir(parents=True)
+    table.write_text("| a card |\n")
+    assert with_results(text) == "<!-- table: gpu/gpu -->\n| a card |\n<!-- end -->\n"
+
+
 def test_an_unknown_study_is_refused_by_name(study: Path) -> None:
     with pytest.raises(ValueError, match="study: got 'nobody', expected one of toy"):
         results.main(["nobody"])
