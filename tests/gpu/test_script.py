@@ -6,13 +6,15 @@ import re
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_project import ROOT
 
-from pipeline.settings.params import load_params
+from pipeline.settings.params import load_params, override
+from tests.gpu import stages_on_gpu
 from tests.gpu.__main__ import Step, marked_files, run, training
 from tests.gpu.gpu_table import GpuRow, Sheet, number, tell
 from tests.gpu.measured_runs import failures_told
@@ -126,9 +128,34 @@ def test_a_warning_of_the_first_product_in_autograd_s_thread_is_no_error() -> No
         warnings.warn("another one", stacklevel=1)
 
 
+@pytest.mark.parametrize(("gpus", "loss", "verdict"), [(2, "0.25", "ok"), (2, "nan", "failed"), (1, "", "")])
+def test_two_processes_train_where_there_are_two_gpus(
+    gpus: int, loss: str, verdict: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over gloo, a run in two processes is tested beside `pipeline.runtime.launch`."""
+    commands: list[tuple[str, ...]] = []
+
+    def stage(*arguments: str) -> None:
+        commands.append(arguments)
+        (Path(arguments[-1]) / "history.csv").write_text(f"seed,epoch,train_loss\n0,1,{loss}\n")
+
+    monkeypatch.setattr(stages_on_gpu, "usable", lambda number, device: min(number, gpus))
+    monkeypatch.setattr(stages_on_gpu, "_stage", stage)
+    stages_on_gpu.processes({"device": "cuda", "small": True})
+    row = GpuRow.read(capsys.readouterr().out, "processes")
+    assert row is not None
+    assert row.verdict == verdict
+    assert bool(commands) == (gpus == 2)
+    for command in commands:
+        assert command[:2] == ("train", "mnist-fc")
+        settings = [value for name, value in pairwise(command) if name == "--set"]
+        assert {"epochs=1", "processes=2", "device=cuda", "seeds=[0]", "conv_channels=8"} <= set(settings)
+        override(load_params().runs["mnist-fc"], settings, "--set")
+
+
 @pytest.mark.slow
-def test_every_step_but_the_tests_runs_in_small_on_a_cpu(tmp_path: Path) -> None:
-    only = ["--only", "checks", "steps", "epoch", "checkpoint", "processes", "training"]
+def test_every_step_that_needs_one_device_runs_in_small_on_a_cpu(tmp_path: Path) -> None:
+    only = ["--only", "checks", "steps", "epoch", "checkpoint", "training"]
     command = [sys.executable, "-m", "tests.gpu", "--device", "cpu", "--small", "--out", str(tmp_path), *only]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert ended.returncode == 0, ended.stdout + ended.stderr
