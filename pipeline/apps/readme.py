@@ -14,7 +14,6 @@ from pathlib import Path
 
 from capsnet.files import write_whole
 from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
-from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
 from pipeline.reporting.typeset import plain_cell
@@ -65,8 +64,7 @@ def in_words(study: str, params: Params) -> str:
 
 def _sentences(shown: TableShown) -> list[str]:
     """Return the findings of a table and its common notes. What is missing is said once for the study, not here."""
-    found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
-    return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
+    return [*shown.found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

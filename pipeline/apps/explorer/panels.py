@@ -34,10 +34,13 @@ STYLE = f"""
 .head p, .note {{ line-height: 1.45; margin: 0 0 .3rem; max-width: 62rem; }}
 .card {{ background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }}
 .card {{ border-radius: 8px; padding: .8rem; align-self: stretch; }}
+.card .html-container {{ padding: 0 !important; }}  /* text begins where the controls begin */
 .card h2 {{ font-size: 1.05rem; font-weight: 650; margin: 0 0 .3rem; }}
 .pair {{ display: flex; gap: .8rem; flex-wrap: wrap; }}
 .pair figure {{ margin: 0; flex: 1 1 8rem; max-width: 15rem; }}
 .pixels, .pixels img {{ width: 100%; image-rendering: pixelated; display: block; border-radius: 4px; }}
+/* Some reconstructions are not black at the edge. */
+figure > .pixels {{ outline: 1px solid var(--border-color-primary); }}
 figcaption {{ font-size: .85rem; margin-top: .3rem; }}
 figcaption b {{ color: var(--body-text-color); }}
 .bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: .28rem .6rem; align-items: center; }}
@@ -57,6 +60,7 @@ figcaption b {{ color: var(--body-text-color); }}
 .mistakes {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: .5rem; }}
 .mistakes {{ max-height: 22rem; overflow-y: auto; }}
 .mistakes button {{ padding: 0; border-radius: 4px; text-align: left; font-size: .75rem; font-weight: 400; }}
+.mistakes button span {{ display: block; padding: .1rem .3rem .2rem; }}
 .mistakes button:hover img, .mistakes button:focus-visible img {{ outline: 3px solid rgb{ORANGE}; }}
 .pad {{ display: flex; flex-direction: column; gap: .4rem; align-items: flex-start; }}
 .pad canvas {{ border: 1px solid var(--border-color-primary); border-radius: 4px; touch-action: none; }}
@@ -64,10 +68,12 @@ figcaption b {{ color: var(--body-text-color); }}
 .pad button {{ font-size: .85rem; font-weight: 400; }}
 .pad button {{ padding: .2rem .8rem; border: 1px solid var(--border-color-primary); border-radius: 4px; }}
 .card, .stays {{ overflow: visible !important; }}
-.stays {{ position: sticky !important; top: 0; z-index: 9; background: var(--block-background-fill); }}
+/* Above the labels of gradio's sliders. */
+.stays {{ position: sticky !important; top: 0; z-index: 99; background: var(--block-background-fill); }}
 .stays {{ padding: .3rem 0 !important; }}
 @media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
 @media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
+@media (max-width: 700px) {{ .gradio-container .main.fillable {{ padding: .6rem !important; }} }}
 .moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
 .moves .min_value, .moves .max_value {{ display: none; }}
 .card [role=tab] {{ padding: 0 .55rem; }}
@@ -99,7 +105,7 @@ def verdict(says: str, truth: str, doubt: str) -> str:
         truth: The name of the true class; empty if it is unknown.
         doubt: Why the answer is unsure; empty if it is sure.
     """
-    says, truth, doubt = map(escape, (says, truth, doubt))
+    says, truth, doubt = (escape(text).replace(" %", "&nbsp;%") for text in (says, truth, doubt))
     if doubt:
         known = f" This is <b>{truth}</b>." if truth else ""
         return f'<p class="verdict unsure">? Unsure: {doubt}. It would say <b>{says}</b>.{known}</p>'

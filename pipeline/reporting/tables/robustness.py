@@ -75,7 +75,13 @@ def _at_angles(study: str, row: ScoreRow) -> list[ScoreRow]:
     published = ("published_accuracy", "source", "difference", "published_rloss", "published_mloss")
     kept = {key: value for key, value in row.items() if key not in published}
     return [
-        {**kept, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
+        {
+            **kept,
+            "seeds": len(accuracies),
+            "degrees": degrees,
+            "accuracy_mean": accuracies.mean(),
+            "accuracy_std": accuracies.std(),
+        }
         for degrees, accuracies in rotations.groupby("degrees")["accuracy"]
     ]
 

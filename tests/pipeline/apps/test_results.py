@@ -101,7 +101,7 @@ def test_the_number_of_seeds_is_that_of_the_networks_and_one_has_no_spread(study
     write_metrics("toy-fc", [97.0, 98.0])
     table = build("toy-decoders", load_params())
     assert [row[2] for row in table.cells[1:3]] == ["97.50 ± 0.71", "97.00"]
-    assert "n seeds (0, 1 / 0) (no spread where n is 1)" in table.notes[0]
+    assert "n seeds (0, 1; or 0) (no spread where n is 1)" in table.notes[0]
 
 
 def test_a_run_that_is_not_scored_on_rotated_images_says_so_at_every_angle(study: Path) -> None:
