@@ -29,6 +29,7 @@ TILES = 8  # maps in a row
 STYLE = f"""
 .gradio-container {{ overflow: visible !important; }}  /* or nothing in it can stay in view */
 .gradio-container {{ max-width: 1360px !important; margin: 0 auto !important; }}
+.main.fillable {{ padding: 1rem clamp(.6rem, 3vw, 2rem) !important; }}
 .head h1 {{ font-size: 1.5rem; font-weight: 650; margin: .2rem 0 .3rem; }}
 .head p, .note, figcaption {{ color: color-mix(in srgb, var(--body-text-color) 78%, transparent); }}
 .head p, .note {{ line-height: 1.45; margin: 0 0 .3rem; max-width: 62rem; }}
@@ -73,10 +74,9 @@ figcaption b {{ color: var(--body-text-color); }}
 .stays {{ padding: .3rem 0 !important; }}
 @media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
 @media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
-@media (max-width: 700px) {{ .gradio-container .main.fillable {{ padding: .6rem !important; }} }}
 .moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
 .moves .min_value, .moves .max_value {{ display: none; }}
-.card [role=tab] {{ padding: 0 .55rem; }}
+.card [role=tab] {{ padding: 0 .4rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
 .moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}

@@ -119,7 +119,7 @@ def choose_tab(page: BrowserPage, name: str) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_on_a_phone_the_picture_stays_in_view_while_its_sliders_are_moved(server: str) -> None:
     with browser() as chromium:
-        page = chromium.open(server, width=400, height=500)
+        page = chromium.open(server, width=360, height=500)
         page.wait_for("document.querySelectorAll('.moves input[type=range]').length == 4")
         # It is sticky, and no element around it hides what overflows, which would make the page scroll it away.
         page.wait_for("getComputedStyle(document.querySelector('.stays')).position == 'sticky'")
@@ -128,7 +128,7 @@ def test_on_a_phone_the_picture_stays_in_view_while_its_sliders_are_moved(server
             "while (around != document.body && getComputedStyle(around).overflow == 'visible')"
             "around = around.parentElement; return around == document.body })()"
         )
-        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
         # All ways to choose an image are seen, and no label of a slider lies above the picture.
         names = "[...document.querySelectorAll('button[role=tab]')]"
         seen = f"{names}.filter(e => e.checkVisibility({{visibilityProperty: true}})).map(e => e.innerText).join()"
