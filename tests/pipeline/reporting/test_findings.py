@@ -242,7 +242,9 @@ def test_a_finding_says_so_if_fewer_seeds_of_a_run_are_scored_on_rotated_images(
 )
 def test_what_training_took_is_in_minutes_below_an_hour(hours: float, words: str) -> None:
     table = pd.DataFrame([{"run": "a", "seeds": 2, "seconds_an_epoch": 1.5, "hours": hours}])
-    assert costs(table, Costs(**ENTRY, kind="costs")) == [f"Training took {words} in total, for 2 networks of 1 runs."]
+    assert costs(table, Costs(study="toy", title="Toy", kind="costs")) == [
+        f"Training took {words} in total, for 2 networks of 1 runs."
+    ]
 
 
 def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
