@@ -3,9 +3,9 @@
     python -m pipeline.apps.readme
 
 A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->. Everything between it and the next
-<!-- end --> is replaced. If there is no such table, "Not made yet." takes its place, or "Never run on a GPU." for a
-table of `make gpu`. Findings are those of the study's page: first what is missing, then for each table what the scored
-runs show.
+<!-- end --> is replaced. If there is no such table, "Not made yet." takes its place, or a sentence about `make gpu` if
+it is one of its tables. Findings are those of the study's page: first what is missing, then for each table what the
+scored runs show.
 """
 
 import re
@@ -25,7 +25,8 @@ README = Path("README.md")
 DOCS = Path("docs")
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
-ON_GPU, NEVER_RUN = "gpu", "Never run on a GPU.\n"  # reports/gpu/ is what `make gpu` writes
+ON_GPU = "gpu"  # reports/gpu/ is what `make gpu` writes
+NOT_ON_GPU = "`make gpu` has not been run to its end on a GPU yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -40,7 +41,7 @@ def with_results(text: str) -> str:
 
     def tables(match: re.Match[str]) -> str:
         path = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
-        missing_text = NEVER_RUN if match["study"] == ON_GPU else NOT_MADE
+        missing_text = NOT_ON_GPU if match["study"] == ON_GPU else NOT_MADE
         return match[1] + (path.read_text(encoding="utf-8") if path.is_file() else missing_text) + match[4]
 
     def findings(match: re.Match[str]) -> str:

@@ -219,9 +219,10 @@ def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> Non
     assert "<!-- table: toy/decoders -->\nNot made yet.\n<!-- end -->" in with_results(filled)
 
 
-def test_a_table_of_a_gpu_says_that_the_code_never_ran_on_one_until_it_did(study: Path) -> None:
+def test_a_table_of_a_gpu_says_that_nobody_measured_one_until_it_is_there(study: Path) -> None:
     text = "<!-- table: gpu/gpu -->\nold\n<!-- end -->\n"
-    assert with_results(text) == "<!-- table: gpu/gpu -->\nNever run on a GPU.\n<!-- end -->\n"
+    sentence = "`make gpu` has not been run to its end on a GPU yet."
+    assert with_results(text) == f"<!-- table: gpu/gpu -->\n{sentence}\n<!-- end -->\n"
     table = Path("reports/gpu/tables/gpu.md")
     table.parent.mkdir(parents=True)
     table.write_text("| a card |\n")
