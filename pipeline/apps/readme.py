@@ -3,8 +3,9 @@
     python -m pipeline.apps.readme
 
 A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->. Everything between it and the next
-<!-- end --> is replaced; where there is no such table, by "Not made yet.". Findings are those of the study's page:
-first what is missing, then for each table what the scored runs show.
+<!-- end --> is replaced. If there is no such table, "Not made yet." takes its place, or a sentence about `make gpu` if
+it is one of its tables. Findings are those of the study's page: first what is missing, then for each table what the
+scored runs show.
 """
 
 import re
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from capsnet.files import write_whole
 from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
-from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
 from pipeline.reporting.typeset import plain_cell
@@ -25,6 +25,8 @@ README = Path("README.md")
 DOCS = Path("docs")
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
+ON_GPU = "gpu"  # reports/gpu/ is what `make gpu` writes
+NOT_ON_GPU = "`make gpu` has not been run to its end on a GPU yet.\n"
 MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -39,7 +41,8 @@ def with_results(text: str) -> str:
 
     def tables(match: re.Match[str]) -> str:
         path = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
-        return match[1] + (path.read_text(encoding="utf-8") if path.is_file() else NOT_MADE) + match[4]
+        missing_text = NOT_ON_GPU if match["study"] == ON_GPU else NOT_MADE
+        return match[1] + (path.read_text(encoding="utf-8") if path.is_file() else missing_text) + match[4]
 
     def findings(match: re.Match[str]) -> str:
         return match[1] + in_words(match["study"], load_params()) + match[3]
@@ -62,8 +65,7 @@ def in_words(study: str, params: Params) -> str:
 
 def _sentences(shown: TableShown) -> list[str]:
     """Return the findings of a table and its common notes. What is missing is said once for the study, not here."""
-    found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
-    return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
+    return [*shown.found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
