@@ -41,6 +41,7 @@ RESULT_FREE = (
     "pipeline/runtime/termination.py",
     "pipeline/runtime/stopping.py",
     "pipeline/runtime/torchrun.py",
+    "pipeline/runtime/unrecorded.py",
     "pipeline/runtime/workspace.py",
     "pipeline/settings/checked.py",
     "pipeline/settings/datasets.py",

@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from pipeline.runtime.stopping import DVC_STAGE
+from pipeline.runtime.unrecorded import remove_recorded
+
 DEBUG = "CAPSNET_DEBUG"
 PROGRAMS = ("git", "dvc", "timeout", "nvidia-smi")  # that stages and apps start
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -15,9 +18,12 @@ NO_ROOM = "; all that was finished is kept. Make room there (`df -h`), then the 
 def run_stage(main: Callable[[], None]) -> None:
     """Call a stage's `main`. An error that a user can cause ends it with one line on standard error and status 2.
 
-    With CAPSNET_DEBUG set, such an error shows its traceback instead.
+    With CAPSNET_DEBUG set, such an error shows its traceback instead. A stage of DVC first removes the working files of
+    earlier stages that DVC has recorded by now.
     """
     try:
+        if os.environ.get(DVC_STAGE):
+            remove_recorded()
         main()
     except KeyboardInterrupt as interrupt:
         sys.exit(str(interrupt) or "interrupted; the same command continues from the last checkpoint")
