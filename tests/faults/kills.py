@@ -16,7 +16,8 @@ from tests.faults.faulty_study import DVC, PREPARE, STAGE, begin, difference, fi
 from tests.faults.result import Fault
 
 VICTIMS = ("the stage", "DVC", "the group")
-LATEST = 9.0  # seconds after the start
+LATEST = 9.0  # seconds after the start, or
+SHARE = 0.6  # of the time that the whole study takes here, if that is later: a busy machine is killed as far on
 
 
 def kills(folder: Path, count: int, number: signal.Signals) -> Fault:
@@ -26,7 +27,9 @@ def kills(folder: Path, count: int, number: signal.Signals) -> Fault:
     """
     draw = random.Random(number.name)
     whole_study = make_study(folder / "whole")
+    began = time.monotonic()
     status, said = finish(whole_study)
+    latest = max(LATEST, SHARE * (time.monotonic() - began))
     if status:
         raise RuntimeError(f"the undisturbed study failed: {said}")
     whole = made(whole_study)
@@ -38,10 +41,10 @@ def kills(folder: Path, count: int, number: signal.Signals) -> Fault:
             lost |= _end(study, whole)
             studies += 1
             study = make_study(folder / f"killed-{studies}")
-        hits += _kill(study, VICTIMS[hits % len(VICTIMS)], number, draw.uniform(0, LATEST))
+        hits += _kill(study, VICTIMS[hits % len(VICTIMS)], number, draw.uniform(0, latest))
     lost |= _end(study, whole)
     return Fault(
-        f"{number.name} of stage, DVC or group, at random from 0 to {LATEST:.0f} s after the start",
+        f"{number.name} of stage, DVC or group, at random from 0 to {latest:.0f} s after the start",
         hits,
         f"{studies + 1} studies finished, with the bytes of an undisturbed one",
         "; ".join(sorted(lost)) or "nothing",
