@@ -4,7 +4,6 @@ Each function does its fault `count` times, and returns what happened and what w
 number of history.csv, every model and every status in the end, and no more than one line was said about it.
 """
 
-import ctypes
 import os
 import random
 import resource
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from disks import obey_permissions
 from errands import wait_until
 from recorded_study import new_study, served_study
 from servers import free_port
@@ -29,14 +29,6 @@ def repeated(count: int, happened: str, once: Callable[[], str]) -> Told:
     """Do a fault `count` times; return what happened and what was lost, each loss once."""
     losses = {once() for _ in range(count)}
     return happened, "; ".join(sorted(losses - {"nothing"})) or "nothing"
-
-
-def obey_permissions() -> None:
-    """Let a process of root respect the permissions of files, as those of other users do."""
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None)
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 def limit_files(size: int) -> Callable[[], None]:
