@@ -2,11 +2,13 @@
 
     python -m pipeline.apps.readme
 
-A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->. Everything between it and the next
-<!-- end --> is replaced; where there is no such table, by "Not made yet.". Findings are those of the study's page:
-first what is missing, then for each table what the scored runs show.
+A marker is <!-- table: <study>/<name> -->, <!-- findings: <study> -->, or
+<!-- table: <name> --> for reports/<name>.csv. Everything between it and the next <!-- end --> is
+replaced; where there is no such table, by "Not made yet.". Findings are those of the study's page: first what is
+missing, then for each table what the scored runs show.
 """
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
 from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
-from pipeline.reporting.typeset import plain_cell
+from pipeline.reporting.typeset import markdown, plain_cell
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find, load_params
@@ -25,7 +27,9 @@ README = Path("README.md")
 DOCS = Path("docs")
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
-MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED_TABLE = re.compile(
+    r"(?P<begin><!-- table: (?:(?P<study>[\w.-]+)/)?(?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -38,13 +42,21 @@ def with_results(text: str) -> str:
     """Return the text with every marked table and all marked findings as they are in reports/."""
 
     def tables(match: re.Match[str]) -> str:
-        path = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
-        return match[1] + (path.read_text(encoding="utf-8") if path.is_file() else NOT_MADE) + match[4]
+        return match["begin"] + _table(match["study"], match["name"]) + match["end"]
 
     def findings(match: re.Match[str]) -> str:
         return match[1] + in_words(match["study"], load_params()) + match[3]
 
     return MARKED_FINDINGS.sub(findings, MARKED_TABLE.sub(tables, text))
+
+
+def _table(study: str | None, name: str) -> str:
+    """Return a table of a study, or one in reports/ itself, as Markdown."""
+    path = REPORTS / study / TABLES / f"{name}.md" if study else REPORTS / f"{name}.csv"
+    if not path.is_file():
+        return NOT_MADE
+    text = path.read_text(encoding="utf-8")
+    return text if study else markdown([*csv.reader(text.splitlines())])
 
 
 def in_words(study: str, params: Params) -> str:
