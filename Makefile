@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
-RUN ?= digits-deconv_bn
 
 .DEFAULT_GOAL := help
 .PHONY: help demo verify prove mend paper results test slowtest postgrestest faults gpu bench benchstudy check format readme ui explore site lock
@@ -74,7 +73,7 @@ ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
 	*) MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  mlflow ui --port $(PORT) ;; esac
 
-explore: $(VENV)/.built  ## look into a trained network on a page of this machine: make explore RUN=digits-fc
+explore: $(VENV)/.built  ## look into a network on a page of this machine: the best published, or make explore RUN=digits-fc
 	python -m pipeline.apps.explore $(RUN)
 
 site: $(VENV)/.built  ## build the page that needs no installation: site/, for any web server

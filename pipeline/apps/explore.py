@@ -1,27 +1,54 @@
 """Explore a trained network in the browser: its capsules, reconstructions and couplings.
 
+    python -m pipeline.apps.explore
     python -m pipeline.apps.explore digits-deconv_bn
 
-The page is served to this machine only.
+Without a run it is the best network in published/ whose data set is prepared, otherwise a network trained here. The
+page is served to this machine only.
 """
 
 import os
 from collections.abc import Sequence
 
-from pipeline.apps.network import find_model, open_network
+from pipeline.apps.network import best_of_published, best_published, find_model, open_network
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import configure_torch
-from pipeline.runtime.prepared import read_prepared
+from pipeline.runtime.paths import MODELS, models_in
+from pipeline.runtime.prepared import DATA, read_prepared
+from pipeline.runtime.weights import PUBLISHED
+
+
+def default_run() -> str:
+    """Return the best published run whose data set is prepared, or else the first such run in models/.
+
+    Raises FileNotFoundError naming the command that prepares the data set of the best published run.
+    """
+    best = best_of_published()
+    trained = sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))
+    prepare = f"`dvc repro prepare@{_dataset(best)}` prepares the data set of {best}, the best network in {PUBLISHED}/"
+    for run in (*best_published(), *trained):
+        if (DATA / f"{_dataset(run)}.json").is_file():
+            if run != best:
+                print(f"note: exploring {run}; {prepare}")
+            return run
+    raise FileNotFoundError(f"RUN: missing, and no data set is prepared; {prepare}")
+
+
+def _dataset(run: str) -> str:
+    from capsnet.networks.saved import read_settings
+
+    return str(read_settings(find_model(run, None))["dataset"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    made = parser(__doc__, ("RUN", "a run in models/, a folder of models, or a .safetensors file"))
+    made = parser(__doc__)
+    made.add_argument("run", metavar="RUN", nargs="?", help="a run, a folder of models, or a .safetensors file")
     made.add_argument("--seed", metavar="N", type=int, help="a seed of the run [the first]")
     made.add_argument("--port", type=int, help="the port to listen on [the first free one from 7860]")
     arguments = made.parse_args(argv)
     hardware = configure_torch("cpu", os.cpu_count() or 1)
-    network = open_network(find_model(arguments.run, arguments.seed))
+    network = open_network(find_model(arguments.run or default_run(), arguments.seed))
     if not network.dataset:
         raise ValueError(f"{network.path}: got a file that names no data set, expected one that pipeline.train wrote")
     test = read_prepared(network.dataset, "test", hardware.device)

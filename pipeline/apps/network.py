@@ -1,7 +1,9 @@
 """A trained network with the facts about its data, and how a user's own picture becomes an image of that data."""
 
+import json
 import re
 import reprlib
+import statistics
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,13 +66,55 @@ def find_model(named: str, seed: int | None) -> Path:
     return files[next(iter(files)) if seed is None else seed]
 
 
+def best_published(dataset: str = "") -> list[str]:
+    """Return the runs in published/, or those of one data set, by the mean accuracy of their files, best first.
+
+    The order decides what is shown first and what reads a picture; no result depends on it. Raises ValueError for a
+    damaged manifest.
+    """
+    manifests = {run: [*map(read_publication, published_models(run).values())] for run in published_runs()}
+    means = {
+        run: statistics.fmean(float(each["accuracy"]) for each in of_run)
+        for run, of_run in manifests.items()
+        if not dataset or of_run[0]["dataset"] == dataset
+    }
+    return sorted(means, key=means.__getitem__, reverse=True)
+
+
+def best_of_published() -> str:
+    """Return the best run in published/. Raises ValueError if there is none."""
+    if not (runs := best_published()):
+        raise ValueError(f"RUN: missing, and {PUBLISHED}/ has no network; expected the name of a run")
+    return runs[0]
+
+
+def read_publication(path: Path) -> dict[str, Any]:
+    """Return the manifest of a published model file. Raises ValueError if it lacks data set or accuracy."""
+    manifest = path.with_suffix(".json")
+    try:
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+        return {**values, "dataset": str(values["dataset"]), "accuracy": float(values["accuracy"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{manifest}: got {error!r}, expected a manifest with dataset and accuracy") from error
+
+
+def names_network(word: str) -> bool:
+    """Tell whether a word on the command line names a network. Otherwise it may be a picture."""
+    known = PARAMS.is_file() and word in load_params().studies_of_runs
+    return known or word.endswith(SUFFIX) or bool(_models_at_hand(word))
+
+
+def _models_at_hand(named: str) -> dict[int, Path]:
+    return models_in(MODELS / named) or models_in(Path(named)) or published_models(named)
+
+
 def _models(named: str) -> dict[int, Path]:
     """Return the models of a run, or in a folder, by seed.
 
     Raises FileNotFoundError naming the command that trains a run of params.yaml; for any other name, the runs that are
     trained.
     """
-    if models := models_in(MODELS / named) or models_in(Path(named)) or published_models(named):
+    if models := _models_at_hand(named):
         return models
     if PARAMS.is_file() and named in load_params().studies_of_runs:
         return model_files(MODELS / named)

@@ -1,12 +1,13 @@
 """Classify pictures with a trained network: one line for each picture, as text or JSON. Or export the network.
 
+    python -m pipeline.apps.predict photo.jpg
     python -m pipeline.apps.predict digits-fc photo.jpg folder/ --save seen/
     python -m pipeline.apps.predict models/digits-fc/seed-1.safetensors *.png --json
     python -m pipeline.apps.predict digits-fc --export digits.onnx
 
-The network is a .safetensors file, or that of a run's first seed: in models/, otherwise in published/. Pictures may
-have any format that Pillow reads. Folders are searched; hidden files, and files that operating systems leave in
-folders, are ignored.
+The network is a .safetensors file, or that of a run's first seed: in models/, otherwise in published/. If the first
+word names no network but a picture or a folder, the best network in published/ reads it. Pictures may have any format
+that Pillow reads. Folders are searched; hidden files, and files that operating systems leave in folders, are ignored.
 
 A picture is treated in one of two ways. As a `digit`: the command looks for digits in ink on paper, or in chalk on a
 board, and centres and scales each like the network's data; an image of exactly the data's size that is mostly dark
@@ -31,11 +32,19 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from capsnet.sources.folder import listing, passed_over
-from pipeline.apps.network import TREATMENTS, Network, find_model, open_network
+from pipeline.apps.network import (
+    TREATMENTS,
+    Network,
+    best_of_published,
+    find_model,
+    names_network,
+    open_network,
+)
 from pipeline.apps.predicting.prediction import predict
 from pipeline.apps.predicting.prediction_output import counts, json_line, save_beside, targets, text_line
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import configure_torch
+from pipeline.runtime.weights import PUBLISHED
 
 
 class PictureFiles(NamedTuple):
@@ -96,10 +105,26 @@ def _print_all(
     return not unreadable
 
 
+def _run_and_images(first: str | None, others: Sequence[str]) -> tuple[str, list[Path]]:
+    """Return the run and the pictures that the words on the command line name; without a run, the best published."""
+    images = [*map(Path, others)]
+    if first is not None and (names_network(first) or not Path(first).exists()):
+        return first, images
+    run = best_of_published()
+    print(f"note: read by {run}, the best network in {PUBLISHED}/", file=sys.stderr)
+    return run, [Path(first), *images] if first else images
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    made = parser(__doc__, ("RUN", "a run in models/, a folder of models, or a .safetensors file"))
-    made.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="pictures, and folders of them")
+    made = parser(__doc__)
+    made.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        help="a run, a folder of models, or a .safetensors file [the best in published/]",
+    )
+    made.add_argument("images", metavar="IMAGE", nargs="*", help="pictures, and folders of them")
     made.add_argument("--seed", metavar="N", type=int, help="a seed of the run [the first]")
     made.add_argument(
         "--as", dest="treatment", choices=TREATMENTS, help="how pictures are treated [by the network's data]"
@@ -117,24 +142,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="the device that computes [auto]"
     )
     arguments = made.parse_intermixed_args(argv)
-    if not arguments.images and not arguments.export:
+    run, images = _run_and_images(arguments.run, arguments.images)
+    if not images and not arguments.export:
         raise ValueError("IMAGE: missing; expected pictures, or --export")
     hardware = configure_torch(arguments.device, os.cpu_count() or 1)
-    network = open_network(find_model(arguments.run, arguments.seed))
+    network = open_network(find_model(run, arguments.seed))
     if arguments.export:
         export(network, arguments.export)
     if arguments.save and network.model.decoder is None:
         raise ValueError(f"--save: {network.path} has no decoder, so it reconstructs nothing")
     network.model.to(hardware.device)
-    paths, ignored = picture_files(arguments.images)
+    paths, ignored = picture_files(images)
     if ignored:
         print(f"note: ignored: {listing(ignored, 'file')}", file=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
-    if arguments.images and not paths:
-        raise ValueError(f"IMAGE: got no file in {', '.join(map(str, arguments.images))}, expected pictures")
+    if images and not paths:
+        raise ValueError(f"IMAGE: got no file in {', '.join(map(str, images))}, expected pictures")
     treatment = arguments.treatment or network.treatment
-    counted = any(path.is_dir() for path in arguments.images)
+    counted = any(path.is_dir() for path in images)
     if not _print_all(network, paths, treatment, as_json=arguments.json, save=arguments.save, counted=counted):
         sys.exit(1)
 

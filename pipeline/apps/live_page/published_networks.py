@@ -1,6 +1,5 @@
 """The networks of the page: which of the published ones, and what the page says about each."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +11,9 @@ from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.saved import load, read_settings
 from pipeline.apps.live_page.program import build_program
 from pipeline.apps.live_page.slider_names import name_sliders
+from pipeline.apps.network import best_published, read_publication
 from pipeline.drawing.perturbation import REACH
-from pipeline.runtime.weights import PUBLISHED
+from pipeline.runtime.weights import PUBLISHED, published_models
 
 DATASET = "mnist"
 COMPARED = 2000  # test images on which the rounded weights are compared with the original ones
@@ -30,32 +30,19 @@ class PublishedNetwork(NamedTuple):
 
 
 def best_of_each_kind() -> list[PublishedNetwork]:
-    """Return the most accurate published network of the data set for each kind of routing, the best first.
+    """Return the first published seed of the best run of the data set for each kind of routing, the best first.
 
     Raises FileNotFoundError if there is none, ValueError for a damaged manifest.
     """
     found: dict[str, PublishedNetwork] = {}
-    for path in sorted(PUBLISHED.glob("*.json")):
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            wanted = manifest["dataset"] == DATASET and float(manifest["accuracy"]) > 0
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: got {error!r}, expected a manifest with dataset and accuracy") from error
-        weights = path.with_suffix(".safetensors")
-        if not wanted or not weights.is_file():
-            continue
-        each = PublishedNetwork(weights, manifest, load(weights))
-        kind = each.model.config.network
-        if each.model.decoder is not None and (kind not in found or accuracy(each) > accuracy(found[kind])):
-            found[kind] = each
+    for run in best_published(DATASET):
+        path = next(iter(published_models(run).values()))
+        model = load(path)
+        if model.decoder is not None:
+            found.setdefault(model.config.network, PublishedNetwork(path, read_publication(path), model))
     if not found:
         raise FileNotFoundError(f"{PUBLISHED}: got no network of {DATASET} with a decoder, expected at least one")
-    return sorted(found.values(), key=accuracy, reverse=True)
-
-
-def accuracy(network: PublishedNetwork) -> float:
-    """Return the test accuracy in the manifest, in percent."""
-    return float(network.manifest["accuracy"])
+    return [*found.values()]
 
 
 class PageNetwork(NamedTuple):
@@ -96,7 +83,7 @@ def prepare(network: PublishedNetwork, images: UInt8[Tensor, "N 1 H H"], labels:
         "kind": config.network,
         "source": config.source,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "accuracy": accuracy(network),
+        "accuracy": manifest["accuracy"],
         "test_images": manifest.get("test_images"),
         "compared": {"images": compared, "before": before, "after": after},
         "bytes": len(built.weights),

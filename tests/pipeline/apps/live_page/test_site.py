@@ -47,7 +47,7 @@ def test_the_best_network_of_each_kind_is_taken(project: Path, tiny_model: Model
         publish(name, for_digits(tiny_model), accuracy)
     publish("without", for_digits(tiny_model, decoder="none"), 90)
     publish("elsewhere", for_digits(tiny_model), 95).with_suffix(".json").write_text(
-        json.dumps({"dataset": "other", "accuracy": 95})
+        json.dumps({"run": "elsewhere", "seed": 0, "dataset": "other", "accuracy": 95})
     )
     assert [each.path.stem for each in best_of_each_kind()] == ["b"]
 
@@ -72,13 +72,19 @@ def test_a_page_that_is_too_large_is_refused(project: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
-    [(None, "got no network of mnist"), ("{}", "first.json: got KeyError"), ("[", "first.json: got JSONDecodeError")],
+    [
+        (None, "got no network of mnist"),
+        ("{}", "first.json: got KeyError"),
+        ("[", "first.json: got JSONDecodeError"),
+        ('{"run": "first", "seed": 0}', "first.json: got KeyError('dataset')"),
+    ],
 )
 def test_mistakes_are_one_line(
     project: Path, manifest: str | None, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if manifest is not None:
         (PUBLISHED / "first.json").write_text(manifest)
+        (PUBLISHED / "first.safetensors").touch()
     with pytest.raises(SystemExit) as ended:
         run_stage(lambda: site.main([]))
     assert ended.value.code == 2
