@@ -3,12 +3,14 @@
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from store_faults import FAULTS
 
+from pipeline.runtime.masking import first_line
 from tests.faults.at_once import at_once, same_at_once
 from tests.faults.damages import damaged_inputs
 from tests.faults.folders import folders
@@ -67,9 +69,15 @@ FAMILIES: dict[str, Family] = {
 def rows_of(name: str, share: float) -> list[Fault]:
     """Do the faults of a family, and return its rows."""
     began = time.monotonic()
+    rows: list[Fault] = []
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        rows = [*FAMILIES[name](Path(folder).resolve(), share)]
-    for row in rows:
-        print(f"{row.fault}: {row.times} times: {row.happened}; lost: {row.lost}", flush=True)
+        try:
+            for row in FAMILIES[name](Path(folder).resolve(), share):
+                rows.append(row)
+                print(f"{row.fault}: {row.times} times: {row.happened}; lost: {row.lost}", flush=True)
+        except Exception as error:  # the rows of the other families are worth having
+            traceback.print_exc()
+            what = f"{type(error).__name__}: {first_line(error)}"
+            rows.append(Fault(f"{name}: stopped before its end", 0, "not tried", what, f"tests/faults ({name})"))
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     return rows
