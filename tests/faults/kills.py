@@ -46,7 +46,7 @@ def kills(folder: Path, count: int, number: signal.Signals) -> Fault:
     return Fault(
         f"{number.name} of stage, DVC or group, at random from 0 to {latest:.0f} s after the start",
         hits,
-        f"{studies + 1} studies finished, with the bytes of an undisturbed one",
+        f"{studies + 1} {'study' if studies == 0 else 'studies'} finished, with the bytes of an undisturbed one",
         "; ".join(sorted(lost)) or "nothing",
         "tests/faults/test_faults_in_small.py",
     )
