@@ -43,7 +43,7 @@ MOUNTS = {
 }
 
 
-class Ended(NamedTuple):
+class EndedCommand(NamedTuple):
     """A command that has ended."""
 
     status: int
@@ -73,7 +73,7 @@ def folders(folder: Path, names: tuple[str, ...] = FOLDERS) -> Iterator[Fault]:
 
 
 def _row(
-    what: str, do: Callable[[Path], Ended | None], *, folder: Path, whole: dict[str, bytes], by_dvc: bool
+    what: str, do: Callable[[Path], EndedCommand | None], *, folder: Path, whole: dict[str, bytes], by_dvc: bool
 ) -> Fault:
     """Do a fault to a new study, then finish the study: by DVC, or stage after stage by hand."""
     study = make_study(Path(tempfile.mkdtemp(dir=folder)))
@@ -83,7 +83,7 @@ def _row(
     lost = [] if ended.status == 0 or ended.errors else [f"status {ended.status} without a line: {ended.said[-200:]}"]
     lost += [f"{len(ended.errors)} lines"] if len(ended.errors) > 1 else []
     lost += ["a traceback"] if "Traceback" in ended.said else []
-    later = Ended(*finish(study)) if by_dvc else _run(study, BY_HAND)
+    later = EndedCommand(*finish(study)) if by_dvc else _run(study, BY_HAND)
     lost += [f"later: status {later.status}: {later.said[-200:]}"] if later.status else []
     wanted = whole if by_dvc else {name: content for name, content in whole.items() if name != "dvc.lock"}
     lost += [f"differs: {differs}"] if (differs := difference(study, wanted)) else []
@@ -92,27 +92,27 @@ def _row(
     return Fault(what, 1, happened, "; ".join(lost) or "nothing", TEST)
 
 
-def _mounted(study: Path, *, name: str, fault: str, by_dvc: bool) -> Ended | None:
+def _mounted(study: Path, *, name: str, fault: str, by_dvc: bool) -> EndedCommand | None:
     """Run the study with a folder full or read-only; None if this system lets no user do that."""
     prefix = (*MOUNTED, MOUNTS[fault].format(name), "sh")
     probe = subprocess.run([*prefix, "true"], cwd=study, capture_output=True, check=False)
     return None if probe.returncode else _run(study, (*prefix, *_command(by_dvc)))
 
 
-def _deleted(study: Path, *, name: str, by_dvc: bool) -> Ended:
+def _deleted(study: Path, *, name: str, by_dvc: bool) -> EndedCommand:
     """Delete a folder as soon as the training has written a state."""
     process = begin(study, _command(by_dvc))
     states = f".scratch/train/{RUN}/*/*.state.safetensors"
     wait_until(lambda: any(study.glob(states)) or process.poll() is not None)
     shutil.rmtree(study / name, ignore_errors=True)
     status = process.wait(250)
-    return Ended(status, (study / "said.txt").read_text(encoding="utf-8"))
+    return EndedCommand(status, (study / "said.txt").read_text(encoding="utf-8"))
 
 
 def _command(by_dvc: bool) -> tuple[str, ...]:
     return DVC if by_dvc else BY_HAND
 
 
-def _run(study: Path, command: tuple[str, ...]) -> Ended:
+def _run(study: Path, command: tuple[str, ...]) -> EndedCommand:
     ended = subprocess.run(command, cwd=study, env=variables(), capture_output=True, text=True, check=False)
-    return Ended(ended.returncode, ended.stderr)
+    return EndedCommand(ended.returncode, ended.stderr)
