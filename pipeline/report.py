@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from capsnet.files import write_whole
 from pipeline.reporting.page import Page, gather
-from pipeline.reporting.typeset import markdown, markdown_parts, numeric
+from pipeline.reporting.typeset import markdown, markdown_parts, numeric, plain_note
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.paths import REPORTS
 from pipeline.settings.params import find, load_params
@@ -43,6 +43,11 @@ def plain(text: str) -> str:
     return MARKUP.sub(r"\\\1", text)
 
 
+def with_commands(text: str) -> Markup:
+    """Return text as HTML, with the commands between `...` in it as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def _render(template: str, page: Page, escaped: bool, **others: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -53,6 +58,7 @@ def _render(template: str, page: Page, escaped: bool, **others: str) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(numeric=numeric, markdown=markdown, markdown_parts=markdown_parts, plain=plain)
+    environment.filters.update(plain_note=plain_note, with_commands=with_commands)
     return environment.get_template(template).render(page=page, **others)
 
 

@@ -2,10 +2,10 @@
 
     python -m pipeline.apps.readme
 
-A marker is <!-- table: <study>/<name> -->, <!-- findings: <study> -->, or
-<!-- table: <name> --> for reports/<name>.csv. Everything between it and the next <!-- end --> is
-replaced; where there is no such table, by "Not made yet.". Findings are those of the study's page: first what is
-missing, then for each table what the scored runs show.
+A marker is <!-- table: <study>/<name> -->, <!-- table: <name> --> (the table is reports/<name>.csv), or
+<!-- findings: <study> -->. Everything between it and the next <!-- end --> is replaced. If there is no such table, "Not
+made yet." takes its place, or a sentence about `make gpu` if it is one of its tables. Findings are those of the study's
+page: first what is missing, then for each table what the scored runs show.
 """
 
 import csv
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from capsnet.files import write_whole
 from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
-from pipeline.reporting.findings import NOT_RUN_YET
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
 from pipeline.reporting.typeset import markdown, plain_cell
@@ -27,6 +26,8 @@ README = Path("README.md")
 DOCS = Path("docs")
 COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test images and hardware
 NOT_MADE = "Not made yet.\n"
+ON_GPU = "gpu"  # reports/gpu/ is what `make gpu` writes
+NOT_ON_GPU = "`make gpu` has not been run to its end on a GPU yet.\n"
 MARKED_TABLE = re.compile(
     r"(?P<begin><!-- table: (?:(?P<study>[\w.-]+)/)?(?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
@@ -54,7 +55,7 @@ def _table(study: str | None, name: str) -> str:
     """Return a table of a study, or one in reports/ itself, as Markdown."""
     path = REPORTS / study / TABLES / f"{name}.md" if study else REPORTS / f"{name}.csv"
     if not path.is_file():
-        return NOT_MADE
+        return NOT_ON_GPU if study == ON_GPU else NOT_MADE
     text = path.read_text(encoding="utf-8")
     return text if study else markdown([*csv.reader(text.splitlines())])
 
@@ -74,8 +75,7 @@ def in_words(study: str, params: Params) -> str:
 
 def _sentences(shown: TableShown) -> list[str]:
     """Return the findings of a table and its common notes. What is missing is said once for the study, not here."""
-    found = [sentence for sentence in shown.findings if not sentence.startswith(NOT_RUN_YET)]
-    return [*found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
+    return [*shown.found, *(note for note in shown.notes if note.startswith(COMMON_NOTES))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -84,7 +84,7 @@ def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
     written = json.loads(drawn.listing.read_text(encoding="utf-8"))
     if any("finding" not in each for each in written["figures"]):
         raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
-    title = f"{', '.join(params.runs[run].label for run in written['runs'])} on {written['dataset']}"
+    title = f"{_together([params.runs[run].label for run in written['runs']])} on {written['dataset']}"
     figures = [
         figure(
             drawn.listing.parent / each["name"],
@@ -97,6 +97,11 @@ def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
     remarks = [f"Drawn with the weights in {', '.join(written['weights'])}."] if "weights" in written else []
     remarks += [f"Left out: {sentence}." for sentence in written.get("left_out", [])]
     return FigureSetShown(drawn.name, title, drawn.command, written["note"], written["runs"], figures, remarks)
+
+
+def _together(labels: Sequence[str]) -> str:
+    """Join labels, with semicolons if a label has a comma of its own."""
+    return ("; " if len(labels) > 1 and any("," in label for label in labels) else ", ").join(labels)
 
 
 def without_repeats(sets: Sequence[FigureSetShown]) -> list[FigureSetShown]:

@@ -84,7 +84,7 @@ def protocol(rows: Sequence[ScoreRow]) -> list[str]:
     scored = [row for row in rows if row["seeds"]]
     if not scored:
         return said
-    seeds = " / ".join(dict.fromkeys(row["seed_list"] for row in scored))
+    seeds = "; or ".join(dict.fromkeys(row["seed_list"] for row in scored))
     tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in scored))
     counts = [row["seeds"] for row in scored]
     if max(counts) == 1:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from pipeline.reporting.figures_shown import existing
 from pipeline.reporting.findings.kinds import FINDINGS, HEADLINES
+from pipeline.reporting.findings.shared import NOT_RUN_YET
 from pipeline.reporting.typeset import Part, read_parts, unescaped
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params
@@ -22,6 +23,11 @@ class TableShown(NamedTuple):
     findings: list[str]
     headline: str  # the finding in one sentence, if there is one
     scored: bool  # whether any of its runs is
+
+    @property
+    def found(self) -> list[str]:
+        """The findings without the runs that are missing: the notes name them."""
+        return [sentence for sentence in self.findings if not sentence.startswith(NOT_RUN_YET)]
 
 
 def table(study: str, kind: str, params: Params) -> TableShown:

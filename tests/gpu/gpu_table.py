@@ -1,4 +1,4 @@
-"""What was found on a GPU, as a table: reports/gpu/environment.json and tables/gpu.{csv,md}."""
+"""What was found on a GPU, as a table: reports/gpu/environment.json and tables/gpu.{csv,md}, costs.md."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from capsnet.files import write_whole
 from pipeline.runtime.paths import TABLES, csv_text
 
 PREFIX = "row: "
+COSTS = ("epoch", "training")  # steps whose seconds the README shows
 MARKS = {"": "", "ok": "ok", "failed": "**failed**", "too slow": "**too slow**"}
 
 
@@ -64,19 +65,41 @@ class Sheet:
         self.rows.append(row)
         write_whole(self.folder / TABLES / "gpu.csv", csv_text([each._asdict() for each in self.rows]))
         write_whole(self.folder / TABLES / "gpu.md", self.markdown())
+        write_whole(self.folder / TABLES / "costs.md", self.costs())
         if row.step == "environment":
-            facts = {each.measurement: each.note for each in self.rows if each.step == "environment" and each.note}
-            write_whole(self.folder / "environment.json", json.dumps(facts, indent=2) + "\n")
+            write_whole(self.folder / "environment.json", json.dumps(self.facts(), indent=2) + "\n")
+
+    def facts(self) -> dict[str, str]:
+        """Return what is known of the machine: card, versions and rates."""
+        rows = [row for row in self.rows if row.step == "environment" and row.verdict == ""]
+        return {row.measurement: row.note or f"{number(row.value)} {row.unit}" for row in rows}
+
+    def rates(self) -> dict[str, float]:
+        """Return the measured rates of the machine."""
+        return {row.measurement: row.value for row in self.rows if row.step == "environment" and row.value is not None}
+
+    def failed(self, step: str) -> bool:
+        """Tell whether a row of this step has failed."""
+        return any(row.step == step and row.verdict == "failed" for row in self.rows)
 
     def markdown(self) -> str:
         """Return the table as people read it."""
-        facts = {each.measurement: each.note for each in self.rows if each.step == "environment"}
-        lines = ["| Step | Measurement | Value | Unit | Verdict | |", "| --- | --- | --- | --- | --- | --- |"]
+        lines = ["| Step | Measurement | Value | Unit | Verdict | Note |", "| --- | --- | --- | --- | --- | --- |"]
         for row in self.rows:
-            if row.step != "environment":
+            if row.step != "environment" or row.value is not None:
                 cells = (row.step, row.measurement, number(row.value), row.unit)
                 note = row.note.replace("|", "/")
                 lines.append(f"| {' | '.join(cells)} | {MARKS.get(row.verdict, row.verdict)} | {note} |")
+        return "\n".join([*lines, "", f"- Measured on {self._measured_on()}."]) + "\n"
+
+    def costs(self) -> str:
+        """Return the short table for the README: what an epoch and the training cost on this card."""
+        timed = [row for row in self.rows if row.step in COSTS and row.unit == "s" and row.value is not None]
+        lines = ["| What | Seconds | |", "| --- | --- | --- |"]
+        lines += [f"| {row.measurement} | {number(row.value)} | {row.note} |" for row in timed if row.note]
+        return "\n".join([*lines, "", f"- Measured on {self._measured_on()}."]) + "\n"
+
+    def _measured_on(self) -> str:
+        facts = self.facts()
         about = ", ".join(f"{name} {facts[name]}" for name in ("driver", "torch", "triton", "python") if name in facts)
-        lines += ["", f"- Measured on {facts.get('card', 'no GPU')}: {about}; commit {facts.get('commit', 'unknown')}."]
-        return "\n".join(lines) + "\n"
+        return f"{facts.get('card', 'no GPU')}: {about}; commit {facts.get('commit', 'unknown')}"

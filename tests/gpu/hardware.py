@@ -27,7 +27,7 @@ def environment(settings: Settings, device: torch.device) -> None:
     tell("python", "", None, note=platform.python_version())
     tell("commit", "", None, note=_commit())
     for name, rate in rates(settings, device).items():
-        tell(name, "TFLOP/s" if "product" in name else "TB/s", rate, note=f"{rate:.3g}")
+        tell(name, "TFLOP/s" if "product" in name else "TB/s", rate)
 
 
 def rates(settings: Settings, device: torch.device) -> dict[str, float]:

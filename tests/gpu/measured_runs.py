@@ -1,7 +1,9 @@
 """What all measurements on a GPU share: the runs, their images, and the time of some work."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +11,14 @@ import torch
 from torch import Tensor
 
 from capsnet.networks.capsnet import NetworkConfig
+from capsnet.training.step import PRECISIONS
 from capsnet.training.training_config import TrainingConfig
-from pipeline.runtime.prepared import DATA, read_prepared
+from pipeline.runtime.masking import first_line
+from pipeline.runtime.prepared import read_prepared
 from pipeline.settings.params import load_params
 from tests.benchmarks.workloads import synchronise
+from tests.gpu.gpu_table import tell
+from tests.gpu.workplace import TINY
 
 RUNS = ("mnist-fc", "mnist-deconv_bn", "mnist-attention")  # those of them that params.yaml has
 Settings = dict[str, Any]
@@ -25,22 +31,35 @@ def networks(settings: Settings) -> Iterator[tuple[str, NetworkConfig, TrainingC
         if name in runs:
             model, config = runs[name].model(28, 1, 10), replace(runs[name].training(), validation=0.0)
             if settings["small"] and hasattr(model, "conv_channels"):
-                model = replace(model, conv_channels=8, primary_types=2, decoder_hidden=(16, 24), decoder_channels=4)
+                tiny = {setting: tuple(value) if isinstance(value, list) else value for setting, value in TINY.items()}
+                model = replace(model, **tiny)
+            elif settings["small"]:
+                model = replace(model, encoder_channels=(4, 4, 8, model.encoder_channels[-1]))
             yield name, model, config
 
 
-def mnist(split: str, settings: Settings, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return MNIST where it was prepared, else as many random images; a few of them where all is to be small."""
-    if (DATA / "mnist.npz").is_file():
-        data = read_prepared("mnist", split, device)
-        images, labels = data.images, data.labels
-    else:
-        generator = torch.Generator().manual_seed(0)
-        number = 60_000 if split == "train" else 10_000
-        images = torch.randint(0, 256, (number, 1, 28, 28), generator=generator, dtype=torch.uint8).to(device)
-        labels = torch.randint(0, 10, (number,), generator=generator).to(device)
-    few = 64 if settings["small"] else len(images)
-    return images[:few], labels[:few]
+def precisions(name: str, settings: Settings) -> tuple[str, ...]:
+    """Return the precisions that a run is measured in; where all is to be small, one run has all of them."""
+    every = tuple(PRECISIONS)
+    return every if not settings["small"] or name == "mnist-deconv_bn" else every[:1]
+
+
+def mnist(split: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return images and labels of MNIST, or what lies in its place in this folder."""
+    data = read_prepared("mnist", split, device)
+    return data.images, data.labels
+
+
+@contextmanager
+def failures_told(what: str, unit: str) -> Iterator[None]:
+    """Tell of the block that it failed, or that the card's memory was too small for it, and go on after it."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        tell(what, unit, None, "", "more than the card's memory")
+    except Exception as error:
+        traceback.print_exc()
+        tell(what, unit, None, "failed", f"{type(error).__name__}: {first_line(error)}")
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 10) -> float:

@@ -1,11 +1,7 @@
-"""Whole trainings: through a checkpoint from GPU to CPU and back, and through the stages."""
+"""A training that goes through a checkpoint from the GPU to a CPU and back."""
 
-import json
 import math
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,22 +32,3 @@ def checkpoint(settings: Settings, device: torch.device) -> None:
     well = len(history) == len(losses) == 3 and all(map(math.isfinite, losses))
     note = "losses " + ", ".join(f"{loss:.4f}" for loss in losses)
     tell(f"{name}: GPU, then CPU, then GPU", "epochs", len(losses), "ok" if well else "failed", note)
-
-
-def training(settings: Settings, device: torch.device) -> None:
-    """Train the last run through the stages for as many epochs as there is time for, and score it."""
-    run, epochs, precision = "mnist-deconv_bn", settings["epochs"], settings["precision"]
-    with tempfile.TemporaryDirectory() as folder:
-        changes = ["--set", f"epochs={epochs}", "--set", f"precision={precision}", "--seeds", "0"]
-        train = ["pipeline.train", run, *changes, "--out", folder, "--device", device.type]
-        start = time.perf_counter()
-        for arguments in (train, ["pipeline.evaluate", run, "--out", folder]):
-            subprocess.run([sys.executable, "-m", *arguments], check=True)
-        scores = json.loads((Path(folder) / f"{run}.json").read_text(encoding="utf-8"))
-    note = f"accuracy {scores['accuracy_mean']:.2f} %, RLoss {scores['rloss_mean']:.2f} after {epochs} epochs, n = 1"
-    tell(
-        f"{run}, {precision}: {epochs} epochs, scores and start of both stages",
-        "s",
-        time.perf_counter() - start,
-        note=note,
-    )

@@ -11,6 +11,7 @@ from pipeline.apps.explorer.answers import Explorer
 from pipeline.apps.explorer.view import ChosenImage, View
 
 STEP = 5  # degrees of one turn when the image turns by itself
+UPRIGHT = 0.0
 SECONDS = 0.3  # between two turns, at least
 TURN, STOP = "▶ Turn by itself", "■ Stop turning"
 
@@ -85,9 +86,9 @@ class PageEvents:
         def last_of(kind: str) -> Any:
             return gr.Slider(maximum=len(explorer.members(kind)), value=1)
 
-        def opened(degrees: float, event: gr.EventData) -> Any:
+        def opened(event: gr.EventData) -> Any:
             chosen = explorer.numbered(int(event.index))
-            return chosen, *self._show(chosen, degrees)
+            return chosen, UPRIGHT, *self._show(chosen, UPRIGHT)  # turned, it might be no mistake
 
         asked = [parts.kind, parts.number, parts.degrees]
         triggers = [parts.kind.input, parts.number.input, parts.tabs.test.select]
@@ -103,7 +104,7 @@ class PageEvents:
         parts.tabs.mistakes.select(explorer.gallery, None, parts.gallery, api_name="mistakes", show_progress="hidden")
         self._connect_tab(parts.tabs.mistakes, self.mistake, "Choose one of the images above.")
         parts.gallery.select(
-            opened, parts.degrees, [self.mistake, *self.answered], api_visibility="private", **self.quietly
+            opened, None, [self.mistake, parts.degrees, *self.answered], api_visibility="private", **self.quietly
         )
 
     def _connect_own(self) -> None:

@@ -29,15 +29,19 @@ TILES = 8  # maps in a row
 STYLE = f"""
 .gradio-container {{ overflow: visible !important; }}  /* or nothing in it can stay in view */
 .gradio-container {{ max-width: 1360px !important; margin: 0 auto !important; }}
+.main.fillable {{ padding: 1rem clamp(.6rem, 3vw, 2rem) !important; }}
 .head h1 {{ font-size: 1.5rem; font-weight: 650; margin: .2rem 0 .3rem; }}
 .head p, .note, figcaption {{ color: color-mix(in srgb, var(--body-text-color) 78%, transparent); }}
 .head p, .note {{ line-height: 1.45; margin: 0 0 .3rem; max-width: 62rem; }}
 .card {{ background: var(--block-background-fill); border: 1px solid var(--border-color-primary); }}
 .card {{ border-radius: 8px; padding: .8rem; align-self: stretch; }}
+.card .html-container {{ padding: 0 !important; }}  /* text begins where the controls begin */
 .card h2 {{ font-size: 1.05rem; font-weight: 650; margin: 0 0 .3rem; }}
 .pair {{ display: flex; gap: .8rem; flex-wrap: wrap; }}
 .pair figure {{ margin: 0; flex: 1 1 8rem; max-width: 15rem; }}
 .pixels, .pixels img {{ width: 100%; image-rendering: pixelated; display: block; border-radius: 4px; }}
+/* Some reconstructions are not black at the edge. */
+figure > .pixels {{ outline: 1px solid var(--border-color-primary); }}
 figcaption {{ font-size: .85rem; margin-top: .3rem; }}
 figcaption b {{ color: var(--body-text-color); }}
 .bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: .28rem .6rem; align-items: center; }}
@@ -57,6 +61,7 @@ figcaption b {{ color: var(--body-text-color); }}
 .mistakes {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: .5rem; }}
 .mistakes {{ max-height: 22rem; overflow-y: auto; }}
 .mistakes button {{ padding: 0; border-radius: 4px; text-align: left; font-size: .75rem; font-weight: 400; }}
+.mistakes button span {{ display: block; padding: .1rem .3rem .2rem; }}
 .mistakes button:hover img, .mistakes button:focus-visible img {{ outline: 3px solid rgb{ORANGE}; }}
 .pad {{ display: flex; flex-direction: column; gap: .4rem; align-items: flex-start; }}
 .pad canvas {{ border: 1px solid var(--border-color-primary); border-radius: 4px; touch-action: none; }}
@@ -64,13 +69,14 @@ figcaption b {{ color: var(--body-text-color); }}
 .pad button {{ font-size: .85rem; font-weight: 400; }}
 .pad button {{ padding: .2rem .8rem; border: 1px solid var(--border-color-primary); border-radius: 4px; }}
 .card, .stays {{ overflow: visible !important; }}
-.stays {{ position: sticky !important; top: 0; z-index: 9; background: var(--block-background-fill); }}
+/* Above the labels of gradio's sliders. */
+.stays {{ position: sticky !important; top: 0; z-index: 99; background: var(--block-background-fill); }}
 .stays {{ padding: .3rem 0 !important; }}
 @media (max-width: 700px) {{ .stays .pair figure {{ display: flex; gap: .6rem; max-width: none; }} }}
 @media (max-width: 700px) {{ .stays .pixels {{ width: 7rem; }} }}
 .moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
 .moves .min_value, .moves .max_value {{ display: none; }}
-.card [role=tab] {{ padding: 0 .55rem; }}
+.card [role=tab] {{ padding: 0 .4rem; }}
 .moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
 .moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
@@ -99,7 +105,7 @@ def verdict(says: str, truth: str, doubt: str) -> str:
         truth: The name of the true class; empty if it is unknown.
         doubt: Why the answer is unsure; empty if it is sure.
     """
-    says, truth, doubt = map(escape, (says, truth, doubt))
+    says, truth, doubt = (escape(text).replace(" %", "&nbsp;%") for text in (says, truth, doubt))
     if doubt:
         known = f" This is <b>{truth}</b>." if truth else ""
         return f'<p class="verdict unsure">? Unsure: {doubt}. It would say <b>{says}</b>.{known}</p>'

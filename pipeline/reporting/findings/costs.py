@@ -12,10 +12,18 @@ def costs(table: pd.DataFrame, entry: Costs) -> list[str]:
     seconds = table["seconds_an_epoch"]
     slowest, fastest = (table.loc[place] for place in (seconds.idxmax(), seconds.idxmin()))
     networks = f"{int(table['seeds'].sum())} networks of {len(table)} runs"
-    said = [f"Training took {table['hours'].sum():,.1f} hours in total, for {networks}."]
+    said = [f"Training took {_in_words(table['hours'].sum())} in total, for {networks}."]
     if len(table) > 1:
         said.append(
             f"An epoch takes between {fastest['seconds_an_epoch']:,.1f} seconds ({fastest['run']}) and "
             f"{slowest['seconds_an_epoch']:,.1f} seconds ({slowest['run']})."
         )
     return said
+
+
+def _in_words(hours: float) -> str:
+    """Return a duration in hours, or in minutes if it is below an hour."""
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    minutes = max(1, round(60 * hours))
+    return f"{minutes} minute{'s' if minutes > 1 else ''}"

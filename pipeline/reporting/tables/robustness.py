@@ -48,11 +48,12 @@ def robustness(entry: Robustness, params: Params) -> Table:
     data = frame([line for row in rows for line in (row, *angles.get(row["run"], []))], DATA)
     rotated = [{**row, "angles": angles[row["run"]]} for row in rows if row["run"] in angles]
     harder = [row for row in rows if row["run"] not in angles]
+    notes = [*_notes(rows, params), *_some_seeds(rows, angles)]
     parts = [
         Part(ROTATED if harder else "", cells(rotated, [*FIRST, *map(_angle, entry.degrees), *LAST])),
         Part(HARDER if rotated else "", cells(harder, [*FIRST, *LAST])),
     ]
-    table = assemble(rows, data, [part for part in parts if part.cells[1:]] or parts[:1], _notes(rows, params))
+    table = assemble(rows, data, [part for part in parts if part.cells[1:]] or parts[:1], notes)
     waiting = [rotated_by(run) for run, lines in angles.items() if not lines]
     return table._replace(missing=[*table.missing, *waiting])
 
@@ -75,7 +76,13 @@ def _at_angles(study: str, row: ScoreRow) -> list[ScoreRow]:
     published = ("published_accuracy", "source", "difference", "published_rloss", "published_mloss")
     kept = {key: value for key, value in row.items() if key not in published}
     return [
-        {**kept, "degrees": degrees, "accuracy_mean": accuracies.mean(), "accuracy_std": accuracies.std()}
+        {
+            **kept,
+            "seeds": len(accuracies),
+            "degrees": degrees,
+            "accuracy_mean": accuracies.mean(),
+            "accuracy_std": accuracies.std(),
+        }
         for degrees, accuracies in rotations.groupby("degrees")["accuracy"]
     ]
 
@@ -93,6 +100,15 @@ def _notes(rows: Sequence[ScoreRow], params: Params) -> list[str]:
         f"both classes are; of the single images, {row['pairs']['image_accuracy_mean']:.2f} % are."
         for row in rows
         if "pairs" in row
+    ]
+
+
+def _some_seeds(rows: Sequence[ScoreRow], angles: Mapping[str, Sequence[ScoreRow]]) -> list[str]:
+    """Name the runs of which only some seeds are scored on rotated images."""
+    return [
+        f"{row['run']}: {lines[0]['seeds']} of {row['seeds']} seeds scored on rotated images."
+        for row in rows
+        if (lines := angles.get(row["run"], [])) and lines[0]["seeds"] < row["seeds"]
     ]
 
 

@@ -119,7 +119,7 @@ def choose_tab(page: BrowserPage, name: str) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 def test_on_a_phone_the_picture_stays_in_view_while_its_sliders_are_moved(server: str) -> None:
     with browser() as chromium:
-        page = chromium.open(server, width=400, height=500)
+        page = chromium.open(server, width=360, height=500)
         page.wait_for("document.querySelectorAll('.moves input[type=range]').length == 4")
         # It is sticky, and no element around it hides what overflows, which would make the page scroll it away.
         page.wait_for("getComputedStyle(document.querySelector('.stays')).position == 'sticky'")
@@ -128,7 +128,16 @@ def test_on_a_phone_the_picture_stays_in_view_while_its_sliders_are_moved(server
             "while (around != document.body && getComputedStyle(around).overflow == 'visible')"
             "around = around.parentElement; return around == document.body })()"
         )
-        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        # All ways to choose an image are seen, and no label of a slider lies above the picture.
+        names = "[...document.querySelectorAll('button[role=tab]')]"
+        seen = f"{names}.filter(e => e.checkVisibility({{visibilityProperty: true}})).map(e => e.innerText).join()"
+        page.wait_for(f"{seen} == 'Test,Mistakes,Draw,Upload'")
+        page.evaluate("[...document.querySelectorAll('.moves')].at(-1).scrollIntoView({block: 'end'})")
+        page.wait_for(
+            "(r => document.elementFromPoint(r.x + 30, r.y + r.height / 2).closest('.stays') != null)"
+            "(document.querySelector('.stays').getBoundingClientRect())"
+        )
 
 
 @pytest.mark.slow
@@ -161,8 +170,14 @@ def test_the_page_works_in_a_browser_and_asks_nobody_else(server: str) -> None:
         choose_tab(page, "Mistakes")
         page.wait_for("document.querySelector('.verdict').innerText.startsWith('Choose one')")
         page.wait_for("document.querySelectorAll('.mistakes button').length > 0")
+        page.evaluate(
+            "(() => { const angle = [...document.querySelectorAll('input[type=range]')].find(e => e.max == 360);"
+            "angle.value = 90; angle.dispatchEvent(new Event('input', {bubbles: true})) })()"
+        )
         page.evaluate("document.querySelector('.mistakes button').click()")
         page.wait_for(f"Boolean({image('input').replace('.src', '')})")
+        # A mistake is shown as it was made: upright.
+        page.wait_for("[...document.querySelectorAll('input[type=range]')].find(e => e.max == 360).value == 0")
         choose_tab(page, "Draw")
         page.wait_for("document.querySelector('.verdict').innerText.includes('say')")
         assert len(page.requests) > 5

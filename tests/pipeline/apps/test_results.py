@@ -101,7 +101,7 @@ def test_the_number_of_seeds_is_that_of_the_networks_and_one_has_no_spread(study
     write_metrics("toy-fc", [97.0, 98.0])
     table = build("toy-decoders", load_params())
     assert [row[2] for row in table.cells[1:3]] == ["97.50 ± 0.71", "97.00"]
-    assert "n seeds (0, 1 / 0) (no spread where n is 1)" in table.notes[0]
+    assert "n seeds (0, 1; or 0) (no spread where n is 1)" in table.notes[0]
 
 
 def test_a_run_that_is_not_scored_on_rotated_images_says_so_at_every_angle(study: Path) -> None:
@@ -217,6 +217,16 @@ def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> Non
     assert with_results(filled) == filled
     shutil.rmtree(FOLDER)
     assert "<!-- table: toy/decoders -->\nNot made yet.\n<!-- end -->" in with_results(filled)
+
+
+def test_a_table_of_a_gpu_says_that_nobody_measured_one_until_it_is_there(study: Path) -> None:
+    text = "<!-- table: gpu/gpu -->\nold\n<!-- end -->\n"
+    sentence = "`make gpu` has not been run to its end on a GPU yet."
+    assert with_results(text) == f"<!-- table: gpu/gpu -->\n{sentence}\n<!-- end -->\n"
+    table = Path("reports/gpu/tables/gpu.md")
+    table.parent.mkdir(parents=True)
+    table.write_text("| a card |\n")
+    assert with_results(text) == "<!-- table: gpu/gpu -->\n| a card |\n<!-- end -->\n"
 
 
 def test_an_unknown_study_is_refused_by_name(study: Path) -> None:

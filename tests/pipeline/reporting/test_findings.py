@@ -5,12 +5,13 @@ import pytest
 
 from pipeline.reporting.findings import HEADLINES
 from pipeline.reporting.findings.benchmarks import benchmarks
+from pipeline.reporting.findings.costs import costs
 from pipeline.reporting.findings.decoders import decoders
 from pipeline.reporting.findings.robustness import robustness
 from pipeline.reporting.findings.shared import missing
 from pipeline.reporting.findings.topologies import topologies
 from pipeline.reporting.search_shown import plots
-from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies
+from pipeline.settings.tables import Benchmarks, Costs, Decoders, Robustness, Topologies
 
 ENTRY = {"study": "toy", "title": "Toy", "runs": ()}
 DECODERS = Decoders(**ENTRY, kind="decoders")
@@ -213,9 +214,10 @@ def test_a_setting_counts_where_it_moves_the_accuracy_by_more_than_both_spreads(
 
 
 def test_a_run_is_lost_at_the_first_angle_that_halves_its_accuracy() -> None:
-    columns = ["run", "degrees", "accuracy_mean"]
-    lost = [("a", 0, 98.0), ("a", 90, 48.0), ("a", 180, 50.0), ("a", 270, 20.0)]
-    kept = [("b", 0, 98.0), ("b", 120, 60.0), ("b", 240, 70.0)]
+    columns = ["run", "seeds", "degrees", "accuracy_mean"]
+    upright = float("nan")
+    lost = [("a", 3, upright, 98.0), *(("a", 3, *at) for at in ((0, 98.0), (90, 48.0), (180, 50.0), (270, 20.0)))]
+    kept = [("b", 3, upright, 98.0), *(("b", 3, *at) for at in ((0, 98.0), (120, 60.0), (240, 70.0)))]
     assert robustness(pd.DataFrame([*lost, *kept], columns=columns), ROBUSTNESS) == [
         "a recognises 98.00 % of the upright images, 48.00 % at 90°, and 50.00 % upside down. Its accuracy falls below "
         "half of that at 90° and is lowest at 270° (20.00 %).",
@@ -224,6 +226,25 @@ def test_a_run_is_lost_at_the_first_angle_that_halves_its_accuracy() -> None:
     ]
     headline = HEADLINES["robustness"](pd.DataFrame(kept, columns=columns), ROBUSTNESS)
     assert headline == "b recognises 98.00 % of the upright test images, but 60.00 % if they are rotated by 120°."
+
+
+def test_a_finding_says_so_if_fewer_seeds_of_a_run_are_scored_on_rotated_images() -> None:
+    columns = ["run", "seeds", "degrees", "accuracy_mean"]
+    rows = [("a", 3, float("nan"), 98.5), ("a", 1, 0, 98.0), ("a", 1, 90, 60.0)]
+    table = pd.DataFrame(rows, columns=columns)
+    assert robustness(table, ROBUSTNESS)[0].startswith("a recognises 98.00 % of the upright images (n = 1 of 3), 60.00")
+    assert "98.00 % of the upright test images (n = 1 of 3), but" in HEADLINES["robustness"](table, ROBUSTNESS)
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"),
+    [(0.002, "1 minute"), (0.031, "2 minutes"), (0.9, "54 minutes"), (1.0, "1.0 hours"), (1234.5, "1,234.5 hours")],
+)
+def test_what_training_took_is_in_minutes_below_an_hour(hours: float, words: str) -> None:
+    table = pd.DataFrame([{"run": "a", "seeds": 2, "seconds_an_epoch": 1.5, "hours": hours}])
+    assert costs(table, Costs(study="toy", title="Toy", kind="costs")) == [
+        f"Training took {words} in total, for 2 networks of 1 runs."
+    ]
 
 
 def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
@@ -235,7 +256,7 @@ def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
         ("b", nothing, 77.5, 0.5, 79.0, -1.5),
         ("c", nothing, 60.0, nothing, nothing, nothing),
     ]
-    assert robustness(pd.DataFrame(rows, columns=columns), ROBUSTNESS) == [
+    assert robustness(pd.DataFrame(rows, columns=columns).assign(seeds=3), ROBUSTNESS) == [
         "a recognises 98.00 % of the upright images, 40.00 % at 90°. Its accuracy falls below half of that at 90° and "
         "is lowest at 90° (40.00 %).",
         "b recognises 77.50 ± 0.50 % of its test images, −1.50 points compared with the published 79.00 %.",

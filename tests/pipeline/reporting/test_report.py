@@ -232,3 +232,7 @@ def test_the_same_files_give_the_same_page(study: Path) -> None:
     before = [(FOLDER / name).read_bytes() for name in ("index.html", "README.md")]
     made()
     assert [(FOLDER / name).read_bytes() for name in ("index.html", "README.md")] == before
+
+
+def test_commands_in_notes_are_code_and_anything_else_is_text(study: Path) -> None:
+    assert report.with_commands("<b> `dvc repro x` & more") == "&lt;b&gt; <code>dvc repro x</code> &amp; more"

@@ -126,6 +126,15 @@ def test_a_picture_fills_the_screen_when_it_is_pressed_and_goes_away_again(page:
     assert page.errors == []
 
 
+def test_nothing_that_has_to_be_opened_is_printed_and_no_command_is_cut_off(page: BrowserPage) -> None:
+    assert page.evaluate("document.querySelector('.summary details').checkVisibility()")
+    assert (
+        page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(document.querySelector('pre'))") == 0
+    )
+    page.send("Emulation.setEmulatedMedia", media="print")
+    assert page.evaluate("[...document.querySelectorAll('details')].some((each) => each.checkVisibility())") is False
+
+
 def test_no_word_is_broken_at_its_hyphen(chromium: Browser, page_file: Path, tmp_path: Path) -> None:
     text = page_file.read_text().replace("<h1>Toy</h1>", '<h1>Toys of <span class="whole">sci-kit-learn</span></h1>')
     copy = tmp_path / "index.html"

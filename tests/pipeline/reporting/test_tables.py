@@ -209,7 +209,7 @@ def test_numbers_of_a_setting_ascend_with_the_base_among_them(scored: Path) -> N
     table = build("toy-topologies", load_params())
     assert table.data["value"].tolist() == ["1", "2", "3", "10", "false", "true"]
     assert table.data["run"].tolist() == ["toy-1", "toy-fc", "toy-3", "toy-10", "toy-fc", "toy-fc_bn"]
-    assert any("(0, 1 / 0)" in note for note in table.notes)
+    assert any("(0, 1; or 0)" in note for note in table.notes)
 
 
 def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored: Path) -> None:
@@ -245,6 +245,13 @@ def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(s
     said = [note for note in table.notes if note.startswith("toy-pairs: 2,400 pairs")]
     assert len(said) == 1
     assert said[0].endswith("of the single images, 84.25 % are.")
+
+
+def test_a_run_says_so_if_only_some_of_its_seeds_are_scored_on_rotated_images(scored: Path) -> None:
+    write_rotations("toy-fc", dict.fromkeys((0, 90, 180, 270), (20.0,)))
+    table = build("toy-robustness", load_params())
+    assert "toy-fc: 1 of 2 seeds scored on rotated images." in table.notes
+    assert set(table.data.loc[table.data["degrees"].notna(), "seeds"]) == {1}
 
 
 def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path) -> None:

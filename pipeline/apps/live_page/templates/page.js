@@ -11,6 +11,8 @@ const SURE = 0.5; // a shorter capsule is no clear answer
 const TURN = 3; // degrees between two answers when the digit turns by itself
 
 const get = (id) => document.getElementById(id);
+// A percent sign stays with its number.
+const together = (text) => text.replaceAll(" %", "\u00a0%");
 const words = (id, text) => (get(id).textContent = text);
 const grouped = (number) => number.toLocaleString("en-GB");
 
@@ -75,6 +77,7 @@ function show(image, { capsules, lengths, winner, shares, drawn, milliseconds })
   sliders.show(state.network.sliders[winner], winner, state.network.reach);
   words("moves", "not moved");
   document.body.dataset.answer = winner;
+  document.body.classList.remove("empty");
 }
 
 function showMoved({ drawn, error }) {
@@ -125,6 +128,12 @@ get("clear").addEventListener("click", () => {
   words("sentence", "Draw a digit, or take one of the examples.");
   words("digit", "?");
   words("short", "");
+  document.body.classList.add("empty");
+  for (const bar of get("lengths").children) {
+    bar.classList.remove("best");
+    bar.style.setProperty("--length", 0);
+    bar.querySelector(".value").textContent = "";
+  }
   get("input").getContext("2d").clearRect(0, 0, SIZE, SIZE);
 });
 get("upright").addEventListener("click", () => dial.turn(0));
@@ -210,7 +219,7 @@ facts.push(
   "Everything is computed by this page: a matrix product in WebAssembly and a few hundred lines of JavaScript. It loads " +
     "nothing from other servers and sends nothing.",
 );
-for (const fact of facts) get("facts").appendChild(document.createElement("li")).textContent = fact;
+for (const fact of facts) get("facts").appendChild(document.createElement("li")).textContent = together(fact);
 
 chooseNetwork(networks[0]);
 const start = Math.min(2, examples.length - 1);

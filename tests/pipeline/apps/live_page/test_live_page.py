@@ -53,6 +53,25 @@ def test_a_drawn_digit_is_recognised_while_it_is_drawn(page: BrowserPage) -> Non
     assert page.errors == []
 
 
+def test_a_cleared_pad_shows_nothing_of_the_last_digit(page: BrowserPage) -> None:
+    page.wait_for("document.querySelectorAll('#lengths .best').length === 1")
+    page.evaluate("document.querySelector('#clear').click()")
+    assert page.evaluate("document.querySelectorAll('#lengths .best').length") == 0
+    values = "[...document.querySelectorAll('#lengths .value')].map((each) => each.textContent)"
+    assert set(page.evaluate(values)) == {""}
+    assert page.evaluate("getComputedStyle(document.querySelector('#redrawn')).visibility") == "hidden"
+    drag(page, "#pad", SEVEN)
+    says(page, 7)
+    assert page.evaluate("getComputedStyle(document.querySelector('#redrawn')).visibility") == "visible"
+
+
+def test_a_part_that_is_hidden_is_not_shown(page: BrowserPage) -> None:
+    """The choice of a network is hidden if there is only one."""
+    choice = "document.querySelector('#networks')"
+    assert page.evaluate(f"{choice}.checkVisibility()")
+    assert page.evaluate(f"{choice}.hidden = true, {choice}.checkVisibility()") is False
+
+
 def test_a_finger_draws_on_a_phone_without_scrolling_it(chromium: Browser, server: FolderServer) -> None:
     page = chromium.open(server.url, width=360, height=740)
     page.wait_for("document.body.dataset.answer !== undefined")
