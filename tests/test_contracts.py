@@ -41,6 +41,7 @@ RESULT_FREE = (
     "pipeline/runtime/termination.py",
     "pipeline/runtime/stopping.py",
     "pipeline/runtime/torchrun.py",
+    "pipeline/runtime/unrecorded.py",
     "pipeline/runtime/workspace.py",
     "pipeline/settings/checked.py",
     "pipeline/settings/datasets.py",
@@ -49,6 +50,7 @@ RESULT_FREE = (
     "pipeline/settings/references.py",
     "pipeline/settings/searching.py",
     "pipeline/settings/sections.py",
+    "pipeline/settings/sizes.py",
     "pipeline/tracking/",
 )
 # They decide results and are declared, but what they import is only named there as a type or checked against.

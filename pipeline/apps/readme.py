@@ -2,12 +2,13 @@
 
     python -m pipeline.apps.readme
 
-A marker is <!-- table: <study>/<name> --> or <!-- findings: <study> -->. Everything between it and the next
-<!-- end --> is replaced. If there is no such table, "Not made yet." takes its place, or a sentence about `make gpu` if
-it is one of its tables. Findings are those of the study's page: first what is missing, then for each table what the
-scored runs show.
+A marker is <!-- table: <study>/<name> -->, <!-- table: <name> --> (the table is reports/<name>.csv), or
+<!-- findings: <study> -->. Everything between it and the next <!-- end --> is replaced. If there is no such table, "Not
+made yet." takes its place, or a sentence about `make gpu` if it is one of its tables. Findings are those of the study's
+page: first what is missing, then for each table what the scored runs show.
 """
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from capsnet.files import write_whole
 from pipeline.apps.stage_graph import DRAWING, as_svg, stage_needs
 from pipeline.reporting.gaps import in_sentences, missing
 from pipeline.reporting.table_shown import TableShown, table
-from pipeline.reporting.typeset import plain_cell
+from pipeline.reporting.typeset import markdown, plain_cell
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params, find, load_params
@@ -27,7 +28,9 @@ COMMON_NOTES = ("Ours: ", "Trained on ")  # notes under a table on n, test image
 NOT_MADE = "Not made yet.\n"
 ON_GPU = "gpu"  # reports/gpu/ is what `make gpu` writes
 NOT_ON_GPU = "`make gpu` has not been run to its end on a GPU yet.\n"
-MARKED_TABLE = re.compile(r"(<!-- table: (?P<study>[\w.-]+)/(?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED_TABLE = re.compile(
+    r"(?P<begin><!-- table: (?:(?P<study>[\w.-]+)/)?(?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 MARKED_FINDINGS = re.compile(r"(<!-- findings: (?P<study>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -40,14 +43,21 @@ def with_results(text: str) -> str:
     """Return the text with every marked table and all marked findings as they are in reports/."""
 
     def tables(match: re.Match[str]) -> str:
-        path = REPORTS / match["study"] / TABLES / f"{match['name']}.md"
-        missing_text = NOT_ON_GPU if match["study"] == ON_GPU else NOT_MADE
-        return match[1] + (path.read_text(encoding="utf-8") if path.is_file() else missing_text) + match[4]
+        return match["begin"] + _table(match["study"], match["name"]) + match["end"]
 
     def findings(match: re.Match[str]) -> str:
         return match[1] + in_words(match["study"], load_params()) + match[3]
 
     return MARKED_FINDINGS.sub(findings, MARKED_TABLE.sub(tables, text))
+
+
+def _table(study: str | None, name: str) -> str:
+    """Return a table of a study, or one in reports/ itself, as Markdown."""
+    path = REPORTS / study / TABLES / f"{name}.md" if study else REPORTS / f"{name}.csv"
+    if not path.is_file():
+        return NOT_ON_GPU if study == ON_GPU else NOT_MADE
+    text = path.read_text(encoding="utf-8")
+    return text if study else markdown([*csv.reader(text.splitlines())])
 
 
 def in_words(study: str, params: Params) -> str:

@@ -6,26 +6,33 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from pipeline.runtime.stopping import DVC_STAGE
+from pipeline.runtime.unrecorded import remove_recorded
+
 DEBUG = "CAPSNET_DEBUG"
 PROGRAMS = ("git", "dvc", "timeout", "nvidia-smi")  # that stages and apps start
 FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EROFS, errno.EACCES)
 NO_ROOM = "; all that was finished is kept. Make room there (`df -h`), then the same command continues"
+NOT_WRITABLE = "; make it writable, then the same command continues"
 
 
 def run_stage(main: Callable[[], None]) -> None:
     """Call a stage's `main`. An error that a user can cause ends it with one line on standard error and status 2.
 
-    With CAPSNET_DEBUG set, such an error shows its traceback instead.
+    With CAPSNET_DEBUG set, such an error shows its traceback instead. A stage of DVC first removes the working files of
+    earlier stages that DVC has recorded by now.
     """
     try:
+        if os.environ.get(DVC_STAGE):
+            remove_recorded()
         main()
     except KeyboardInterrupt as interrupt:
         sys.exit(str(interrupt) or "interrupted; the same command continues from the last checkpoint")
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise
-        advice = NO_ROOM if isinstance(error, OSError) and error.errno in FULL else ""
-        print(f"error: {missing_program(error) or error}{advice}", file=sys.stderr)
+        print(f"error: {missing_program(error) or error}{_way_out(error)}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         # Compared by its name: not every stage imports torch.
@@ -34,6 +41,12 @@ def run_stage(main: Callable[[], None]) -> None:
         advice = "lower batch_size, or train one seed at a time (--seeds 0)"
         print(f"error: the GPU's memory is full; {advice}: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
+
+
+def _way_out(error: Exception) -> str:
+    """Return what to do about a disk that is full, or a place that cannot be written; empty for other errors."""
+    number = error.errno if isinstance(error, OSError) else None
+    return NO_ROOM if number in FULL else NOT_WRITABLE if number in READ_ONLY else ""
 
 
 def missing_program(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Working files of a stage that can be interrupted: `.scratch/<stage>/<name>/<owner>-<fingerprint>/`.
 
 The fingerprint covers settings, code, data and the version of torch, so a stage never resumes from something stale.
-The owner stands for one output of the workspace or of one experiment. When a stage succeeds, its folder is removed,
-together with the folders that earlier settings of the same owner left.
+The owner stands for one output of the workspace or of one experiment. When a stage succeeds, the folders that earlier
+settings of the same owner left are removed. Its own folder is removed as soon as DVC has recorded the output, or at
+once if no DVC will (unrecorded.py).
 """
 
 import hashlib
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.runtime.locks import holder, try_lock
+from pipeline.runtime.unrecorded import LOCK as LOCK
+from pipeline.runtime.unrecorded import keep, remove_recorded, take_up
 from pipeline.runtime.workspace import SCRATCH, owner, root
 
-LOCK = "lock"
 TICK = 0.2  # seconds between two looks at a lock that is about to become free
 
 
@@ -36,7 +38,9 @@ def fingerprint(*facts: object) -> str:
 
 @contextmanager
 def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = False) -> Iterator[Path]:
-    """Lock the scratch folder and yield it; on success remove it, and the abandoned ones of this owner.
+    """Lock the scratch folder and yield it; on success remove it, or leave it until DVC has recorded the output.
+
+    The abandoned folders of this owner are removed on success.
 
     Args:
         stage: The stage.
@@ -53,10 +57,14 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
     if shared:
         yield folder
         return
+    remove_recorded()
     with _held(f"{stage} {name}", folder / LOCK):
+        if take_up(folder):
+            print(f"{stage} {name}: it had ended, but DVC did not record it: going on from its end", file=sys.stderr)
         yield folder
-        shutil.rmtree(folder)
-    for other in folder.parent.glob(f"{of_owner}-*"):
+        if not keep(folder, output):
+            shutil.rmtree(folder)
+    for other in set(folder.parent.glob(f"{of_owner}-*")) - {folder}:
         abandoned = try_lock(other / LOCK)
         if abandoned is not None:
             with abandoned:

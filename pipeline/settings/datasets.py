@@ -7,6 +7,8 @@ from pydantic import Field
 from pipeline.settings.checked import Checked, Seed
 
 SMALLEST, LARGEST = 20, 64  # sides of images that a network takes, in pixels
+# Sides of the images in official formats, as they are prepared.
+SIDES = {"digits": 28, "mnist": 28, "fashion": 28, "affnist": 40, "cifar10": 32, "smallnorb": 48}
 
 
 class Source(Checked):

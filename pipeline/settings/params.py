@@ -10,6 +10,7 @@ from pipeline.settings.reading import parse_yaml, read_yaml, validate
 from pipeline.settings.references import check_references
 from pipeline.settings.runs import EARLIER, RUNS, Run
 from pipeline.settings.sections import Sections
+from pipeline.settings.sizes import check_sizes
 
 PARAMS = Path("params.yaml")
 
@@ -31,14 +32,19 @@ def load_params(path: Path = PARAMS) -> Params:
 
 
 def override(run: Run, settings: list[str], where: str) -> Run:
-    """Return `run` with some settings replaced by `name=value`, whose values are YAML. Raises like `check_run`."""
+    """Return `run` with some settings replaced by `name=value`, whose values are YAML.
+
+    Raises like `check_run`, and ValueError for a setting in pixels that does not fit the prepared images.
+    """
     values = run.all_settings()
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: expected NAME=VALUE")
         values[name] = parse_yaml(value, f"--set {setting}")
-    return check_run(values, where)
+    changed = check_run(values, where)
+    check_sizes(changed, None, f"{where}: ")
+    return changed
 
 
 def check_run(values: Any, where: str) -> Run:

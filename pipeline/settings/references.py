@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pipeline.runtime.paths import PRIMARY, TUNED
 from pipeline.settings.checked import MadeOfRuns, require
 from pipeline.settings.sections import Sections
+from pipeline.settings.sizes import check_sizes
 from pipeline.settings.tables import Benchmarks, Decoders, Robustness, Topologies, factor
 
 Reference = tuple[str, object, Collection[object]]  # where a value stands, the value, and what it must be one of
@@ -46,6 +47,8 @@ def check_references(params: Sections) -> None:
     # One at a time, because a rule may look up what an earlier one has checked.
     for where, value, known in references(params):
         require(value, known, where)
+    for name, run in params.runs.items():
+        check_sizes(run, params.datasets[run.dataset], f"runs.{name}.")
     _check_folders(params)
     _check_searches(params)
     _check_comparisons(params)

@@ -5,10 +5,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from tests.faults.faulty_study import RUN, begin, make_study
+from tests.faults.faulty_study import PREPARE, RUN, begin, make_study
 from tests.faults.result import Fault
-
-PREPARE = (sys.executable, "-m", "pipeline.prepare", "squares")
 
 
 def at_once(folder: Path, number: int) -> Fault:
@@ -26,10 +24,10 @@ def at_once(folder: Path, number: int) -> Fault:
     lost += [f"{finished} runs FINISHED of {3 * number}"] if finished != 3 * number else []
     return Fault(
         f"{number} trainings at once on a store that does not exist yet",
-        number,
+        1,
         "all ended and are recorded",
         "; ".join(lost) or "nothing",
-        "tests.faults.at_once",
+        "tests/faults/test_faults_in_small.py",
     )
 
 
@@ -42,4 +40,4 @@ def same_at_once(folder: Path, number: int) -> Fault:
     lost = "nothing" if statuses[0] == 0 and set(statuses[1:]) <= {0, 2} else f"statuses {statuses}"
     refused = statuses.count(2)
     happened = f"{number - refused} trained, {refused} refused in one line"
-    return Fault(f"the same training {number} times at once", number, happened, lost, "tests.faults.at_once")
+    return Fault(f"the same training {number} times at once", 1, happened, lost, "tests/faults/test_faults_in_small.py")

@@ -17,6 +17,7 @@ EPOCHS = 40
 STAGES = ("prepare", "train", "evaluate", "tabulate")
 MADE = ("data/*", f"models/{RUN}/seed-*", f"models/{RUN}/history.csv", "reports/toy/**/*", "dvc.lock")
 DVC = (sys.executable, "-m", "dvc", "repro", "-q", TARGET)
+PREPARE = (sys.executable, "-m", "pipeline.prepare", "squares")
 STAGE = (sys.executable, "-m", "pipeline.train", RUN)
 
 

@@ -43,8 +43,8 @@ def growth(folder: Path, epochs: int) -> Fault:
     lost = [f"{memory} bytes"] if memory > MOST else []
     lost += [f"{handles} handles"] if handles > 0 else []
     lost += [f"{threads} threads"] if threads > 0 else []
-    happened = f"{memory / 1e6:.2f} MB, {handles} handles and {threads} threads more"
-    return Fault(f"{epochs} epochs", epochs, happened, "; ".join(lost) or "nothing", "tests.faults.growth")
+    happened = f"{memory / 1e6:.2f} MB, {handles} handles and {threads} threads more than after {WARM}"
+    return Fault(f"{epochs} epochs", 1, happened, "; ".join(lost) or "nothing", "tests/faults/test_faults_in_small.py")
 
 
 def _held() -> tuple[int, int, int]:

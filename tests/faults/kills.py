@@ -5,67 +5,73 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 from errands import lives, wait_until
 
-from tests.faults.faulty_study import DVC, STAGE, begin, difference, finish, made, make_study
+from tests.faults.faulty_study import DVC, PREPARE, STAGE, begin, difference, finish, made, make_study
 from tests.faults.result import Fault
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 VICTIMS = ("the stage", "DVC", "the group")
-LATEST = 9.0  # seconds after the start
+LATEST = 9.0  # seconds after the start, or
+SHARE = 0.6  # of the time that the whole study takes here, if that is later: a busy machine is killed as far on
 
 
-def kills(folder: Path, count: int, seed: int) -> Fault:
-    """Kill a small study `count` times, then run it once to its end; compare it with an undisturbed study."""
-    draw = random.Random(seed)
+def kills(folder: Path, count: int, number: signal.Signals) -> Fault:
+    """Kill small studies `count` times by one signal, finish each, and compare it with an undisturbed study.
+
+    Only kills of a process that still ran are counted. Each study is killed until it has come to its end.
+    """
+    draw = random.Random(number.name)
     whole_study = make_study(folder / "whole")
+    began = time.monotonic()
     status, said = finish(whole_study)
+    latest = max(LATEST, SHARE * (time.monotonic() - began))
     if status:
         raise RuntimeError(f"the undisturbed study failed: {said}")
     whole = made(whole_study)
     lost: set[str] = set()
-    rounds = 0
+    hits = studies = 0
     study = make_study(folder / "killed-0")
-    for number in range(count):
+    while hits < count:
         if (study / "reports/toy/tables/decoders.md").exists():  # it came to its end: the next one
             lost |= _end(study, whole)
-            rounds += 1
-            shutil.rmtree(study)
-            study = make_study(folder / f"killed-{rounds}")
-        _kill(study, VICTIMS[number % 3], SIGNALS[number // 3 % 3], draw.uniform(0, LATEST))
+            studies += 1
+            study = make_study(folder / f"killed-{studies}")
+        hits += _kill(study, VICTIMS[hits % len(VICTIMS)], number, draw.uniform(0, latest))
     lost |= _end(study, whole)
-    shutil.rmtree(study)
     return Fault(
-        "killed at a random time up to 9 s after the start: stage, DVC, group; by KILL, TERM, INT",
-        count,
-        f"{rounds + 1} studies ended, equal to an undisturbed one to the byte",
+        f"{number.name} of stage, DVC or group, at random from 0 to {latest:.0f} s after the start",
+        hits,
+        f"{studies + 1} {'study' if studies == 0 else 'studies'} finished, with the bytes of an undisturbed one",
         "; ".join(sorted(lost)) or "nothing",
-        "tests.faults.kills",
+        "tests/faults/test_faults_in_small.py",
     )
 
 
-def _kill(study: Path, victim: str, number: signal.Signals, after: float) -> None:
-    prepared = (study / "data/squares.npz").exists()
-    process = begin(study, STAGE if victim == "the stage" and prepared else DVC)
-    with suppress(Exception):
+def _kill(study: Path, victim: str, number: signal.Signals, after: float) -> bool:
+    """Start a study, or the stage that comes next, and kill it. Returns whether it still ran."""
+    stage = STAGE if (study / "data/squares.npz").exists() else PREPARE
+    process = begin(study, stage if victim == "the stage" else DVC)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(after)
-    if process.poll() is None:
-        if victim == "the group":
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-    if number != signal.SIGKILL and victim == "DVC":
-        time.sleep(0.2)
-        process.kill()
+    ran = process.poll() is None
+    if ran and victim == "the group":
+        os.killpg(process.pid, number)
+    elif ran:
+        process.send_signal(number)
+        if victim == "DVC" and number != signal.SIGKILL:  # DVC waits for its stage: then nobody is killed alone
+            time.sleep(0.2)
+            process.kill()
     process.wait(120)
+    return ran
 
 
 def _end(study: Path, whole: dict[str, bytes]) -> set[str]:
-    """Run to the end, and return what is lost."""
+    """Run a study to its end, remove it, and return what is lost."""
     status, said = finish(study)
     lost = {f"dvc repro: status {status}: {said.strip().splitlines()[-1:]}"} if status else set()
     if differs := difference(study, whole):
@@ -76,6 +82,7 @@ def _end(study: Path, whole: dict[str, bytes]) -> set[str]:
     if left := _processes(study):
         wait_until(lambda: not any(map(lives, left)), 60)
         lost.add(f"{len(left)} processes trained on")
+    shutil.rmtree(study)
     return lost
 
 

@@ -1,6 +1,8 @@
-"""A disk that is full."""
+"""A disk that is full, and a process that may not write everywhere."""
 
+import ctypes
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,11 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(Path, "write_bytes", half_way)
+
+
+def obey_permissions() -> None:
+    """Let a process of root respect the permissions of files, as those of other users do."""
+    if os.geteuid() == 0:
+        libc = ctypes.CDLL(None)
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP

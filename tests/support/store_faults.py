@@ -4,7 +4,6 @@ Each function does its fault `count` times, and returns what happened and what w
 number of history.csv, every model and every status in the end, and no more than one line was said about it.
 """
 
-import ctypes
 import os
 import random
 import resource
@@ -14,11 +13,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
+from disks import obey_permissions
 from errands import wait_until
 from recorded_study import new_study, served_study
+from servers import free_port
 
 Told = tuple[str, str]
 
@@ -27,14 +29,6 @@ def repeated(count: int, happened: str, once: Callable[[], str]) -> Told:
     """Do a fault `count` times; return what happened and what was lost, each loss once."""
     losses = {once() for _ in range(count)}
     return happened, "; ".join(sorted(losses - {"nothing"})) or "nothing"
-
-
-def obey_permissions() -> None:
-    """Let a process of root respect the permissions of files, as those of other users do."""
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None)
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
 def limit_files(size: int) -> Callable[[], None]:
@@ -77,6 +71,50 @@ def server_silent(count: int) -> Told:
         return lost if "has not answered for 5 s" in said else f"{lost}; no line about the wait"
 
     return repeated(count, "a line after 5 s; recorded by the next stage", once)
+
+
+def server_slow(count: int) -> Told:
+    """Each answer of the server takes a tenth of a second."""
+
+    def once() -> str:
+        with served_study() as (study, server):
+            port = int(server.address.rpartition(":")[2])
+            server.address = f"http://127.0.0.1:{free_port()}"
+            server.start()
+            wait_until(server.answers)
+            with delayed(port, int(server.address.rpartition(":")[2]), 0.1):
+                return study.lost(study.train())
+
+    return repeated(count, "all recorded, at the server's pace", once)
+
+
+@contextmanager
+def delayed(port: int, behind: int, seconds: float) -> Iterator[None]:
+    """Pass connections on to another port of this machine, and answers back only after a while."""
+
+    def copy(source: socket.socket, target: socket.socket, pause: float) -> None:
+        with suppress(OSError):
+            while content := source.recv(1 << 16):
+                time.sleep(pause)
+                target.sendall(content)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                asking, _ = listening.accept()
+                answering = socket.create_connection(("127.0.0.1", behind))
+                for pair in ((asking, answering, 0.0), (answering, asking, seconds)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join()
 
 
 def store_locked(count: int) -> Told:
@@ -179,6 +217,7 @@ def artifacts_full(count: int) -> Told:
 FAULTS: dict[str, Callable[[int], Told]] = {
     "the server is killed, and is back after 5 s": server_restarted,
     "the server accepts and never answers": server_silent,
+    "the server takes 0.1 s for each answer": server_slow,
     "the database is locked": store_locked,
     "the database is deleted": store_deleted,
     "the database is read-only": store_read_only,

@@ -14,13 +14,13 @@ from PIL import Image
 from capsnet.evaluation.recognition import seen
 from capsnet.explain.coupling import receptive_field
 from capsnet.networks.saved import read_facts
-from capsnet.sources.folder import open_picture
 from pipeline.apps.doubt import doubt, relative_error
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.effects import effects
 from pipeline.apps.explorer.mistakes import Mistakes
 from pipeline.apps.explorer.view import FARTHEST, ChosenImage, View, look, moved
 from pipeline.apps.network import Network
+from pipeline.apps.predicting.given_picture import open_given
 from pipeline.runtime.prepared import Prepared
 
 ANY = "any class"
@@ -70,7 +70,7 @@ class Explorer:
         """Return the user's file as an image of the data, or why it cannot be read."""
         name = Path(path).name
         try:
-            picture, warnings = open_picture(Path(path))
+            picture, warnings = open_given(Path(path))
         except ValueError as error:
             return f"{name}: {error}"
         for warning in warnings:

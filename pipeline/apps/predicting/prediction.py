@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from capsnet.data.picture import Found
-from capsnet.sources.folder import open_picture
 from pipeline.apps.doubt import doubt, relative_error
 from pipeline.apps.network import Network
+from pipeline.apps.predicting.given_picture import open_given
 
 BATCH = 256
 
@@ -65,7 +65,7 @@ def predict(
         pictures: dict[Path, list[Found]] = {}
         for path in paths[start : start + BATCH]:
             try:
-                picture, warnings = open_picture(path)
+                picture, warnings = open_given(path)
                 pictures[path] = network.images(picture, treatment)
             except ValueError as error:
                 say("error", path, str(error))

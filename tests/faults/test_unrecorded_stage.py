@@ -1,0 +1,44 @@
+"""DVC killed after a training has ended and before it is recorded: the same bytes, and nothing is trained again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.faulty_study import RUN, STAGE, TARGET, difference, finish, made, make_study, variables
+
+pytestmark = pytest.mark.slow
+# DVC that is killed where it begins to record the training, when the process of the stage has ended.
+KILLED = """
+import os, signal
+import dvc.stage
+from dvc.cli import main
+
+save = dvc.stage.Stage.save
+
+def save_or_die(self, *arguments, **options):
+    if self.addressing.startswith("train"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, *arguments, **options)
+
+dvc.stage.Stage.save = save_or_die
+main(["repro", "-q", "TARGET"])
+"""
+
+
+def test_a_training_that_dvc_did_not_record_is_not_trained_again(tmp_path: Path) -> None:
+    whole_study, study = make_study(tmp_path / "whole"), make_study(tmp_path / "killed")
+    assert finish(whole_study)[0] == 0
+    command = (sys.executable, "-c", KILLED.replace("TARGET", TARGET))
+    killed = subprocess.run(command, cwd=study, env=variables(), capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    assert (study / "models" / RUN / "history.csv").exists()
+    assert f"train@{RUN}" not in (study / "dvc.lock").read_text()
+    status, said = finish(study)
+    assert status == 0, said
+    assert "it had ended, but DVC did not record it: going on from its end" in said
+    assert difference(study, made(whole_study)) == ""
+    assert not [*study.glob(".scratch/train/*/*")]  # recorded now: the next stage has removed them
+    assert subprocess.run(STAGE, cwd=study, env=variables(), capture_output=True, check=False).returncode == 0
+    assert difference(study, made(whole_study)) == ""
