@@ -41,6 +41,8 @@ MOUNTS = {
     "full": 'mkdir -p {0} && mount -t tmpfs -o size=4k none {0} && head -c 4096 /dev/zero > {0}/rest; exec "$@"',
     "read-only": 'mkdir -p {0} && mount --bind {0} {0} && mount -o remount,bind,ro {0} && exec "$@"',
 }
+DELETED, SLOW = "deleted", "slow"
+FAULTS = (*MOUNTS, DELETED, SLOW)
 
 
 class EndedCommand(NamedTuple):
@@ -55,7 +57,7 @@ class EndedCommand(NamedTuple):
         return [line for line in self.said.splitlines() if line.startswith(("error: ", "ERROR: "))]
 
 
-def folders(folder: Path, names: tuple[str, ...] = FOLDERS) -> Iterator[Fault]:
+def folders(folder: Path, names: tuple[str, ...] = FOLDERS, faults: tuple[str, ...] = FAULTS) -> Iterator[Fault]:
     """Let each folder be full, read-only and gone in the middle of the training, and the disk be slow."""
     whole_study = make_study(folder / "whole")
     status, said = finish(whole_study)
@@ -65,11 +67,13 @@ def folders(folder: Path, names: tuple[str, ...] = FOLDERS) -> Iterator[Fault]:
     for name in names:
         by_dvc = name.startswith(".dvc")
         row = partial(_row, folder=folder, whole=whole, by_dvc=by_dvc)
-        for fault in MOUNTS:
+        for fault in [each for each in MOUNTS if each in faults]:
             yield row(f"{name} is {fault}", partial(_mounted, name=name, fault=fault, by_dvc=by_dvc))
-        yield row(f"{name} is deleted in the middle of the training", partial(_deleted, name=name, by_dvc=by_dvc))
-    slow = partial(_run, command=(*BY_HAND, str(PAUSE)))
-    yield _row(f"the disk takes {PAUSE} s for each file", slow, folder=folder, whole=whole, by_dvc=False)
+        if DELETED in faults:
+            yield row(f"{name} is deleted in the middle of the training", partial(_deleted, name=name, by_dvc=by_dvc))
+    if SLOW in faults:
+        slow = partial(_run, command=(*BY_HAND, str(PAUSE)))
+        yield _row(f"the disk takes {PAUSE} s for each file", slow, folder=folder, whole=whole, by_dvc=False)
 
 
 def _row(

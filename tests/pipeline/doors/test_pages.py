@@ -185,9 +185,9 @@ def test_optunas_dashboard_shows_the_study_of_a_search_and_its_best_trial(shown:
     with served(shown, command, address):
         page = chromium.open(address, width=1400)
         follow(page, f"0. {best['study']}")
-        text = wait_for_text(page, "History", "Hyperparameter Importance", "Best Trial")
-        assert f"Best Trial (number={best['trial']})\n{best['val_accuracy']:g}\n" in text
-        assert f"Params = [alpha: {best['alpha']}, lr: {best['lr']}]" in text
+        best_trial = f"Best Trial (number={best['trial']})\n{best['val_accuracy']:g}\n"
+        settings = f"Params = [alpha: {best['alpha']}, lr: {best['lr']}]"
+        wait_for_text(page, "History", "Hyperparameter Importance", best_trial, settings)
         trials = trials_of(shown).itertuples()
         wait_for_points(page, [(f"trial #{trial.trial} ", trial.epochs, trial.val_accuracy) for trial in trials])
 
