@@ -4,7 +4,7 @@
     python -m pipeline.apps.project train digits-fc          (what that starts; ENTRY alone: main)
 
 The result is nested under the run of MLflow that finished it, and its last metrics are that run's too. If nothing was
-to be done, the run says since when.
+to be done, the run says since when, or that MLflow has the result from files.
 """
 
 import os
@@ -22,11 +22,12 @@ from pipeline.runtime.paths import MODELS, TUNED, models_in
 from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.settings.checked import require
 from pipeline.settings.params import Params, load_params
-from pipeline.tracking.delivery import milliseconds
+from pipeline.tracking.delivery import KILLED, milliseconds
 from pipeline.tracking.experiments import run_of_mlflow_run
 from pipeline.tracking.lookup import training_of
+from pipeline.tracking.mlflow_run import ORIGIN
 from pipeline.tracking.run_search import PARENT, find_everywhere
-from pipeline.tracking.store import open_client, unusable
+from pipeline.tracking.store import open_client, store_file, unusable
 from pipeline.tracking.views import NOTE
 
 if TYPE_CHECKING:
@@ -82,14 +83,17 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
     from mlflow.entities import Metric
 
     identity = project.info.run_id
-    fresh = [run for run in found if (run.info.end_time or 0) >= began]
+    trained = [run for run in found if ORIGIN not in run.data.tags]  # the others are from files, recorded just now
+    fresh = [run for run in trained if (run.info.end_time or 0) >= began]
     for run in fresh:
         client.set_tag(run.info.run_id, PARENT, identity)
     if fresh:
         note = f"Made {', '.join(str(run.info.run_name) for run in fresh)}."
-    elif found:
-        last = max(run.info.end_time or run.info.start_time for run in found)
+    elif trained:
+        last = max(run.info.end_time or run.info.start_time for run in trained)
         note = f"Nothing to do: up to date since {datetime.fromtimestamp(last / 1000):%Y-%m-%d %H:%M}."
+    elif found:
+        note = f"Nothing was trained: MLflow has {', '.join(str(run.info.run_name) for run in found)} from files."
     else:
         note = "Done; MLflow has no run with the result."
     links = [f"- [{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})" for run in found]
@@ -103,6 +107,20 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
         metrics_of_runs = [(f"test_accuracy/{run}", value) for run, value in scores.items() if value is not None]
         client.log_batch(identity, [Metric(key, value, began, 0) for key, value in metrics_of_runs])
     print(note)
+
+
+def end_killed(client: "MlflowClient", project: "Run") -> None:
+    """Set earlier runs of `mlflow run` in this folder to KILLED if they are still open: they were killed.
+
+    The lock of this folder says that none of them is at work. A server has runs of other machines, too, whose locks are
+    elsewhere: there nothing is changed.
+    """
+    if store_file() is None:
+        return
+    source = {key: project.data.tags.get(key, "") for key in ("mlflow.source.type", "mlflow.source.name")}
+    for run in find_everywhere(client, source):
+        if run.info.status == "RUNNING" and run.info.start_time < project.info.start_time:
+            client.set_terminated(run.info.run_id, KILLED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -141,6 +159,7 @@ def _run(entry: str, name: str | None, targets: Sequence[str], params: Params) -
         study = params.studies_of_runs.get(str(name)) or (params.tune[str(name)].study if entry == "tune" else name)
         record([study] if study else [*params.studies], params, client)
         if project is not None:
+            end_killed(client, project)
             words = " ".join(filter(None, (entry, name)))
             describe(client, project, words, results(entry, name, params, client), began)
     except Exception as error:  # the store and the network may raise anything; the results are in files

@@ -4,15 +4,18 @@ Commands in it are real ones, as a user calls them.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from tiny_project import ROOT, TINY, make_project, tiny_params, write_params
 
 CODE = ("capsnet", "pipeline", ".dvc", "dvc.yaml", ".dvcignore", ".gitignore", "MLproject")
+QUEUE_SECONDS = 400  # within which queued experiments end
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
@@ -75,6 +78,24 @@ class SmallStudy:
         """Return a copy of the study, with everything that was made in it."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return SmallStudy(folder)
+
+    def change(self, run: str, **settings: Any) -> None:
+        """Write other settings of a run into params.yaml."""
+        params = small_params()
+        params["runs"][run] |= settings
+        write_params(self.folder, params)
+
+    def forget_runs(self) -> None:
+        """Remove the store of MLflow with its artifacts."""
+        (self.folder / "mlflow.db").unlink()
+        shutil.rmtree(self.folder / "mlartifacts")
+
+    def wait_for_queue(self) -> None:
+        """Wait until DVC's queue has nothing to do any more."""
+        deadline = time.monotonic() + QUEUE_SECONDS
+        while re.search("Queued|Running", said := self.call("dvc", "queue", "status")):
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
 
     def call(self, *command: str, status: int | None = 0, columns: int = 120, **environment: str) -> str:
         """Run a command to its end, and return what it says; None accepts any exit status."""
