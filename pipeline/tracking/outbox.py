@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pipeline.runtime.masking import first_line, masked
 from pipeline.runtime.workspace import SCRATCH, root
 from pipeline.tracking.delivery import FILES, OPEN, Delivery, refused, unknown_run
+from pipeline.tracking.killed_runs import end_killed
 from pipeline.tracking.store import STORE, misconfigured, open_client, store_uri, unusable
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def open_delivery() -> Delivery:
 
 
 def deliver_left(client: "MlflowClient") -> None:
-    """Write what processes left that have ended. Raises what the store raises."""
+    """Write what processes left that have ended, and end the runs that they left open. Raises what the store raises."""
     for path in sorted(folder().glob("*.jsonl")):
         with suppress(FileNotFoundError, BlockingIOError), path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,6 +222,7 @@ def deliver_left(client: "MlflowClient") -> None:
                 names = [entry.values.get("name", "") for entry in entries if entry.kind == OPEN]
                 print(f"MLflow: recorded what was missing of {', '.join(names)}", file=sys.stderr)
                 discard(path)
+    end_killed(client)
 
 
 def _read(file: IO[str]) -> Iterator[Entry]:

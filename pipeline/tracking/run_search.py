@@ -14,12 +14,15 @@ def find_runs(client: "MlflowClient", experiment: str, tags: Mapping[str, object
     return _search(client, [experiment], tags)
 
 
-def find_everywhere(client: "MlflowClient", tags: Mapping[str, object]) -> Sequence[Any]:
-    """Return the runs of all experiments that have all of these tags, newest first."""
-    return _search(client, [each.experiment_id for each in client.search_experiments()], tags)
+def find_everywhere(client: "MlflowClient", tags: Mapping[str, object], status: str = "") -> Sequence[Any]:
+    """Return the runs of all experiments that have all of these tags and this status, if one is given, newest first."""
+    return _search(client, [each.experiment_id for each in client.search_experiments()], tags, status)
 
 
-def _search(client: "MlflowClient", experiments: list[str], tags: Mapping[str, object]) -> Sequence[Any]:
+def _search(
+    client: "MlflowClient", experiments: list[str], tags: Mapping[str, object], status: str = ""
+) -> Sequence[Any]:
     quoted = {key: f'"{value}"' if "'" in str(value) else f"'{value}'" for key, value in tags.items()}
-    query = " and ".join(f"tags.`{key}` = {value}" for key, value in quoted.items())
+    conditions = [f"tags.`{key}` = {value}" for key, value in quoted.items()]
+    query = " and ".join(conditions + ([f"attributes.status = '{status}'"] if status else []))
     return client.search_runs(experiments, query, order_by=["attributes.start_time DESC"])
