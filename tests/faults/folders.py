@@ -114,7 +114,8 @@ def _deleted(study: Path, *, name: str, by_dvc: bool) -> EndedCommand:
 
 
 def _command(by_dvc: bool) -> tuple[str, ...]:
-    return DVC if by_dvc else BY_HAND
+    """Return the command that runs the study. With -q, DVC would not show its errors either."""
+    return tuple(word for word in DVC if word != "-q") if by_dvc else BY_HAND
 
 
 def _run(study: Path, command: tuple[str, ...]) -> EndedCommand:
