@@ -222,7 +222,8 @@ def deliver_left(client: "MlflowClient") -> None:
                 names = [entry.values.get("name", "") for entry in entries if entry.kind == OPEN]
                 print(f"MLflow: recorded what was missing of {', '.join(names)}", file=sys.stderr)
                 discard(path)
-    end_killed(client)
+    with answer_in_time():
+        end_killed(client)
 
 
 def _read(file: IO[str]) -> Iterator[Entry]:

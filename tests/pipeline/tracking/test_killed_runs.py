@@ -1,10 +1,14 @@
 """A training that was killed and is not started again: its runs end as KILLED when another stage records."""
 
+import threading
+import time
 from pathlib import Path
 
+import pytest
 from lost_store import query
 
 from pipeline.runtime.scratch import scratch
+from pipeline.tracking import outbox
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.store import open_client
@@ -54,3 +58,14 @@ def test_runs_whose_working_files_are_elsewhere_are_left_to_others(store: Path) 
     deliver_left(open_client())
     assert states() == {"all": "RUNNING", "seed 0": "RUNNING"}
     assert left
+
+
+def test_a_store_that_does_not_say_which_runs_are_open_is_named_while_it_is_waited_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = open_client()
+    monkeypatch.setattr(outbox, "PATIENCE", 0.01)
+    monkeypatch.setattr(outbox, "end_killed", lambda _: time.sleep(0.5))
+    monkeypatch.setattr(outbox, "_said", threading.Event())
+    deliver_left(client)
+    assert "has not answered for 0.01 s" in capsys.readouterr().err
