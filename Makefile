@@ -43,7 +43,7 @@ slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
 
-faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, 20 minutes: reports/faults.csv
+faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, half an hour: reports/faults.csv
 	python -m tests.faults
 
 gpu: $(VENV)/.built  ## on a GPU: test and measure most of what is written for it, at most eight minutes: reports/gpu/
