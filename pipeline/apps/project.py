@@ -118,8 +118,8 @@ def end_killed(client: "MlflowClient", project: "Run") -> None:
     if store_file() is None:
         return
     source = {key: project.data.tags.get(key, "") for key in ("mlflow.source.type", "mlflow.source.name")}
-    for run in find_everywhere(client, source):
-        if run.info.status == "RUNNING" and run.info.start_time < project.info.start_time:
+    for run in find_everywhere(client, source, status="RUNNING"):
+        if run.info.start_time < project.info.start_time:
             client.set_terminated(run.info.run_id, KILLED)
 
 

@@ -12,6 +12,8 @@ from typing import IO, NamedTuple
 
 from pipeline.runtime.stopping import GONE, started_by, still_runs
 
+LOCK = "lock"  # the name of the file whose lock stands for the folder that it lies in
+
 
 class Holder(NamedTuple):
     """The process that holds a lock, as it described itself."""

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pipeline.runtime.locks import LOCK as LOCK
 from pipeline.runtime.locks import holder, try_lock
-from pipeline.runtime.unrecorded import LOCK as LOCK
 from pipeline.runtime.unrecorded import keep, remove_recorded, take_up
 from pipeline.runtime.workspace import SCRATCH, owner, root
 
@@ -36,6 +36,11 @@ def fingerprint(*facts: object) -> str:
     return digest.hexdigest()[:12]
 
 
+def scratch_folder(stage: str, name: str, of_owner: str, key: str) -> Path:
+    """Return the folder of a stage's working files, which may not exist."""
+    return root() / SCRATCH / stage / name / f"{of_owner}-{key}"
+
+
 @contextmanager
 def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = False) -> Iterator[Path]:
     """Lock the scratch folder and yield it; on success remove it, or leave it until DVC has recorded the output.
@@ -53,7 +58,7 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
     checkpoint. Raises ValueError if any other process holds the folder.
     """
     of_owner = owner(output)
-    folder = root() / SCRATCH / stage / name / f"{of_owner}-{key}"
+    folder = scratch_folder(stage, name, of_owner, key)
     if shared:
         yield folder
         return

@@ -13,11 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from capsnet.files import md5, write_whole
-from pipeline.runtime.locks import try_lock
+from pipeline.runtime.locks import LOCK, try_lock
 from pipeline.runtime.stopping import DVC_STAGE
 from pipeline.runtime.workspace import SCRATCH, root
 
-LOCK = "lock"
 STATES = "*.state.safetensors"
 ENDED = "ended.json"  # the note in the folder of a training that has ended: what DVC has to record
 DVC_LOCK = Path("dvc.lock")

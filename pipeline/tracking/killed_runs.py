@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.runtime.locks import try_lock
-from pipeline.runtime.scratch import LOCK
-from pipeline.runtime.workspace import SCRATCH, root
+from pipeline.runtime.locks import LOCK, try_lock
+from pipeline.runtime.scratch import scratch_folder
+from pipeline.tracking.delivery import KILLED
 from pipeline.tracking.run_search import find_everywhere
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def end_killed(client: "MlflowClient") -> None:
     """Set to KILLED the open runs of trainings whose working files are here, and whose lock nobody holds."""
     for run in find_everywhere(client, {"stage": STAGE}, status="RUNNING"):
         if _is_dead(run.data.tags):
-            client.set_terminated(run.info.run_id, "KILLED")
+            client.set_terminated(run.info.run_id, KILLED)
 
 
 def _is_dead(tags: Mapping[str, str]) -> bool:
@@ -32,7 +32,7 @@ def _is_dead(tags: Mapping[str, str]) -> bool:
     if not all(part and Path(part).name == part for part in parts):
         return False
     name, owner, key = parts
-    path = root() / SCRATCH / STAGE / name / f"{owner}-{key}" / LOCK
+    path = scratch_folder(STAGE, name, owner, key) / LOCK
     if not path.exists() or (held := try_lock(path)) is None:
         return False
     held.close()

@@ -15,7 +15,7 @@ from pipeline.apps.explorer.pad import SCRIPT
 from pipeline.apps.explorer.view import FARTHEST
 
 HOST = "127.0.0.1"
-LARGEST = "10mb"
+LARGEST = "10 MB"  # of an uploaded file
 # `element` and `trigger` are gradio's.
 OPEN = """element.addEventListener('click', event => {
   const button = event.target.closest('[data-index]');
@@ -113,7 +113,7 @@ def _choices(
     with gr.Tab("Draw") as draw:
         pad = gr.HTML(html_template=PAD, js_on_load=SCRIPT)
     with gr.Tab("Upload") as upload:
-        file = gr.File(label="A picture, at most 10 MB", file_types=["image"], height=160)
+        file = gr.File(label=f"A picture, at most {LARGEST}", file_types=["image"], height=160)
     return Tabs(test, mistakes, draw, upload), kind, number, random, gallery, pad, file
 
 

@@ -17,8 +17,8 @@ from real_stages import epochs_done, finish, start, two_projects
 from tiny_project import ROOT, tiny_params
 
 from pipeline.runtime import stopping
-from pipeline.runtime.locks import Holder, holder, try_lock
-from pipeline.runtime.scratch import LOCK, scratch
+from pipeline.runtime.locks import LOCK, Holder, holder, try_lock
+from pipeline.runtime.scratch import scratch
 from pipeline.runtime.stopping import DVC_STAGE, GONE, ends_with_dvc, started_by, still_runs, stoppable
 
 OUT = Path("models/toy-fc")
