@@ -1,6 +1,10 @@
 """Capsule networks in PyTorch, with dynamic routing (Sabour, Frosst, Hinton 2017) or self-attention routing.
 
 The public names are imported when they are first used, so that `import capsnet` does not wait for torch.
+
+In the files of the library, imports stand at the top. Late, in the function that needs them, are only: torch in
+`capsnet.sources`, where most files are read without it; torch's parts for several processes; and what an installation
+may lack, which is Triton and ONNX Runtime.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """Files of tensors: safetensors with one JSON header and a checksum. No pickle; equal content gives equal bytes.
 
-Nothing in a file is trusted: header and tensors are compared with the checksum when they are read. Files written before
+A file is not trusted: header and tensors are compared with the checksum when they are read. Files written before
 the checksum was introduced have none, and are read without that comparison.
 """
 

@@ -72,7 +72,7 @@ def read_arrays(path: Path) -> Arrays:
             note = str(_array(file, "note")) if "note" in file else ""
             name = "class_names"
             names = _array(file, "class_names") if "class_names" in file else np.array([], np.str_)
-        except Exception as error:  # a damaged file may raise anything, MemoryError included
+        except Exception as error:  # a damaged file may raise anything, MemoryError too
             raise ValueError(f"{path}: {name}: expected text ({_in_a_line(error)})") from error
     if names.ndim != 1 or names.dtype.kind != "U":
         raise ValueError(f"{path}: class_names: got {names.dtype} of shape {names.shape}, expected a string per class")

@@ -1,7 +1,7 @@
 """Augmentation as batched tensor operations, on the device where the images lie.
 
 Random numbers are drawn for a whole epoch at once, and applying them to a batch is a pure function. Therefore a step
-can be recorded and replayed, and the result does not depend on how an epoch is cut into batches.
+can be captured as a CUDA graph, and the result does not depend on how an epoch is cut into batches.
 
 The order is: bytes are shifted, cropped and flipped, then converted to values from 0 to 1; these are rotated, squeezed
 and scaled about the centre; a patch is erased; brightness and contrast change. This is the order of Sabour et al.'s
@@ -112,11 +112,11 @@ def augmentation(
 
     maps: list[Change] = []
     if rotation > 0:
-        maps.append(Change("rotation", partial(draw_angles, largest=rotation, share=rotation_share), turn))
+        maps.append(Change("rotation", partial(draw_angles, largest=rotation, share=rotation_share), rotate_map))
     if squeeze > 0:
-        maps.append(Change("squeeze", partial(draw_squeezes, largest=squeeze), narrow))
+        maps.append(Change("squeeze", partial(draw_squeezes, largest=squeeze), squeeze_map))
     if scale > 0:
-        maps.append(Change("scale", partial(draw_between, low=1 - scale, high=1 + scale), enlarge))
+        maps.append(Change("scale", partial(draw_between, low=1 - scale, high=1 + scale), scale_map))
 
     tones: list[Change] = []
     if erase > 0:
@@ -189,7 +189,7 @@ def draw_angles(number: int, largest: float, share: float, generator: Generator)
     return angles.clamp(-largest, largest) * rotated
 
 
-def turn(sources: Float[Tensor, "B X X"], degrees: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
+def rotate_map(sources: Float[Tensor, "B X X"], degrees: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
     """Rotate each image counter-clockwise by its own angle."""
     angles = degrees * (math.pi / 180)
     cosine, sine = angles.cos(), angles.sin()
@@ -207,12 +207,12 @@ def draw_squeezes(number: int, largest: float, generator: Generator) -> Float[Te
     return (largest / 3 * torch.randn(number, generator=generator, device=generator.device)).abs().clamp(max=largest)
 
 
-def narrow(sources: Float[Tensor, "B X X"], shares: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
+def squeeze_map(sources: Float[Tensor, "B X X"], shares: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
     """Narrow each image by its own share of its width."""
     return sources @ torch.diag_embed(torch.stack([1 / (1 - shares), torch.ones_like(shares)], 1))
 
 
-def enlarge(sources: Float[Tensor, "B X X"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
+def scale_map(sources: Float[Tensor, "B X X"], factors: Float[Tensor, " B"]) -> Float[Tensor, "B X X"]:
     """Scale each image by its own factor."""
     return sources / factors[:, None, None]
 

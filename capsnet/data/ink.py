@@ -16,18 +16,18 @@ COARSE = 64  # pixels of the longer side at which ink and ground are distinguish
 WIDEST = 3  # a stroke is at most 1 / WIDEST of the shorter side of the picture
 FAINTEST = 0.12  # least share of the light that ink takes away
 NOISES = 5  # standard deviations of the paper's noise that ink must exceed
-CROSSING = 0.8  # share of its way across the picture in which a line of the paper is seen
-LEAST_SEEN = 0.3  # share of the picture's width in which a line that leaves it must be
+CROSSING = 0.8  # share of its length in which a line of the paper must be visible
+LEAST_SEEN = 0.3  # least share of the picture's width that a slanted line crosses before it leaves the picture
 STEEPEST = 0.12  # slope of such a line, to either side
 SLOPES = 49
-PASSES = 3  # lines of other slopes that are removed in turn, because the picture was taken from the side
-DARKER = 1.5  # ink on a line of the paper is so many times as strong as the line
-EDGE = 0.2  # share of the ink's strength from which on a pixel belongs to a shape
-JOINED = 5  # pixels: pieces with a smaller gap are one shape
+PASSES = 3  # times that lines are removed: in a picture taken from the side they have several slopes
+DARKER = 1.5  # on a line of the paper, ink is at least this many times as strong as the line
+EDGE = 0.35  # least strength of a pixel of a shape, as a share of the strength of the ink; stains are weaker
+JOINED = 5  # pixels; pieces with a smaller gap are one shape
 NEAR = 0.2  # pieces of one shape have a gap of at most this share of its height
-SPECK = 0.15  # a piece is at least this share as long as the longest one
-SHORTEST = 20  # pixels: a shape is at least so long
-SMALLEST = 0.4  # a shape's height is at least this share of the highest one's
+SPECK = 0.15  # least length of a piece, as a share of the longest one
+SHORTEST = 20  # least length of a shape, in pixels
+SMALLEST = 0.4  # least height of a shape, as a share of the highest one
 
 
 Box = tuple[int, int, int, int]

@@ -59,7 +59,9 @@ def draw_pairs(labels: Int64[Tensor, " M"], per_image: int, max_shift: int, gene
     return Pairs(torch.stack([first, second], 1).to(labels.device), shifts.to(labels.device))
 
 
-def place(images: UInt8[Tensor, "B C H H"], shifts: Int64[Tensor, "2 B"], border: int) -> UInt8[Tensor, "B C S S"]:
+def place_in_field(
+    images: UInt8[Tensor, "B C H H"], shifts: Int64[Tensor, "2 B"], border: int
+) -> UInt8[Tensor, "B C S S"]:
     """Put each image into a black field with `border` pixels on each side, and shift it by its own number of pixels."""
     return shift(torch.nn.functional.pad(images, [border] * 4), shifts)
 
@@ -72,5 +74,5 @@ def overlay(digits: Float[Tensor, "B P C S S"]) -> Float[Tensor, "B C S S"]:
 def put_together(images: UInt8[Tensor, "M C H H"], pairs: Pairs, size: int) -> Float[Tensor, "N P C S S"]:
     """Return both images of each pair, each in its own field of `size` pixels, with values from 0 to 1."""
     border = (size - images.shape[2]) // 2
-    pixels = place(images[pairs.places.flatten()], pairs.shifts.flatten(1), border) / GREY_LEVELS
+    pixels = place_in_field(images[pairs.places.flatten()], pairs.shifts.flatten(1), border) / GREY_LEVELS
     return pixels.view(-1, 2, *pixels.shape[1:])

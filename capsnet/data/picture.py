@@ -11,8 +11,9 @@ from PIL import Image, ImageOps
 
 from capsnet.data.cropping import MODES, middle_square
 from capsnet.data.ink import Box, find_shapes
+from capsnet.data.sheet import find_sheet
 
-LONGEST = 320  # pixels of a picture's longer side while its digits are searched
+LONGEST = 320  # pixels of a picture's longer side in the search for digits
 
 
 class Writing(NamedTuple):
@@ -35,7 +36,7 @@ def scene(picture: Image.Image, size: int, channels: int) -> UInt8[np.ndarray, "
     return np.ascontiguousarray(np.broadcast_to(pixels, (channels, size, size)))
 
 
-class Found(NamedTuple):
+class FoundDigit(NamedTuple):
     """A digit in a picture."""
 
     image: UInt8[np.ndarray, "1 S S"]  # laid out as in a data set
@@ -43,7 +44,7 @@ class Found(NamedTuple):
 
 
 def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray, "1 S S"]:
-    """Find the largest digit in a picture and lay it out as a data set does: bright on black, with its size and place.
+    """Find the largest digit in a picture and lay it out as a data set does: bright on black, same size, same place.
 
     Raises ValueError if there is no ink. See `digits`.
     """
@@ -53,22 +54,35 @@ def digit(picture: Image.Image, writing: Writing, size: int) -> UInt8[np.ndarray
     return max(found, key=lambda each: _area(each.box)).image
 
 
-def digits(picture: Image.Image, writing: Writing, size: int) -> list[Found]:
+def digits(picture: Image.Image, writing: Writing, size: int) -> list[FoundDigit]:
     """Find the digits in a picture, from left to right, and lay each out as a data set does; none on a blank sheet.
 
     A picture of `size` pixels that is mostly dark is returned unchanged. Otherwise a digit is a shape of ink, which is
-    darker than the paper around it, or brighter on a board. Shadows and the lines of the paper are left out.
+    darker than the paper around it, or brighter on a board. Shadows and the lines of the paper are left out. If the
+    picture shows a sheet that lies on something else, only what is on the sheet counts.
     """
     colour = _opaque(picture, _opposite(picture)).convert("RGB")
     grey = np.asarray(colour.convert("L"))
     if colour.size == (size, size) and np.median(grey) < 128:
-        return [Found(grey[None].copy(), (0, 0, size, size))] if grey.any() else []
+        return [FoundDigit(grey[None].copy(), (0, 0, size, size))] if grey.any() else []
+    sheet = find_sheet(colour, LONGEST)
+    on_sheet = _on_paper(sheet.picture, writing, size) if sheet else []
+    if sheet is None or (not on_sheet and _margin(np.asarray(colour))):  # a thick stroke of a drawing is no sheet
+        return _on_paper(colour, writing, size)
+    return [found._replace(box=sheet.box_in_whole(found.box, colour.size)) for found in on_sheet]
+
+
+def _on_paper(colour: Image.Image, writing: Writing, size: int) -> list[FoundDigit]:
+    """Find the digits in a picture that is all paper, or all board."""
     margin = _margin(np.asarray(colour))
     framed = ImageOps.expand(colour, margin, _border(np.asarray(colour)))
     width, height = (max(1, round(side * LONGEST / max(framed.size))) for side in framed.size)
     searched = framed.resize((width, height), Image.Resampling.BILINEAR)
     shapes = find_shapes(np.asarray(searched, np.float64))
-    return [Found(_laid_out(shape.ink, writing, size), _in(colour, shape.box, searched, margin)) for shape in shapes]
+    return [
+        FoundDigit(_laid_out(shape.ink, writing, size), _box_in_picture(colour, shape.box, searched, margin))
+        for shape in shapes
+    ]
 
 
 def _border(pixels: UInt8[np.ndarray, "H W C"]) -> tuple[int, ...]:
@@ -83,14 +97,14 @@ def _outermost(pixels: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "P C"]:
 def _margin(pixels: UInt8[np.ndarray, "H W C"]) -> int:
     """Return how many pixels of paper to add around a picture: none around a photograph, whose border has noise.
 
-    In a picture without noise a digit may fill the whole height, and then nothing says what is paper above it.
+    In a picture without noise a digit may fill the whole height; without the margin there is no paper above it.
     """
     away = np.abs(_outermost(pixels).astype(int) - _border(pixels)).max(1)
     return max(pixels.shape) // 4 if (away == 0).mean() > 0.5 else 0
 
 
-def _in(picture: Image.Image, box: Box, searched: Image.Image, margin: int) -> Box:
-    """Return a box of the searched picture in pixels of the user's picture, which has no margin."""
+def _box_in_picture(picture: Image.Image, box: Box, searched: Image.Image, margin: int) -> Box:
+    """Convert a box from pixels of the searched picture to pixels of the user's picture, which has no margin."""
     by = [(whole + 2 * margin) / part for whole, part in zip(picture.size, searched.size, strict=True)]
     ends = [round(side * factor) - margin for side, factor in zip(box, by * 2, strict=True)]
     left, top, right, bottom = (min(max(end, 0), side) for end, side in zip(ends, picture.size * 2, strict=True))
@@ -141,6 +155,6 @@ def _placed(written: UInt8[np.ndarray, "H W"], by_mass: bool, size: int) -> UInt
 
 
 def shown(image: Float[np.ndarray, "C H W"]) -> Image.Image:
-    """Return an image with values from 0 to 1 as a picture; unless it has three colours, its first channel."""
+    """Return an image with values from 0 to 1 as a picture: three channels in colour, otherwise the first in grey."""
     levels = (255 * image).round().clip(0, 255).astype(np.uint8)
     return Image.fromarray(levels.transpose(1, 2, 0) if len(levels) == 3 else levels[0])

@@ -32,7 +32,7 @@ class Separated(NamedTuple):
     reconstructions: Float[Tensor, "B P C S S"] | None
 
 
-def room(model: CapsNet, images: UInt8[Tensor, "M C H H"]) -> int:
+def largest_shift(model: CapsNet, images: UInt8[Tensor, "M C H H"]) -> int:
     """Return by how many pixels images can be shifted in each direction within what the network sees.
 
     Raises ValueError if the network sees fewer pixels than the images have, or an odd number more.
@@ -49,7 +49,7 @@ def fixed_pairs(
     model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], *, seed: int, per_image: int
 ) -> Pairs:
     """Return the pairs that networks are scored on: the same for all networks of one size, on every device."""
-    return draw_pairs(labels, per_image, room(model, images), Generator().manual_seed(seed))
+    return draw_pairs(labels, per_image, largest_shift(model, images), Generator().manual_seed(seed))
 
 
 def separate(model: CapsNet, images: UInt8[Tensor, "M C H H"], labels: Int64[Tensor, " M"], pairs: Pairs) -> Separated:

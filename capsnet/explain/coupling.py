@@ -20,11 +20,6 @@ class Place(NamedTuple):
     column: int
 
 
-def receptive_field(config: NetworkConfig) -> ReceptiveField:
-    """Return the pixels that the primary capsules see."""
-    return config.layout.field
-
-
 def place(config: NetworkConfig, capsule: int) -> Place:
     """Return type, row and column of primary capsule `capsule`."""
     kind, position = divmod(capsule, config.primary_grid**2)

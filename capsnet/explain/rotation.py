@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from capsnet.data.geometry import rotate
-from capsnet.evaluation.recognition import evaluate, recognise
+from capsnet.evaluation.recognition import recognise
 from capsnet.networks.capsnet import CapsNet
 
 
@@ -33,10 +33,3 @@ def turn(model: CapsNet, image: UInt8[Tensor, "C H H"], angles: Sequence[int]) -
     turned = torch.cat([rotate(image[None], float(angle)) for angle in angles])
     pixels, output = recognise(model, turned)
     return Turned(pixels, output.lengths, output.reconstruction)
-
-
-def confusions(
-    model: CapsNet, images: UInt8[Tensor, "N C H H"], labels: Int64[Tensor, " N"], angles: Sequence[int]
-) -> Int64[Tensor, "A J J"]:
-    """Count the images of class [row] that are taken for class [column], rotated by each of `angles` in degrees."""
-    return torch.stack([evaluate(model, rotate(images, float(angle)), labels).confusion for angle in angles])

@@ -7,11 +7,7 @@ matrix products for each tile and upper capsule, with W V (B, K, T) and c u (B, 
 so that the processor's vector instructions run along it.
 """
 
-import functools
-import inspect
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -25,15 +21,12 @@ def forward_pass(
     weight: Float[Tensor, "I J K D"],
     query: Float[Tensor, "B J D"],
     leaky: bool,
-    *,
-    compiled: bool = False,
 ) -> Float[Tensor, "B J D"]:
     """Return the totals s of one iteration; see `capsnet.networks.fused_routing.Passes`."""
-    tile = _compiled(_forward_tile) if compiled else _forward_tile
     upper = query.transpose(0, 1).contiguous()
     totals = torch.zeros_like(upper)
     for part in _tiles(inputs, weight):
-        totals += tile(*_tile(inputs[:, part], weight[part], upper.dtype), upper, leaky)
+        totals += _forward_tile(*_tile(inputs[:, part], weight[part], upper.dtype), upper, leaky)
     return totals.transpose(0, 1)
 
 
@@ -45,16 +38,13 @@ def backward_pass(
     leaky: bool,
     grad_inputs: Float[Tensor, "B I K"],
     grad_weight: Float[Tensor, "I J K D"],
-    *,
-    compiled: bool = False,
 ) -> Float[Tensor, "B J D"]:
     """Return the gradient of the query of one iteration, and add the others in place; see `Passes` as well."""
-    tile = _compiled(_backward_tile) if compiled else _backward_tile
     upper, grad_upper = query.transpose(0, 1).contiguous(), grad_totals.transpose(0, 1).contiguous()
     grad_query = torch.zeros_like(upper)
     for part in _tiles(inputs, weight):
         poses, matrices = _tile(inputs[:, part], weight[part], upper.dtype)
-        of_poses, of_matrices, of_query = tile(poses, matrices, upper, grad_upper, leaky)
+        of_poses, of_matrices, of_query = _backward_tile(poses, matrices, upper, grad_upper, leaky)
         grad_inputs[:, part] += of_poses.transpose(1, 2)
         grad_weight[part] += of_matrices.unflatten(1, poses.shape[1:]).permute(2, 0, 1, 3)
         grad_query += of_query
@@ -71,18 +61,6 @@ def coupling(
         poses, matrices = _tile(inputs[:, part], weight[part], upper.dtype)
         tiles.append(_softmax((_back(upper, matrices, poses) * poses).sum(2), leaky))
     return torch.cat(tiles, 2).permute(1, 2, 0)
-
-
-@functools.cache
-def can_compile() -> bool:
-    """Return whether torch.compile works here; if not (without a C++ compiler, say), warn once with the reason."""
-    try:
-        _compiled(_add_one)(torch.zeros(1))
-    except Exception as error:  # a tool chain may raise anything
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        warnings.warn(f"torch.compile does not work here, so routing does not use it: {reason}", stacklevel=2)
-        return False
-    return True
 
 
 def _tiles(inputs: Float[Tensor, "B I K"], weight: Float[Tensor, "I J K D"]) -> Iterator[slice]:
@@ -137,16 +115,3 @@ def _backward_tile(
         torch.bmm((shares * poses).flatten(2).transpose(1, 2), grad_upper), pulled.transpose(1, 2), upper
     )
     return of_poses, of_matrices, torch.bmm(pulled, matrices)
-
-
-def _add_one(numbers: Tensor) -> Tensor:
-    return numbers + 1
-
-
-@functools.cache
-def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compile for all shapes at once: code that depended on earlier shapes would not give the same bits again."""
-    # Without a GPU, the CUDA build of torch logs that at each compilation.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # The shape checks that tests put around every function cannot be compiled.
-    return torch.compile(inspect.unwrap(function), dynamic=True)

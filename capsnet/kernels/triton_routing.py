@@ -5,7 +5,7 @@ Axes: B batch, I lower capsules, T lower capsules of a part, J upper capsules, K
 As in `capsnet.kernels.tiles`, no vote is computed: u_hat . V = u . (W V) and sum_i c u_hat = sum_ik (c u) W. One
 kernel reads W V, computes the coupling and overwrites W V with c u; the products before and after it are torch's.
 Everything is float32, no addition is atomic, and numbers are added in the same order on every run. Importing this
-module raises ValueError if Triton is not installed.
+module raises ImportError if Triton is not installed.
 """
 
 import functools
@@ -14,17 +14,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from capsnet.kernels.triton_kernels import grad_share_kernel, grad_weight_kernel, probe_kernel, share_kernel
+
 NO_DEVICE = "implementation: got 'triton', expected 'auto' or another one without a CUDA device"
-
-try:
-    import triton
-
-    from capsnet.kernels.triton_kernels import grad_share_kernel, grad_weight_kernel, probe_kernel, share_kernel
-except ImportError as error:
-    raise ValueError(NO_DEVICE) from error
 
 MOST_DIMS = 32  # largest K: the kernels are unrolled over it
 SCRATCH = 2**24  # numbers of W V (one for each pair of capsules and axis K) computed at a time: 64 MB

@@ -71,8 +71,10 @@ class _UnfoldedConvolution(torch.autograd.Function):
                 if grad_inputs is not None:
                     of_windows = torch.mm(rows, matrix.T)
                     _add_up(of_windows, grad_inputs[part].permute(0, 2, 3, 1), size, stride)
-        grad_weight = grad_matrix.view(size, size, *weight.shape[1::-1]).permute(3, 2, 0, 1)
-        return grad_inputs, grad_weight.contiguous(memory_format=torch.channels_last), None, None
+        # In the layout of the weights, as autograd stores it and as processes that train together expect it.
+        grad_weight = torch.empty_like(weight)
+        grad_weight.copy_(grad_matrix.view(size, size, *weight.shape[1::-1]).permute(3, 2, 0, 1))
+        return grad_inputs, grad_weight, None, None
 
 
 def _matrix(weight: Float[Tensor, "N C S S"], dtype: torch.dtype) -> Float[Tensor, "SSC N"]:
@@ -119,7 +121,7 @@ def _fold(device: torch.device) -> Callable[..., Tensor] | None:
     """Return the Triton kernel that adds up windows, or None if it cannot be launched."""
     try:
         from capsnet.kernels import fold, triton_routing
-    except (ImportError, ValueError):
+    except ImportError:
         return None
     return fold.fold if triton_routing.can_launch(device) else None
 

@@ -22,9 +22,9 @@ from capsnet.networks.routing import Routing, self_attention_routing
 from capsnet.networks.squash import exponential_squash
 
 EPSILON = 1e-3  # of both normalisations: Keras's default
-KEPT = 0.99  # share of the running means that a step keeps: Keras's default
+KEPT = 0.99  # share of its running means that batch normalisation keeps in a step: Keras's default
 LARGEST_INITIAL_SCALE = 0.05  # scales and shifts of instance normalisation start between -0.05 and 0.05
-CUT = 0.87962566103423978  # standard deviation of a standard normal distribution that is cut off at -2 and 2
+CUT = 0.87962566103423978  # standard deviation of a standard normal distribution truncated at -2 and 2
 
 
 def batch_norm(channels: int) -> nn.Module:
@@ -33,7 +33,7 @@ def batch_norm(channels: int) -> nn.Module:
 
 
 def instance_norm(channels: int) -> nn.Module:
-    """Return instance normalisation: each channel of each image, which is one group for each channel."""
+    """Return instance normalisation: each channel of each image. It is group normalisation with a group per channel."""
     return nn.GroupNorm(channels, channels, EPSILON)
 
 
@@ -181,6 +181,6 @@ class AttentionCapsules(nn.Module):
 
 
 def _cut_normal(weight: Tensor, variance: float) -> None:
-    """Draw from a normal distribution cut off at two standard deviations, which then has this variance."""
+    """Draw from a normal distribution that is truncated at two standard deviations and has this variance."""
     deviation = sqrt(variance) / CUT
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)

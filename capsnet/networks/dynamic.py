@@ -1,7 +1,7 @@
 """The network with dynamic routing: convolution, primary capsules, class capsules (Sabour et al. 2017, section 4).
 
-Optional are the batch normalisation of the reference study (github.com/ethanleet/CapsNet), and the initialisations of
-that study and of the authors' code.
+It can have the batch normalisation of the reference study (github.com/ethanleet/CapsNet), and the initial weights of
+that study or of the authors' code.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ MOST_ITERATIONS = 100  # of routing; the coupling converges much earlier
 
 @dataclass(frozen=True)
 class ModelConfig(NetworkConfig):
-    """The network of Sabour et al. 2017. The public name stays, though there is a second network now."""
+    """The network of Sabour et al. 2017."""
 
     padding: str  # a key of PADDINGS, for both convolutions
     conv_channels: int

@@ -1,4 +1,4 @@
-"""A network as an ONNX file: it takes images and gives the lengths of class capsules and reconstructions.
+"""A network as an ONNX file, which takes images and returns the lengths of class capsules and reconstructions.
 
 Axes: B batch, C channels, H height and width.
 """
@@ -38,7 +38,7 @@ class Exported(nn.Module):
 def export_onnx(model: CapsNet, path: Path) -> float:
     """Write `model`, on the CPU and in evaluation mode, to `path`, whole or not at all.
 
-    The file takes any number of images (B, C, H, H), float32 from 0 to 1, and gives `lengths` and, with a decoder,
+    The file takes any number of images (B, C, H, H), float32 from 0 to 1, and returns `lengths` and, with a decoder,
     `reconstruction`. Returns the greatest difference between the outputs of file and model on random images. Raises
     ValueError if that exceeds `TOLERANCE`, ImportError without onnx, onnxscript or onnxruntime.
     """

@@ -9,13 +9,12 @@ for a lower capsule, so an iteration is one pass that makes votes when it needs 
 
 This is attention with the upper capsules as queries V and the votes as both keys and values. The gradient is one such
 pass for each iteration, too, from the last iteration to the second (`Passes`); in the first one the coupling is
-uniform. Stored between forward and backward are s and V of each iteration.
+uniform. Only s and V of each iteration are stored between forward and backward.
 """
 
 import functools
 import warnings
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -128,10 +127,7 @@ def _uniform(weight: Float[Tensor, "I J K D"], leaky: bool) -> float:
 
 
 def _fastest(inputs: Float[Tensor, "B I K"]) -> str:
-    """Return the key of the fastest passes for a device.
-
-    On a CPU, compiled passes would save 2 % of a training step, but compiling takes seconds.
-    """
+    """Return the key of the fastest passes for a device."""
     return "triton" if inputs.is_cuda and _kernels_accept(inputs) else "tiled"
 
 
@@ -148,26 +144,21 @@ def _kernels() -> ModuleType | None:
     """Return the module of the Triton kernels; without Triton, warn once and return None."""
     try:
         from capsnet.kernels import triton_routing
-    except ValueError:
+    except ImportError:
         warnings.warn("Triton is not installed: routing on the GPU uses slower kernels", stacklevel=2)
         return None
     return triton_routing
 
 
-def _compiled() -> Passes:
-    if not tiles.can_compile():
-        return PASSES["tiled"]()
-    return Passes(partial(tiles.forward_pass, compiled=True), partial(tiles.backward_pass, compiled=True))
-
-
 def _triton() -> Passes:
-    from capsnet.kernels import triton_routing
-
+    try:
+        from capsnet.kernels import triton_routing
+    except ImportError as error:
+        raise ValueError("implementation: got 'triton', expected 'auto' or another one without Triton") from error
     return Passes(triton_routing.forward_pass, triton_routing.backward_pass)
 
 
 PASSES: dict[str, Callable[[], Passes]] = {
     "tiled": lambda: Passes(tiles.forward_pass, tiles.backward_pass),
-    "compiled": _compiled,
     "triton": _triton,
 }

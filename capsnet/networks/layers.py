@@ -16,7 +16,7 @@ from capsnet.networks.squash import squash
 
 
 def no_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return that no zeros come before and after: the kernel stays inside the image."""
+    """Return the zeros before and after: none, because the kernel stays inside the image."""
     return 0, 0
 
 
@@ -44,9 +44,9 @@ class PrimaryCapsules(nn.Module):
     Channel `type * dim + d` of the convolution is coordinate d of that type, and capsule i = (type, y, x) in row-major
     order. A plain `view` of the convolution's output would mix channels with positions.
 
-    With `rectify` the layer applies the ReLU to the features itself, which needs no memory of its own. `scale`
-    multiplies the convolution before its bias is added. In the authors' code a single routing iteration stands between
-    the convolution and squash; its coupling, 1 / types or 1 / (types + 1) with leaky routing, is such a scale.
+    With `rectify` the layer itself applies the ReLU to the features, without a copy of them. `scale` multiplies the
+    convolution before its bias is added. In the authors' code there is a single routing iteration between convolution
+    and squash; its coupling, 1 / types or 1 / (types + 1) with leaky routing, is such a scale.
 
     While `fast` is False, the layer uses torch's own operations only.
     """

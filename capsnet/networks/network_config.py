@@ -64,7 +64,7 @@ class NetworkConfig(ABC):
     network: ClassVar[str]  # its name: a key of NETWORKS, and of a run's settings
     routing: ClassVar[str]  # the name of its routing
     source: ClassVar[str]  # where it was published
-    even: ClassVar[str]  # what `even_share` is, in the words of a caption
+    even: ClassVar[str]  # what `even_share` is, for captions
 
     def __post_init__(self) -> None:
         for name, low, high in (("image_size", 20, 64), ("channels", 1, 4), ("classes", 2, 1000)):
@@ -101,9 +101,9 @@ class NetworkConfig(ABC):
 
     @abstractmethod
     def build_class_capsules(self) -> nn.Module:
-        """Return the layer that routes: it takes primary capsules and `with_coupling` and gives a `Routing`.
+        """Return the layer that routes: it takes primary capsules and `with_coupling`, and returns a `Routing`.
 
-        It may have an attribute `fast`, too.
+        Like a layer of the encoder, it may have an attribute `fast`.
         """
 
     def build_decoder(self) -> nn.Module | None:

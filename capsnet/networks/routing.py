@@ -21,7 +21,7 @@ from capsnet.networks.squash import exponential_squash, squash
 
 
 class Routing(NamedTuple):
-    """The upper capsules and, if asked for, how each lower capsule divided itself among them."""
+    """The upper capsules and, if asked for, the coupling of each lower capsule to them."""
 
     capsules: Float[Tensor, "B J D"]
     coupling: Float[Tensor, "B I J"] | None
@@ -144,6 +144,5 @@ IMPLEMENTATIONS: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
     "plain": _routing_with_stored_votes,
     "auto": partial(fused_routing, "auto"),
     "tiled": partial(fused_routing, "tiled"),
-    "compiled": partial(fused_routing, "compiled"),
     "triton": partial(fused_routing, "triton"),
 }

@@ -1,7 +1,7 @@
 """Model files: the weights of a network and its architecture.
 
-Nothing that a file says of itself is trusted: the architecture is checked value by value, and against the shapes of the
-weights, before memory for any of it is allocated.
+A file is not trusted. Before memory is allocated, each value of its architecture is checked, and the architecture is
+compared with the shapes of the weights.
 """
 
 import reprlib

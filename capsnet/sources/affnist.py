@@ -28,14 +28,16 @@ def make(mnist: Arrays, seed: int) -> Arrays:
     """
     note = f"affNIST-style, made from MNIST with seed {seed}, not the published affNIST files"
     return Arrays(
-        mnist.train._replace(images=place(mnist.train.images, np.random.default_rng([seed, 0]))),
+        mnist.train._replace(images=place_at_random(mnist.train.images, np.random.default_rng([seed, 0]))),
         _warped(mnist.test, np.random.default_rng([seed, 1])),
         "; ".join(filter(None, (mnist.note, note))),
         mnist.class_names,
     )
 
 
-def place(images: UInt8[np.ndarray, "N 1 H H"], generator: np.random.Generator) -> UInt8[np.ndarray, "N 1 40 40"]:
+def place_at_random(
+    images: UInt8[np.ndarray, "N 1 H H"], generator: np.random.Generator
+) -> UInt8[np.ndarray, "N 1 40 40"]:
     """Put each image into a black field, at a random whole-pixel position that keeps all of it inside."""
     count, _, size, _ = images.shape
     corners = generator.integers(0, FIELD - size + 1, (2, count, 1))

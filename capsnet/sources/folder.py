@@ -17,6 +17,8 @@ from capsnet.data.arrays import SPLITS, Arrays, Split, check
 from capsnet.data.cropping import MODES, middle_square
 
 LISTED = 10  # a message names at most this many things
+ALWAYS = 4_000_000  # pixels that are read from a file of any size
+EACH_BYTE = 10_000  # more pixels for each byte of the file; an empty page packs up to 8,000 into one
 # Errors of Pillow for a file that is damaged or no picture, with a message that can be shown.
 WITH_MESSAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Files that Windows, macOS and network disks leave in folders, in lower case; others of theirs begin with a dot.
@@ -31,7 +33,7 @@ class Opened(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A picture as an image, and how it was changed."""
+    """A picture as an image, and whether it was cut or enlarged."""
 
     image: UInt8[np.ndarray, "C S S"]
     cut: bool  # to a square
@@ -73,7 +75,7 @@ def read(raw: Path, size: int, channels: int) -> Pictures:
         for index, (_, path) in enumerate(paths):
             name = names[split][index]
             try:
-                loaded = load(path, size, channels)
+                loaded = load_picture(path, size, channels)
             except ValueError as error:
                 problems.append(f"{name}: {error}")
                 continue
@@ -99,20 +101,21 @@ def listing(items: list[str], what: str) -> str:
 
 
 def passed_over(name: str) -> bool:
-    """Return whether a file or folder is hidden or was left by an operating system, and so is to be ignored."""
+    """Return whether a file or folder is ignored: it is hidden, or an operating system left it."""
     return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
 def open_picture(path: Path) -> Opened:
     """Read a picture, rotated as its camera noted; of an animation, the first frame.
 
-    Raises ValueError, whatever the decoder raises, for a file that is missing, damaged, no picture, or of more than 179
-    million pixels.
+    Raises ValueError, whatever the decoder raises, for a file that is missing, damaged, no picture, of more than 179
+    million pixels, or so small that it cannot hold the pixels that it claims: no memory is taken for them.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with Image.open(path) as opened:
+                _check_claim(opened, path)
                 # Cameras do not rotate the pixels, but note how the camera was held.
                 picture = ImageOps.exif_transpose(opened)
         except Exception as error:
@@ -120,7 +123,14 @@ def open_picture(path: Path) -> Opened:
     return Opened(picture, [*dict.fromkeys(" ".join(str(each.message).split()) for each in caught)])
 
 
-def load(path: Path, size: int, channels: int) -> Loaded:
+def _check_claim(opened: Image.Image, path: Path) -> None:
+    """Raise ValueError if a file is too small for its number of pixels, before they are decoded."""
+    length = path.stat().st_size
+    if opened.width * opened.height > ALWAYS + EACH_BYTE * length:
+        raise ValueError(f"got {opened.width}x{opened.height} pixels in {length} bytes, expected a whole picture")
+
+
+def load_picture(path: Path, size: int, channels: int) -> Loaded:
     """Read one picture as an image.
 
     It is resized by bilinear interpolation, antialiased if it shrinks. Raises ValueError for a file that cannot be

@@ -1,8 +1,8 @@
 """Fetching official files: checksums, several sources in order, retries, resumption.
 
 A source is a folder or a URL that holds the files under their official names. A file gets its final name only after its
-content was checked. Sources are not trusted: a web page instead of a file, a body without an end or a very slow server
-makes the next source be tried.
+content was checked. Sources are not trusted: if one sends a web page instead of the file, sends data without an end or
+is very slow, the next source is tried.
 """
 
 import base64
@@ -32,9 +32,9 @@ CHUNK = 1 << 18
 MOST = 1 << 30  # largest file of unknown size, in bytes; the largest copy, of SmallNORB, has 0.9 GB
 LEAST_RATE = 5_000.0  # bytes a second; at this rate the largest official file takes nine hours
 WINDOW = 30.0  # seconds over which the rate is measured
-ANSWER = 3  # a server must answer within this many times `timeout`, including all its addresses and redirections
-ABSENT = (403, 404, 410)  # HTTP status: the server has no such file, or gives it to nobody
-BUSY = (408, 425, 429)  # HTTP status, like all from 500 on: try again
+ANSWER = 3  # a server must answer within this many times `timeout`, with all its addresses and redirections
+ABSENT = (403, 404, 410)  # HTTP status: the server does not have the file, or does not give it away
+BUSY = (408, 425, 429)  # HTTP status: try again, as after all from 500 on
 REFUSED = (OSError, HTTPException, ValueError)  # what urllib and http.client raise for bad servers and addresses
 
 
@@ -85,9 +85,9 @@ def fetch(
         sources: Folders and URLs, tried in this order.
         partial: Folder for unfinished files.
         check: Raises ValueError for a file that must not be accepted.
-        attempts: How often each source is tried, with growing pauses.
+        attempts: How many times each source is tried, with longer and longer pauses.
         timeout: Longest time without a byte, in seconds.
-        window: A server that sends fewer than LEAST_RATE bytes a second over this many seconds is given up.
+        window: Seconds. If a server sends fewer than LEAST_RATE bytes a second for so long, the next one is tried.
 
     Raises:
         Unavailable: If no source delivers the file.

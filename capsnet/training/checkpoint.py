@@ -41,8 +41,8 @@ def newest_whole_state(path: Path, say: Callable[[str], None] | None) -> Path | 
 
     Args:
         path: Where states of one training are written.
-        say: Takes a line for each damaged file, which is then renamed to `<name>.damaged`. None renames nothing: of
-            several processes of one training, only one renames.
+        say: Called with a message for each damaged file, which is then renamed to `<name>.damaged`. With None nothing
+            is renamed: of several processes of one training, only one renames.
     """
     for state in (path, previous_state(path)):
         try:

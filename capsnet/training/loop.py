@@ -43,7 +43,7 @@ def _no_log(epoch: int, values: Mapping[str, float]) -> None:
 
 
 def _never() -> bool:
-    """Let the training go on to its end."""
+    """Never stop the training before its end."""
     return False
 
 
@@ -225,7 +225,7 @@ def _run_epoch(courses: Sequence[_Progress], config: TrainingConfig, epoch: int,
         first = (epoch - 1) * len(sizes)
         rates = [learning_rate(config, step, len(sizes)) for step in range(first, first + len(sizes))]
         epochs.append(progress.trainer.epoch(epoch, sizes, rates, alpha))
-    if courses[0].trainer.recorder is not None:  # a GPU works on the steps of several trainers at the same time
+    if courses[0].trainer.replayer is not None:  # a GPU works on the steps of several trainers at the same time
         start = time.perf_counter()
         for size in chain.from_iterable(zip_longest(*epochs, fillvalue=0)):
             bar.update(size)
@@ -246,18 +246,18 @@ def _finish_epoch(progress: _Progress, config: TrainingConfig, epoch: int) -> Hi
     """Read the means of the epoch and add its row to the history."""
     course, trainer = progress.course, progress.trainer
     means = trainer.means()
-    steps = len(trainer.plan.rates)
+    steps_an_epoch = len(trainer.plan.rates)
     alpha = ALPHA_SCHEDULES[config.alpha_schedule](config.alpha, epoch)
     if means.bad_step >= 0:
-        bad_step = (epoch - 1) * steps + means.bad_step
+        bad_step = (epoch - 1) * steps_an_epoch + means.bad_step
         kept = course.checkpoint if course.checkpoint is not None and course.checkpoint.exists() else "none yet"
         raise FloatingPointError(
             f"loss is not finite at step {bad_step} (epoch {epoch}), learning rate "
-            f"{learning_rate(config, bad_step, steps):.3g}; last good checkpoint: {kept}"
+            f"{learning_rate(config, bad_step, steps_an_epoch):.3g}; last good checkpoint: {kept}"
         )
     row: HistoryRow = {
         "epoch": epoch,
-        "lr": learning_rate(config, epoch * steps - 1, steps),
+        "lr": learning_rate(config, epoch * steps_an_epoch - 1, steps_an_epoch),
         "alpha": alpha,
         "train_loss": config.margin_weight * means.mloss + alpha * means.rloss,
         "train_rloss": means.rloss if trainer.model.decoder else None,

@@ -12,7 +12,7 @@ def adam(model: nn.Module, lr: Float[Tensor, ""]) -> torch.optim.Adam:
     """Return Adam for all parameters of a model; it reads the learning rate from the tensor `lr`.
 
     torch would create the state in the first step. Here it exists from the start, so that a training state can be
-    restored, and a step recorded, at any time.
+    restored, and a step captured as a CUDA graph, at any time.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
     for parameter in model.parameters():
@@ -34,11 +34,11 @@ def state_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[st
 
 
 @contextmanager
-def recordable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Allow a step of the optimiser to be recorded as part of a CUDA graph in the block.
+def capturable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Allow the optimiser to be captured as part of a CUDA graph in the block.
 
-    Without this torch's Adam refuses to be recorded; with it, it warns everywhere else. The fused one computes the
-    same either way.
+    torch's Adam refuses to be captured unless its option `capturable` is set. Outside a capture, that option causes a
+    warning. The fused Adam computes the same with and without it.
     """
     for group in optimizer.param_groups:
         group["capturable"] = True

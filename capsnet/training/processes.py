@@ -18,7 +18,7 @@ class Processes(NamedTuple):
     number: int = 1
 
     def shared(self, batch: Int64[Tensor, " B"]) -> Int64[Tensor, " S"]:
-        """Return this process's share of a batch: all of it if there is only one process."""
+        """Return the share of a batch that this process trains on: all of it if there is only one process."""
         return batch[self.rank :: self.number]
 
     def share(self, model: nn.Module) -> Callable[..., Any]:

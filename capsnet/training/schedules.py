@@ -32,25 +32,25 @@ ALPHA_SCHEDULES: dict[str, Callable[[float, int], float]] = {
 }
 
 
-def decaying(config: TrainingConfig, step: int, steps: int) -> float:
+def decaying(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
     """Decay by `lr_decay` per `lr_decay_steps` steps, continuously."""
     return config.lr * math.pow(config.lr_decay, step / config.lr_decay_steps)
 
 
-def decaying_by_epochs(config: TrainingConfig, step: int, steps: int) -> float:
+def decaying_by_epochs(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
     """Decay by `lr_decay` after each epoch."""
-    return config.lr * math.pow(config.lr_decay, step // steps)
+    return config.lr * math.pow(config.lr_decay, step // steps_an_epoch)
 
 
-def one_cycle(config: TrainingConfig, step: int, steps: int) -> float:
+def one_cycle(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
     """Rise along a cosine from a 25th of `lr` to `lr`, then fall along another to 0 (Smith and Topin 2019)."""
-    done = step / (config.epochs * steps)
+    done = step / (config.epochs * steps_an_epoch)
     if done < RISING:
         return config.lr * (1 - (1 - FIRST_RATE) * (1 + math.cos(math.pi * done / RISING)) / 2)
     return config.lr * (1 + math.cos(math.pi * (done - RISING) / (1 - RISING))) / 2
 
 
-# The learning rate for the update after `step` updates, with `steps` updates an epoch.
+# The learning rate for the update after `step` updates, with `steps_an_epoch` updates an epoch.
 LR_SCHEDULES: dict[str, Callable[[TrainingConfig, int, int], float]] = {
     "decay": decaying,
     "epochs": decaying_by_epochs,
@@ -59,6 +59,6 @@ LR_SCHEDULES: dict[str, Callable[[TrainingConfig, int, int], float]] = {
 DEPENDS_ON_EPOCHS = {"one_cycle"}  # schedules with which a finished training cannot be continued for more epochs
 
 
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """Return Adam's learning rate for the update after `step` updates, with `steps` updates an epoch."""
-    return max(LR_SCHEDULES[config.lr_schedule](config, step, steps), min(config.lr, config.lr_floor))
+def learning_rate(config: TrainingConfig, step: int, steps_an_epoch: int) -> float:
+    """Return Adam's learning rate for the update after `step` updates, with `steps_an_epoch` updates an epoch."""
+    return max(LR_SCHEDULES[config.lr_schedule](config, step, steps_an_epoch), min(config.lr, config.lr_floor))

@@ -17,7 +17,7 @@ from capsnet.networks.capsnet import NetworkConfig
 from capsnet.networks.losses import RECONSTRUCTION_LOSSES, margin_loss
 from capsnet.training.optimiser import adam, state_by_name
 from capsnet.training.processes import Processes
-from capsnet.training.recording import StepRecorder
+from capsnet.training.replay import StepReplayer
 from capsnet.training.seeds import generator_for, initialise
 from capsnet.training.tasks import TASKS, Batch
 from capsnet.training.training_config import TrainingConfig
@@ -28,7 +28,10 @@ PRECISIONS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch
 
 
 class Means(NamedTuple):
-    """Means over the images of an epoch, each with the weights at its step; `bad_step` is -1 if all was finite."""
+    """Means over the images of an epoch, each scored with the weights before its step.
+
+    `bad_step` is the first step with a loss or weight that is not finite, or -1.
+    """
 
     mloss: float
     rloss: float
@@ -75,8 +78,8 @@ class Trainer:
     """Everything that the steps of one seed read and write, all of it on the device of `images`.
 
     A step takes nothing from Python and gives nothing back: the examples, augmentation and learning rates of an epoch
-    are on the device before its first step, and its sums are read after its last step. Therefore a GPU can record a
-    step and replay it (`capsnet.training.recording`).
+    are on the device before its first step, and its sums are read after its last step. Therefore a GPU can capture
+    a step and replay it (`capsnet.training.replay`).
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class Trainer:
         seed: int,
         processes: Processes,
     ) -> None:
-        """Prepare to train on those of the images whose places are `members`."""
+        """Prepare to train on the images at the places `members`."""
         device = images.device
         self.config, self.images, self.labels, self.members = config, images, labels, members
         self.seed, self.processes = seed, processes
@@ -108,12 +111,12 @@ class Trainer:
         self.plan = EpochPlan(order, self._draw(0, len(order)), alpha, rates)
         first, step, bad_step = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(3))
         self.counters = Counters(first, step, bad_step, torch.zeros(3, dtype=torch.float64, device=device))
-        # Gradients that several processes exchange cannot be recorded.
-        self.recorder = self.build_recorder() if images.is_cuda and processes.number == 1 else None
+        # A step in which several processes exchange gradients cannot be captured.
+        self.replayer = self.build_replayer() if images.is_cuda and processes.number == 1 else None
 
-    def build_recorder(self) -> StepRecorder:
-        """Return a recorder of this trainer's steps."""
-        return StepRecorder(
+    def build_replayer(self) -> StepReplayer:
+        """Return what captures and replays the steps of this trainer."""
+        return StepReplayer(
             self._step, lambda: [*self.tensors().values(), *self.counters], self.optimizer, self.images.device
         )
 
@@ -136,16 +139,16 @@ class Trainer:
         self._lay_out(epoch, rates, alpha)
         self.counters.reset()
         self.model.train()
-        if self.recorder is None:
+        if self.replayer is None:
             for size in sizes:
                 self._step(size)
                 yield size
             return
-        self.recorder.begin()
+        self.replayer.begin()
         for size in sizes:
-            self.recorder.run(size)
+            self.replayer.run(size)
             yield size
-        self.recorder.end()
+        self.replayer.end()
 
     def means(self) -> Means:
         """Read the means of the epoch: the only time that Python waits for the device."""
@@ -167,8 +170,8 @@ class Trainer:
             kept.copy_(drawn)
         if len(self.plan.rates) != len(rates):
             self.plan = self.plan._replace(rates=torch.empty(len(rates), device=device))
-            if self.recorder is not None:
-                self.recorder.forget()
+            if self.replayer is not None:
+                self.replayer.forget()
         self.plan.rates.copy_(torch.tensor(rates))
         self.plan.alpha.fill_(alpha)
 
@@ -190,7 +193,8 @@ class Trainer:
         batch = self._batch(self.processes.shared(first + torch.arange(size, device=self.images.device)))
         self.lr.copy_(self.plan.rates.take(step))
         self.optimizer.zero_grad(set_to_none=True)
-        # Without its cache: a weight is cast once a step anyway, and a recording must not keep another step's cast.
+        # Without the cache of casts: each weight is cast only once in a step, and a graph must not keep a cast of
+        # another step.
         with torch.autocast(
             batch.pixels.device.type, self.precision, enabled=self.precision != torch.float32, cache_enabled=False
         ):

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
 from capsnet.data.augmentation import Augmentation, Change, augmentation, draw_shifts
-from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place
+from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place_in_field
 from capsnet.evaluation.recognition import Scores, evaluate
-from capsnet.evaluation.separation import evaluate_pairs, room
+from capsnet.evaluation.separation import evaluate_pairs, largest_shift
 from capsnet.networks.capsnet import CapsNet
 from capsnet.networks.losses import ReconstructionLoss
 from capsnet.training.training_config import TrainingConfig
@@ -51,7 +51,7 @@ class Task(ABC):
 
     @abstractmethod
     def compose(self, pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
-        """Make a batch of augmented images, which follow each other example by example, and their labels."""
+        """Make a batch of augmented images and their labels. The images of an example follow each other."""
 
     @staticmethod
     @abstractmethod
@@ -112,7 +112,7 @@ class Separation(Task):
         placing = Change(
             "augmentation",
             partial(draw_shifts, pixels=config.max_shift),
-            partial(place, border=config.max_shift),
+            partial(place_in_field, border=config.max_shift),
         )
         within = _augmentation(config, visible, visible, max_shift=0)
         self.augmentation = within._replace(moves=(placing, *within.moves))
@@ -125,7 +125,7 @@ class Separation(Task):
         return torch.stack([order, partners], 1).flatten()
 
     def compose(self, pixels: Float[Tensor, "Q C S S"], labels: Int64[Tensor, " Q"]) -> Batch:
-        """Overlay every two images that follow each other; the decoder is to reconstruct each of them alone."""
+        """Overlay each image and its partner, which follows it; the decoder is to reconstruct each of the two alone."""
         digits = pixels.unflatten(0, (-1, 2))
         return Batch(overlay(digits), labels.unflatten(0, (-1, 2)), digits.clamp(0, 1))
 
@@ -138,7 +138,7 @@ class Separation(Task):
         rloss: ReconstructionLoss,
     ) -> Scores:
         """Score a network on one pair for each image."""
-        pairs = draw_pairs(labels, 1, room(model, images), generator)
+        pairs = draw_pairs(labels, 1, largest_shift(model, images), generator)
         return evaluate_pairs(model, images, labels, pairs, rloss=rloss)
 
 

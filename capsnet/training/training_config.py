@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything but the architecture, the data and the seed that decides the outcome of a training."""
+    """The settings of a training. With the architecture, the data and the seed they decide its outcome."""
 
     task: str  # a key of TASKS
     epochs: int

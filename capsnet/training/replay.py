@@ -1,20 +1,25 @@
-"""Training steps recorded as CUDA graphs: recorded once, replayed for every batch of the same size."""
+"""Training steps as CUDA graphs: captured once for each size of batch, then replayed."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from capsnet.training.optimiser import recordable
+from capsnet.training.optimiser import capturable
 
-WARM_UP = 3  # steps before a recording, in which libraries allocate memory and choose their algorithms
+WARM_UP = 3  # steps before a capture, in which libraries allocate memory and choose their algorithms
 
 
-class StepRecorder:
-    """Records a step for each size of batch, and replays it on a CUDA stream of its own, beside other recorders.
+class StepReplayer:
+    """Captures a step for each size of batch, and replays it on a CUDA stream of its own.
 
-    `step(size)` must take nothing from Python but the size and give nothing back; `changed()` returns all tensors that
-    a step changes.
+    Several replayers work at the same time, each on its own stream.
+
+    Args:
+        step: Trains on a batch of the given size. It must take nothing from Python but the size, and return nothing.
+        changed: Returns all tensors that a step changes.
+        optimizer: The optimiser that the step calls.
+        device: The GPU.
     """
 
     def __init__(
@@ -37,18 +42,18 @@ class StepRecorder:
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
 
     def run(self, size: int) -> None:
-        """Run a step for a batch of `size` examples; record it if it is the first of that size."""
+        """Run a step for a batch of `size` examples; capture it first if it is the first of that size."""
         with torch.cuda.stream(self.stream):
             if size not in self.graphs:
-                self._record(size)
+                self._capture(size)
             self.graphs[size].replay()
 
     def forget(self) -> None:
-        """Drop all recordings, because a tensor that the steps read was replaced by another."""
+        """Drop all graphs, because a tensor that the steps read was replaced by another."""
         self.graphs.clear()
 
-    def _record(self, size: int) -> None:
-        """Record a step, and undo what the warm-up before it changed.
+    def _capture(self, size: int) -> None:
+        """Capture a step, and undo what the warm-up before it changed.
 
         Each warm-up repeats the same step of the epoch, because the epoch may have no further step.
         """
@@ -59,9 +64,9 @@ class StepRecorder:
             for tensor, earlier in zip(changed, before, strict=True):
                 tensor.copy_(earlier)
         graph = torch.cuda.CUDAGraph()
-        # A recording leaves nothing in its memory that another one needs, so that all can share it.
+        # A graph leaves nothing in its memory that another graph needs, so all can share the memory.
         pool = next((earlier.pool() for earlier in self.graphs.values()), None)
         self.optimizer.zero_grad(set_to_none=True)
-        with recordable(self.optimizer), torch.cuda.graph(graph, pool=pool, stream=self.stream):
+        with capturable(self.optimizer), torch.cuda.graph(graph, pool=pool, stream=self.stream):
             self.step(size)
         self.graphs[size] = graph
