@@ -2,7 +2,7 @@
 
 The folders beside the stages hold what stages share: `settings` (params.yaml), `runtime` (what every stage needs),
 `training`, `scoring` and `searching` (the work of train, evaluate and tune), `tracking` (MLflow), `drawing` and
-`reporting`. In `apps` is what a person starts by hand.
+`reporting`. `apps` holds the programs that a person starts by hand.
 
 Imports stand at the top of a file, with one exception. The packages in SLOW take seconds to load, and --help, a wrong
 name and the stages that need none of them must not wait for that. So SLOW packages, and modules of the project that
@@ -21,10 +21,10 @@ def _refuse_other_environment() -> None:
     """Exit with one line if this Python is not the one of the project's environment."""
     missing = next((name for name in NEEDED if find_spec(name) is None), None)
     if missing:
-        advice = "`make test` builds .venv, `source .venv/bin/activate` enters it"
+        advice = "`make env` builds .venv, `source .venv/bin/activate` enters it"
         print(f"error: environment: {sys.executable} has no package {missing}; {advice}", file=sys.stderr)
         sys.exit(2)
 
 
-if sys.argv[:1] == ["-m"]:  # `python -m pipeline.<stage>` is starting, and will import more than is there
+if sys.argv[:1] == ["-m"]:  # `python -m pipeline.<stage>` is starting, and will import packages that may be missing
     _refuse_other_environment()

@@ -22,6 +22,9 @@ from pipeline.settings.params import find
 
 MIRROR = "CAPSNET_MIRROR"
 RAW = Path("data/raw")
+WAYS_OUT: dict[type[Exception], str] = {
+    Unavailable: f"; if this machine is offline, set {MIRROR} to a folder or an address that has the files",
+}
 
 
 def download(name: str, folder: Path) -> None:
@@ -60,4 +63,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, WAYS_OUT)

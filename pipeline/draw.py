@@ -14,7 +14,7 @@ from pipeline.drawing.coupling import coupling
 from pipeline.drawing.curves import curves
 from pipeline.drawing.embedding import embedding
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.outputs import publish, subjects
+from pipeline.drawing.outputs import subjects, write_figures
 from pipeline.drawing.perturbation import perturbation
 from pipeline.drawing.perturbation_classes import perturbation_classes
 from pipeline.drawing.primary import primary
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if NEED_SCORES & {*wanted}:
         subject = subject._replace(scores=score_networks(subject))
     drawings = [DRAWERS[figure](subject) for figure in wanted]
-    print(publish(drawings, name, entry.study, [subject], params, [*filter(None, lacked.values())]))
+    print(write_figures(drawings, name, entry.study, [subject], params, [*filter(None, lacked.values())]))
 
 
 if __name__ == "__main__":

@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = made.parse_args(argv)
     params = load_params()
     name = arguments.run
+    study = params.study_of(name)
     if arguments.out and not models_in(arguments.out):
         train = f"python -m pipeline.train {name} --out {arguments.out}"
         raise FileNotFoundError(f"--out: {arguments.out}: no trained models; `{train}` makes them")
-    target = arguments.out or REPORTS / params.study_of(name) / METRICS
+    target = arguments.out or REPORTS / study / METRICS
     folder = arguments.out or MODELS / name
     model_files(folder)  # before torch is loaded, so that the error about a run without models comes at once
 

@@ -6,7 +6,7 @@ python -m pipeline.separate digits-pairs
 from collections.abc import Sequence
 
 from pipeline.drawing.curves import curves
-from pipeline.drawing.outputs import publish, subjects
+from pipeline.drawing.outputs import subjects, write_figures
 from pipeline.drawing.separated_pairs import pairs
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.settings.params import find, load_params
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     params = load_params()
     entry = find(name, params.pairs, "run")
     drawn = subjects([name], params)
-    print(publish([curves(drawn), pairs(drawn[0], params.test_pairs)], name, entry.study, drawn, params))
+    print(write_figures([curves(drawn), pairs(drawn[0], params.test_pairs)], name, entry.study, drawn, params))
 
 
 if __name__ == "__main__":

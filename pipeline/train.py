@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.runtime.command_line import parser, run_stage
-from pipeline.runtime.launch import start_processes, usable
+from pipeline.runtime.launch import start_processes, usable_processes
 from pipeline.runtime.paths import MODELS, REPORTS, TUNED, TUNING
 from pipeline.runtime.torchrun import leads, started_by_torchrun
 from pipeline.settings.params import Params, check_run, find, load_params, override
@@ -30,7 +30,11 @@ def run_named(name: str, params: Params) -> Run:
         return find(name, params.runs, "run")
     entry = params.tune[search]
     path = REPORTS / entry.study / TUNING / search / "best.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; `dvc repro tune@{search}` writes it")
     best = read_yaml(path)
+    if not isinstance(best, dict) or not best.keys() >= {"alpha", "lr"}:
+        raise ValueError(f"{path}: expected alpha and lr; `dvc repro -f tune@{search}` writes them")
     return check_run(
         {**params.runs[entry.run].all_settings(), **{key: best[key] for key in ("alpha", "lr")}}, str(path)
     )
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out or MODELS / arguments.run
 
     if run.processes > 1 and not started_by_torchrun():
-        number = usable(run.processes, run.device)
+        number = usable_processes(run.processes, run.device)
         if number < run.processes:
             print(f"{arguments.run}: trains in {number} of {run.processes} processes: no more GPUs can be used here")
         if number > 1:

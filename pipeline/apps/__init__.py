@@ -1,1 +1,4 @@
-"""Commands that a person starts by hand: predict, explore, cluster, register, verify, results, prove, readme, costs."""
+"""Programs that a person starts by hand: each file here, except doubt, network and shape_words, which several share.
+
+The folders hold the parts of the larger programs.
+"""

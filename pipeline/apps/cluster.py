@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.apps.mend import mend_and_say
+from pipeline.apps.mend import mend_and_say, project
 from pipeline.apps.workers.local import local_cluster, usual_number
 from pipeline.apps.workers.progress import duration
 from pipeline.apps.workers.project_lock import earlier, finish, only_one
-from pipeline.apps.workers.stages import StagePlan, project
+from pipeline.apps.workers.stages import StagePlan
 from pipeline.runtime.command_line import parser, run_stage
 
 if TYPE_CHECKING:

@@ -18,12 +18,15 @@ import pandas as pd
 
 from capsnet.files import write_whole
 from pipeline.reporting.scores import costs_path, read_costs
+from pipeline.runtime.advice import trained_on
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import MODELS, models_in
 from pipeline.runtime.prepared import read_manifest
 from pipeline.settings.params import Params, find, load_params
-from pipeline.tracking.lookup import RecordedTraining, find_training
+from pipeline.tracking.lookup import RecordedTraining, training_of
 from pipeline.tracking.mlflow_run import ORIGIN
+from pipeline.tracking.outbox import deliver_left
+from pipeline.tracking.store import one_line_for_store_errors, open_client
 
 COLUMNS = [
     "run", "seed", "epochs", "images", "seconds_an_epoch", "hours", "peak_memory_mb", "hardware", "torch", "commit",
@@ -36,15 +39,16 @@ def cost(run: str, seed: int, path: Path, training: RecordedTraining, params: Pa
     from capsnet.networks.saved import read_facts
 
     settings = read_facts(path)["settings"]
-    images = read_manifest(settings["dataset"]).train
-    images -= max(1, round(settings["validation"] * images)) if settings["validation"] else 0
+    images = trained_on(read_manifest(settings["dataset"]).train, settings["validation"])
     speeds = training.seed.history("images_per_second")
     if not speeds:
         raise ValueError(f"{path}: MLflow has no images_per_second of its training, expected one for each epoch")
     environment = json.loads((path.parent / "environment.json").read_text(encoding="utf-8"))
-    # On a GPU seeds train at the same time: each was timed from the first step of any of them to the last of any.
+    # On a GPU one process trains all seeds at the same time: the time of each runs from the first step of all seeds to
+    # the last of all. Several processes train one seed after the other, as a CPU does. How many there were is in no
+    # file of a training: params.yaml says it.
     trained = pd.read_csv(path.parent / "history.csv")["seed"].nunique()  # models of other seeds may lie elsewhere
-    side_by_side = trained if "cuda" in environment else 1
+    side_by_side = trained if "cuda" in environment and params.base_of(run).processes == 1 else 1
     seconds = [images / speed / side_by_side for speed in speeds]
     memory = (training.parent or training.seed).history(f"peak_{'gpu_' if 'cuda' in environment else ''}memory_mb")
     return {
@@ -83,11 +87,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = arguments.study
     find(study, params.studies, "study")
     rows = []
-    for run in (name for name, of in params.studies_of_runs.items() if of == study):
-        for seed, path in models_in(MODELS / run).items():
-            training = find_training(path)
-            if training is not None and not training.seed.tag_value(ORIGIN):
-                rows.append(cost(run, seed, path, training, params, arguments.remark))
+    with one_line_for_store_errors():
+        client = open_client()
+        deliver_left(client)
+        for run in params.runs_of(study):
+            for seed, path in models_in(MODELS / run).items():
+                training = training_of(client, path)
+                if training is None or training.seed.tag_value(ORIGIN):
+                    print(f"{path}: MLflow did not record its training here; no row is written")
+                else:
+                    rows.append(cost(run, seed, path, training, params, arguments.remark))
     if not rows:
         raise ValueError(f"{study}: got no model in {MODELS}/ whose training MLflow recorded, expected at least one")
     data = merged(read_costs(study), rows, [*params.studies_of_runs])

@@ -3,17 +3,18 @@
     python -m pipeline.apps.explore
     python -m pipeline.apps.explore digits-deconv_bn
 
-Without a run it is the best network in published/ whose data set is prepared, otherwise a network trained here. The
-page is served to this machine only.
+Without a run it is the best network in published/ whose data set is prepared, otherwise a network trained here. A
+network that separates pairs of images cannot be explored. The page is served to this machine only.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from pipeline.apps.network import best_of_published, best_published, find_model, open_network
+from pipeline.apps.network import best_of_published, best_published, find_model, open_network, trained_runs
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.device import configure_torch
-from pipeline.runtime.paths import MODELS, models_in
 from pipeline.runtime.prepared import DATA, read_prepared
 from pipeline.runtime.weights import PUBLISHED
 
@@ -21,23 +22,30 @@ from pipeline.runtime.weights import PUBLISHED
 def default_run() -> str:
     """Return the best published run whose data set is prepared, or else the first such run in models/.
 
-    Raises FileNotFoundError naming the command that prepares the data set of the best published run.
+    Runs that separate pairs are left out. Raises FileNotFoundError naming the command that prepares the data set of the
+    best published run.
     """
     best = best_of_published()
-    trained = sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))
-    prepare = f"`dvc repro prepare@{_dataset(best)}` prepares the data set of {best}, the best network in {PUBLISHED}/"
-    for run in (*best_published(), *trained):
-        if (DATA / f"{_dataset(run)}.json").is_file():
+    dataset = _settings(find_model(best, None))["dataset"]
+    prepare = f"`dvc repro prepare@{dataset}` prepares the data set of {best}, the best network in {PUBLISHED}/"
+    for run in (*best_published(), *trained_runs()):
+        settings = _settings(find_model(run, None))
+        if not _separates(settings) and (DATA / f"{settings['dataset']}.json").is_file():
             if run != best:
                 print(f"note: exploring {run}; {prepare}")
             return run
     raise FileNotFoundError(f"RUN: missing, and no data set is prepared; {prepare}")
 
 
-def _dataset(run: str) -> str:
+def _settings(path: Path) -> dict[str, Any]:
     from capsnet.networks.saved import read_settings
 
-    return str(read_settings(find_model(run, None))["dataset"])
+    return read_settings(path)
+
+
+def _separates(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a network was trained to separate two overlapping images."""
+    return settings.get("task") == "separate"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = open_network(find_model(arguments.run or default_run(), arguments.seed))
     if not network.dataset:
         raise ValueError(f"{network.path}: got a file that names no data set, expected one that pipeline.train wrote")
+    if _separates(_settings(network.path)):
+        raise ValueError(
+            f"{network.path}: got a network that separates pairs of images, expected one that recognises single images"
+        )
     test = read_prepared(network.dataset, "test", hardware.device)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:

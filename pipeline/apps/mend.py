@@ -36,18 +36,21 @@ def mend_and_say(root: Path) -> None:
         print(f"mend: {line}", file=sys.stderr)
 
 
-def project(here: Path) -> Path:
-    """Return the top folder of the DVC project. Raises ValueError if there is none."""
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder
-    raise ValueError(f"{here}: got no project of DVC, expected a folder with .dvc in it or above it")
+def project() -> Path:
+    """Return the top folder of the project. Raises ValueError if DVC knows none here."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        return Path(Repo.find_root())
+    except NotDvcRepoError as error:
+        raise ValueError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser(__doc__).parse_args(argv)
-    mend_and_say(project(Path.cwd()))
+    mend_and_say(project())
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import reprlib
 import statistics
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL.Image import Image
 
-from capsnet.data.picture import WRITINGS, Found, digits, scene
+from capsnet.data.picture import WRITINGS, FoundDigit, digits, scene
 from pipeline.runtime.paths import MODELS, model_files, models_in
 from pipeline.runtime.prepared import read_manifest
 from pipeline.runtime.weights import PUBLISHED, published_models, published_runs
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
     from capsnet.networks.capsnet import CapsNet
 
 SUFFIX = ".safetensors"
-DIGIT, PICTURE = TREATMENTS = ("digit", "picture")  # how a user's own picture becomes an image of the data
+# How a user's own picture becomes an image of the data.
+DIGIT = "digit"
+PICTURE = "picture"
+TREATMENTS = (DIGIT, PICTURE)
 
 
 class Network(NamedTuple):
-    """A network on the CPU. It sees the centre of images with `size` pixels a side."""
+    """A network on the CPU, and the `size` of the images that it is given, in pixels a side.
+
+    It sees their centre. A network that separates pairs is given its whole field, which is larger than the images of
+    its data.
+    """
 
     path: Path
     model: "CapsNet"
@@ -38,14 +46,14 @@ class Network(NamedTuple):
         """How a user's own pictures are treated: as digits if the network's data are digits."""
         return DIGIT if self.dataset in WRITINGS else PICTURE
 
-    def images(self, picture: Image, treatment: str) -> list[Found]:
+    def images(self, picture: Image, treatment: str) -> list[FoundDigit]:
         """Return the digits in a picture, or the middle of the picture, each like the images of the data.
 
         A blank picture has no digit.
         """
         channels = self.model.config.channels
         if treatment == PICTURE:
-            return [Found(scene(picture, self.size, channels), (0, 0, *picture.size))]
+            return [FoundDigit(scene(picture, self.size, channels), (0, 0, *picture.size))]
         if channels != 1:
             raise ValueError(f"--as digit: {self.path} sees {channels} channels, expected 1")
         return digits(picture, WRITINGS.get(self.dataset, WRITINGS["mnist"]), self.size)
@@ -98,10 +106,25 @@ def read_publication(path: Path) -> dict[str, Any]:
         raise ValueError(f"{manifest}: got {error!r}, expected a manifest with dataset and accuracy") from error
 
 
+def trained_runs() -> list[str]:
+    """Return the runs with models in models/, sorted by name."""
+    return sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))
+
+
+def known_runs() -> list[str]:
+    """Return the runs of params.yaml, tuned ones too; none where there is no such file."""
+    return [*load_params().studies_of_runs] if PARAMS.is_file() else []
+
+
 def names_network(word: str) -> bool:
     """Tell whether a word on the command line names a network. Otherwise it may be a picture."""
-    known = PARAMS.is_file() and word in load_params().studies_of_runs
-    return known or word.endswith(SUFFIX) or bool(_models_at_hand(word))
+    return word in known_runs() or word.endswith(SUFFIX) or bool(_models_at_hand(word))
+
+
+def like_a_network(word: str) -> list[str]:
+    """Return the networks that a word may mean, nearest first: runs that are trained, published, or in params.yaml."""
+    at_hand = [*best_published(), *trained_runs()]
+    return get_close_matches(word, dict.fromkeys([*at_hand, *known_runs()])) or at_hand[:1]
 
 
 def _models_at_hand(named: str) -> dict[int, Path]:
@@ -116,9 +139,9 @@ def _models(named: str) -> dict[int, Path]:
     """
     if models := _models_at_hand(named):
         return models
-    if PARAMS.is_file() and named in load_params().studies_of_runs:
+    if named in known_runs():
         return model_files(MODELS / named)
-    trained = ", ".join(sorted(folder.name for folder in MODELS.glob("*") if models_in(folder))) or "none yet"
+    trained = ", ".join(trained_runs()) or "none yet"
     published = ", ".join(published_runs())
     also = f", or in {PUBLISHED}/: {published}" if published else ""
     raise FileNotFoundError(
@@ -152,4 +175,4 @@ def open_network(path: Path) -> Network:
         return Network(path, model, dataset, names, size)
     if manifest.classes != model.config.classes:
         raise ValueError(f"{path}: {model.config.classes} classes, but data/{dataset}.json has {manifest.classes}")
-    return Network(path, model, dataset, manifest.class_names, manifest.image_size)
+    return Network(path, model, dataset, manifest.class_names, max(manifest.image_size, size))

@@ -37,6 +37,7 @@ from pipeline.apps.network import (
     Network,
     best_of_published,
     find_model,
+    like_a_network,
     names_network,
     open_network,
 )
@@ -106,10 +107,18 @@ def _print_all(
 
 
 def _run_and_images(first: str | None, others: Sequence[str]) -> tuple[str, list[Path]]:
-    """Return the run and the pictures that the words on the command line name; without a run, the best published."""
+    """Return the run and the pictures that the words on the command line name; without a run, the best published.
+
+    Raises ValueError if the first word is neither a network nor a file.
+    """
     images = [*map(Path, others)]
-    if first is not None and (names_network(first) or not Path(first).exists()):
+    if first is not None and names_network(first):
         return first, images
+    if first is not None and not Path(first).exists():
+        networks = ", ".join(like_a_network(first)) or "none yet"
+        raise ValueError(
+            f"RUN: got {first!r}, no such file or network; expected pictures, or a network like {networks}"
+        )
     run = best_of_published()
     print(f"note: read by {run}, the best network in {PUBLISHED}/", file=sys.stderr)
     return run, [Path(first), *images] if first else images
@@ -149,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = open_network(find_model(run, arguments.seed))
     if arguments.export:
         export(network, arguments.export)
+        if not images:
+            return
     if arguments.save and network.model.decoder is None:
         raise ValueError(f"--save: {network.path} has no decoder, so it reconstructs nothing")
     network.model.to(hardware.device)

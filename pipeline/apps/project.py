@@ -1,10 +1,10 @@
-"""Run a target of the pipeline for `mlflow run`, and say in the run that MLflow opened what came of it.
+"""Run a target of the pipeline for `mlflow run`, and describe the result in the run that MLflow opened.
 
     mlflow run . --env-manager local --experiment-name capsnet -e train -P run=digits-fc
     python -m pipeline.apps.project train digits-fc          (what that starts; ENTRY alone: main)
 
-The result is nested under the run of MLflow that finished it, and its last metrics are that run's too. If nothing was
-to be done, the run says since when, or that MLflow has the result from files.
+The runs with the result are nested in the run of MLflow that finished it, which also gets their last metrics. If the
+target was up to date, the run says since when. If MLflow has the result from files, the run says so.
 """
 
 import os
@@ -27,7 +27,7 @@ from pipeline.tracking.experiments import run_of_mlflow_run
 from pipeline.tracking.lookup import training_of
 from pipeline.tracking.mlflow_run import ORIGIN
 from pipeline.tracking.run_search import PARENT, find_everywhere
-from pipeline.tracking.store import open_client, store_file, unusable
+from pipeline.tracking.store import one_line_for_store_errors, open_client, store_file
 from pipeline.tracking.views import NOTE
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ LOCK = "project.lock"
 
 
 def target_of(entry: str, name: str | None, params: Params) -> list[str]:
-    """Return the targets for `dvc repro`. Raises ValueError for an unknown name."""
+    """Return the targets for `dvc repro`. Raises ValueError for an unknown name, and for any name with `main`."""
     if entry == "main":
+        if name is not None:
+            raise ValueError(f"main: got the name {name!r}, expected none: it makes every study")
         return []
     names = {"tune": [*params.tune], "report": [*params.studies]}.get(entry, [*params.studies_of_runs])
     kind = {"tune": "search", "report": "study"}.get(entry, "run")
@@ -50,9 +52,21 @@ def target_of(entry: str, name: str | None, params: Params) -> list[str]:
     return [f"{entry}-tuned@{name.removesuffix(TUNED)}" if tuned else f"{entry}@{name}"]
 
 
+def studies_of(entry: str, name: str | None, params: Params) -> list[str]:
+    """Return the studies that a target belongs to: all of them for `main`. The target is known to exist.
+
+    A study or a search may have the name of a run, so the entry point decides what a name means.
+    """
+    if entry == "main":
+        return [*params.studies]
+    if entry == "report":
+        return [str(name)]
+    return [params.tune[str(name)].study if entry == "tune" else params.studies_of_runs[str(name)]]
+
+
 def results(entry: str, name: str | None, params: Params, client: "MlflowClient") -> "list[Run]":
     """Return the runs of MLflow with the results of a target: of a run, of a search, or of a whole study."""
-    studies = [*params.studies] if entry == "main" else [name]
+    studies = studies_of(entry, name, params)
     runs = [run for run, study in params.studies_of_runs.items() if study in studies]
     searches = [search for search, of in params.tune.items() if of.study in studies]
     if entry in ("train", "evaluate"):
@@ -71,7 +85,7 @@ def results(entry: str, name: str | None, params: Params, client: "MlflowClient"
 
 
 def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequence[Run]", began: int) -> None:
-    """Say in the run that MLflow opened what came of it.
+    """Describe the result of a target in the run that MLflow opened.
 
     Args:
         client: A client of the store.
@@ -109,7 +123,7 @@ def describe(client: "MlflowClient", project: "Run", words: str, found: "Sequenc
     print(note)
 
 
-def end_killed(client: "MlflowClient", project: "Run") -> None:
+def end_killed_projects(client: "MlflowClient", project: "Run") -> None:
     """Set earlier runs of `mlflow run` in this folder to KILLED if they are still open: they were killed.
 
     The lock of this folder says that none of them is at work. A server has runs of other machines, too, whose locks are
@@ -153,17 +167,17 @@ def _run(entry: str, name: str | None, targets: Sequence[str], params: Params) -
         print(f"error: `{' '.join(command)}` ended with status {status}; its messages stand above", file=sys.stderr)
         sys.exit(status)
     try:
-        client = open_client()
-        project = run_of_mlflow_run(client)
-        os.environ.pop("MLFLOW_RUN_ID", None)  # what comes from files is not nested in this run
-        study = params.studies_of_runs.get(str(name)) or (params.tune[str(name)].study if entry == "tune" else name)
-        record([study] if study else [*params.studies], params, client)
-        if project is not None:
-            end_killed(client, project)
-            words = " ".join(filter(None, (entry, name)))
-            describe(client, project, words, results(entry, name, params, client), began)
-    except Exception as error:  # the store and the network may raise anything; the results are in files
-        print(f"warning: {unusable(error)}", file=sys.stderr)
+        with one_line_for_store_errors():
+            client = open_client()
+            project = run_of_mlflow_run(client)
+            os.environ.pop("MLFLOW_RUN_ID", None)  # what comes from files is not nested in this run
+            record(studies_of(entry, name, params), params, client)
+            if project is not None:
+                end_killed_projects(client, project)
+                words = f"{entry} {name}" if name else entry
+                describe(client, project, words, results(entry, name, params, client), began)
+    except ValueError as error:  # the results are in files
+        print(f"warning: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from pipeline.apps.proving.commits import commit_of, commits_of
 from pipeline.apps.proving.lock_file import LOCK, LockedStage, LockEntry, locked_stages, read_lock, write_lock
 from pipeline.apps.proving.proof import Different, prove
-from pipeline.apps.proving.short_run import Side, StageFailed, snapshot
+from pipeline.apps.proving.short_run import StageFailed, snapshot
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.settings.params import find, load_params
 
@@ -71,8 +71,9 @@ def _prove_all(runs: Sequence[str], kept: Sequence[str], named: str | None, step
     names = {run: _locked_names(run, kept, lock) for run in runs}
     since = commit_of(named) if named is not None else None
     with TemporaryDirectory(prefix="capsnet-prove-") as folder:
-        now = snapshot(Path(folder))
-        stages = {run: locked_stages(of_run, lock, now.project) for run, of_run in names.items()}
+        now = Path(folder)
+        snapshot(now)
+        stages = {run: locked_stages(of_run, lock, now) for run, of_run in names.items()}
         stale = {run: of_run for run, of_run in stages.items() if any(each.stale for each in of_run)}
         commits = {run: commits_of(of_run, since) for run, of_run in stale.items()}
         for run in stages:
@@ -97,7 +98,7 @@ def _locked_names(run: str, kept: Sequence[str], lock: Mapping[str, LockEntry]) 
 
 
 def _prove_one(
-    run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int
+    run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Path, steps: int, images: int
 ) -> bool:
     """Prove one run, and print what came out; return whether everything is equal."""
     then = " and ".join(dict.fromkeys(commit[:7] for commit in commits))

@@ -20,7 +20,7 @@ from pipeline.runtime.command_line import parser, run_stage
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.experiments import experiment_id
 from pipeline.tracking.outbox import deliver_left
-from pipeline.tracking.store import open_client, store_uri, unusable
+from pipeline.tracking.store import one_line_for_store_errors, open_client, store_uri
 from pipeline.tracking.views import VIEWS, describe_experiment, page
 
 if TYPE_CHECKING:
@@ -55,15 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for study in arguments.studies:
         find(study, params.studies, "study")
 
-    try:
+    with one_line_for_store_errors():
         client = open_client()
         said = record(arguments.studies or [*params.studies], params, client)
         identity = experiment_id(client, params.tracking.experiment, None)
         describe_experiment(client, client.get_experiment(identity))
-    except Exception as error:  # the store and the network may raise anything
-        if isinstance(error, ValueError):
-            raise
-        raise ValueError(unusable(error)) from error
     print(f"MLflow: {said}")
     address = store_uri() if store_uri().startswith("http") and arguments.address == ADDRESS else arguments.address
     for view, what in VIEWS.items():

@@ -18,10 +18,12 @@ from capsnet.files import md5
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import MODELS, model_files
 from pipeline.settings.params import Params, find, load_params
-from pipeline.tracking.lookup import find_training
+from pipeline.tracking.lookup import training_of
 from pipeline.tracking.mlflow_model import model_uri
 from pipeline.tracking.mlflow_run import record_run
-from pipeline.tracking.recorder import MODEL, MlflowRecorder
+from pipeline.tracking.outbox import deliver_left
+from pipeline.tracking.recorder import MlflowRecorder
+from pipeline.tracking.store import does_not_exist, one_line_for_store_errors, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,44 +33,47 @@ REGISTRY = "MLFLOW_REGISTRY_URI"
 MD5 = "md5"  # the tag of a version that says which file it is
 
 
-def recorded(name: str, path: Path, params: Params) -> MlflowRecorder:
+def recorded(client: "MlflowClient", name: str, path: Path, params: Params) -> MlflowRecorder:
     """Return an MLflow run that has a network as a model to serve. Raises ValueError if it cannot be recorded."""
-    trained = find_training(path)
-    if trained and model_uri(trained.seed.client, trained.seed.id, MODEL):
+    trained = training_of(client, path)
+    if trained and model_uri(trained.seed.client, trained.seed.id):
         return trained.seed
     tags = {"stage": "register", "run": name, "model": md5(path)}
     with record_run(params.tracking.experiment, f"{name} {path.stem}", tags=tags) as run:
         run.log_model(path)
-        if not isinstance(run, MlflowRecorder) or run.failed:
+        if not isinstance(run, MlflowRecorder) or run.waits:
             raise ValueError(f"{path}: MLflow could not record it")
     return run
 
 
-def register(run: MlflowRecorder, registered: str, path: Path, tags: dict[str, str]) -> str:
-    """Point the alias of a registered model to a network, and return its version: a new one, unless it has one."""
-    from mlflow import MlflowClient, set_tracking_uri
-    from mlflow.exceptions import MlflowException
+def open_registry() -> "MlflowClient":
+    """Open the registry: that of the store, unless MLFLOW_REGISTRY_URI names another. Raises what the store raises."""
+    from mlflow import MlflowClient
 
-    # Or the registry is that of MLflow's own default store, whatever the run was recorded in.
-    store = run.client.tracking_uri
-    client = MlflowClient(store, os.environ.get(REGISTRY) or store)
-    try:
-        client.get_registered_model(registered)
-    except MlflowException:
-        client.create_registered_model(registered)
-    version = version_of(client, registered, md5(path))
-    if version is None:
-        set_tracking_uri(store)  # the registry looks the model up in MLflow's own default store otherwise
-        source = str(model_uri(run.client, run.id, MODEL))
-        version = client.create_model_version(registered, source, run.id, tags=tags).version
-    client.set_registered_model_alias(registered, ALIAS, str(version))
-    return str(version)
+    # Without this, MLflow uses the registry of its own default store, wherever runs are recorded.
+    store = open_client().tracking_uri
+    return MlflowClient(store, os.environ.get(REGISTRY) or store)
 
 
 def version_of(client: "MlflowClient", registered: str, digest: str) -> str | None:
-    """Return the newest version of a registered model that has exactly this file."""
+    """Return the newest version of a registered model that has exactly this file; None if there is none."""
     versions = client.search_model_versions(f"name = '{registered}'")
-    return next((each.version for each in versions if each.tags.get(MD5) == digest), None)
+    return next((str(each.version) for each in versions if each.tags.get(MD5) == digest), None)
+
+
+def new_version(client: "MlflowClient", registered: str, run: MlflowRecorder, tags: dict[str, str]) -> str:
+    """Make the model of a run a new version of a registered model, which is created if it does not exist."""
+    from mlflow import set_tracking_uri
+
+    try:
+        client.get_registered_model(registered)
+    except Exception as error:
+        if not does_not_exist(error):
+            raise
+        client.create_registered_model(registered)
+    set_tracking_uri(client.tracking_uri)  # otherwise the registry looks for the model in MLflow's own default store
+    source = str(model_uri(run.client, run.id))
+    return str(client.create_model_version(registered, source, run.id, tags=tags).version)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -85,9 +90,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if seed not in models:
         raise ValueError(f"--seed: got {seed}, expected one of {', '.join(map(str, models))}")
     path = models[seed]
+    digest = md5(path)
     registered = f"capsnet-{read_facts(path)['settings']['dataset']}"
-    run = recorded(name, path, params)
-    version = register(run, registered, path, {"run": name, "seed": str(seed), MD5: md5(path)})
+    with one_line_for_store_errors():
+        client = open_registry()
+        deliver_left(client)
+        version = version_of(client, registered, digest)
+        if version is None:  # a network that is registered already gets no second run
+            run = recorded(client, name, path, params)
+            version = new_version(client, registered, run, {"run": name, "seed": str(seed), MD5: digest})
+        client.set_registered_model_alias(registered, ALIAS, version)
     print(f"{registered}, version {version}: {path}")
     print(f'mlflow models serve -m "models:/{registered}@{ALIAS}" --env-manager local')
 

@@ -14,9 +14,10 @@ also its tables and its page as changed; `dvc repro report@paper` makes all of i
 missing, the bytes are those of `dvc repro`, and `dvc status` is silent.
 """
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 
+from pipeline import compare, draw, report, separate
+from pipeline.apps import readme
 from pipeline.reporting.figures_shown import FigureSet, figure_sets
 from pipeline.reporting.gaps import missing
 from pipeline.reporting.tables import write
@@ -27,18 +28,23 @@ from pipeline.runtime.weights import can_be_drawn
 from pipeline.scoring.compared import write_missing
 from pipeline.settings.params import Params, find, load_params
 
+DRAWS: dict[str, Callable[[Sequence[str]], None]] = {  # by stage: what draws its figures
+    "compare": compare.main,
+    "draw": draw.main,
+    "separate": separate.main,
+}
 FEWEST_NETWORKS = {"compare": 2, "draw": 1, "separate": 1}  # runs that need a network, by stage
 
 
-def make(study: str, params: Params, draw: bool) -> None:
-    """Make what can be made of a study; `draw` existing figures again."""
+def make(study: str, params: Params, again: bool) -> None:
+    """Make what can be made of a study. With `again`, draw existing figures once more."""
     write_missing(study)
     for kind in params.studies[study].tables:
         write(f"{study}-{kind}", params)
     for drawn in figure_sets(study, params):
-        if not lacking(drawn) and (draw or outdated(drawn)):
-            import_module(f"pipeline.{drawn.stage}").main([drawn.name])
-    import_module("pipeline.report").main([study])
+        if not lacking(drawn) and (again or outdated(drawn)):
+            DRAWS[drawn.stage]([drawn.name])
+    report.main([study])
 
 
 def lacking(drawn: FigureSet) -> str:
@@ -75,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     studies = arguments.studies or [*params.studies]
     for study in studies:
         make(study, params, arguments.draw)
-    import_module("pipeline.apps.readme").main([])
+    readme.main([])
     for study in studies:
         gaps = missing(study, params)
         print(f"{study}: {f'{len(gaps)} missing' if gaps else 'nothing is missing'}")

@@ -9,6 +9,8 @@ out.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import networkx
+
 from capsnet.files import write_whole
 from pipeline.runtime.command_line import parser, run_stage
 
@@ -42,26 +44,21 @@ def stage_needs() -> dict[str, set[str]]:
     return found
 
 
-def all_above(stage: str, needs: Needs) -> set[str]:
-    """Return every stage that a stage needs, directly or through others."""
-    return needs[stage].union(*(all_above(each, needs) for each in needs[stage]))
+def graph_of(needs: Needs) -> "networkx.DiGraph[str]":
+    """Return the needs as a graph, with an edge from each stage to each that it needs."""
+    return networkx.from_dict_of_lists(needs, create_using=networkx.DiGraph)
 
 
 def without_implied(needs: Needs) -> dict[str, set[str]]:
     """Return the needs without those that follow from others."""
-    return {
-        stage: {each for each in above if not any(each in all_above(other, needs) for other in above)}
-        for stage, above in needs.items()
-    }
+    reduced = networkx.transitive_reduction(graph_of(needs))
+    return {stage: {*reduced[stage]} for stage in reduced}
 
 
 def levels_of(needs: Needs) -> dict[str, int]:
     """Return the column of each stage: right of all that it needs."""
-
-    def level(stage: str) -> int:
-        return max((level(each) + 1 for each in needs[stage]), default=0)
-
-    return {stage: level(stage) for stage in needs}
+    generations = networkx.topological_generations(graph_of(needs).reverse())
+    return {stage: number for number, stages in enumerate(generations) for stage in stages}
 
 
 def with_bends(needs: Needs) -> dict[str, set[str]]:

@@ -2,10 +2,10 @@
 
     python -m pipeline.apps.verify digits
 
-Words and counts must be equal; another precision of the hardware is only a remark. A mean or a standard deviation may
-differ by the root of (a + b) / 2. Here a is the variance over the committed seeds of this run, and b the average
-variance of the column. The number of an ensemble of n networks may differ by the root of n times as much. The column
-`difference` may differ by the root of 2 times the tolerance of the accuracy.
+Words and counts must be equal; another precision in the name of a model is only a remark. A mean or a standard
+deviation may differ by the root of (a + b) / 2. Here a is the variance over the committed seeds of this run, and b the
+average variance of the column. The number of an ensemble of n networks may differ by the root of n times as much. The
+column `difference` may differ by the root of 2 times the tolerance of the accuracy.
 
 Another processor only rounds differently; this changes means by a tenth of the spread (LOG.md). A GPU draws other
 batches from the same seeds than a CPU; between the two, four standard errors of a difference of means are allowed. The
@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.runtime.command_line import parser, run_stage
-from pipeline.runtime.paths import METRICS, MODELS, REPORTS, TABLES, model_files
+from pipeline.runtime.paths import METRICS, MODELS, REPORTS, TABLES, models_in
 from pipeline.settings.params import find, load_params
 
 ROWS = ("factor", "value", "run", "degrees")  # the columns that identify a row
 DIFFERENCE = "difference"  # between an accuracy and a published one, or that of another run
-OF_HARDWARE = ("precision",)  # columns that the hardware decides: a difference is a remark, not a fault
 PRECISION = ", (bfloat16|tf32)"  # in the name of a model
+MAKES = {"digits": "make demo", "paper": "make paper"}  # the command that makes a study
 OTHER_DRAWS = 4.0  # standard errors
 
 
@@ -66,8 +66,7 @@ def compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, *, same_draws: 
                 faults.append(f"{name}: {label}: {column}: {fault}")
             elif column not in allowed and not _equal(got, expected):
                 line = f"{name}: {label}: {column}: got {got}, expected {expected}"
-                of_hardware = column in OF_HARDWARE or _differ_in_precision(got, expected)
-                (remarks if of_hardware else faults).append(line)
+                (remarks if _differ_in_precision(got, expected) else faults).append(line)
         if column.endswith("_mean"):
             got, expected = ours[column].mean(), theirs[column].mean()
             tolerance = math.sqrt(allowed[column].pow(2).mean() / max(1, theirs["run"].nunique()))
@@ -84,13 +83,14 @@ def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[fl
     """
     allowed = {}
     for spread in (column for column in table.columns if column.endswith("_std")):
-        stds = table[spread]
-        pooled = math.sqrt(stds.pow(2).mean())
-        own = stds.groupby(table["run"]).transform("first").fillna(pooled)
-        seeds = table["seeds"].where(stds.notna()).groupby(table["run"]).transform("first").fillna(1)
-        moderate = ((own.pow(2) + pooled**2) / 2).pow(0.5)
-        measured = moderate.where(stds.notna(), seeds.pow(0.5) * moderate)
-        allowed[spread] = measured if same_draws else OTHER_DRAWS * (2 / seeds).pow(0.5) * measured
+        of_run = table[table[spread].notna()].drop_duplicates("run").set_index("run")  # the first row with a spread
+        pooled = math.sqrt(table[spread].pow(2).mean())
+        own = table["run"].map(of_run[spread]).fillna(pooled)
+        seeds = table["run"].map(of_run["seeds"]).fillna(1)
+        of_mean = ((own.pow(2) + pooled**2) / 2).pow(0.5)
+        is_mean = table[spread].notna()
+        tolerance = of_mean.where(is_mean, seeds.pow(0.5) * of_mean)
+        allowed[spread] = tolerance if same_draws else OTHER_DRAWS * (2 / seeds).pow(0.5) * tolerance
         allowed[spread.replace("_std", "_mean")] = allowed[spread]
     if DIFFERENCE in table and "accuracy_mean" in allowed:
         allowed[DIFFERENCE] = math.sqrt(2) * allowed["accuracy_mean"]
@@ -116,7 +116,7 @@ def _equal(got: Any, expected: Any) -> bool:
 
 
 def _differ_in_precision(one: Any, other: Any) -> bool:
-    """Tell whether two names of a model differ only in the precision that the hardware computes in."""
+    """Tell whether two names of a model differ only in the precision that the hardware computed in."""
     first, second = (re.sub(PRECISION, "", str(each)) for each in (one, other))
     return first == second
 
@@ -156,7 +156,10 @@ def verify(study: str, kinds: Sequence[str], revision: str) -> Compared:
         theirs, ours = (pd.read_csv(each, dtype={"value": str}) for each in (io.StringIO(text), path))
         runs = list(dict.fromkeys(ours["run"].dropna()))
         for run in runs:
-            model_files(MODELS / run)  # without models the table was checked out of git, not made on this machine
+            # Without models the table was checked out of git, not made on this machine.
+            if not models_in(MODELS / run):
+                command = MAKES.get(study, f"dvc repro report@{study}")
+                raise FileNotFoundError(f"{MODELS / run}: no trained models; `{command}` makes this study")
         same_draws = runs == list(dict.fromkeys(theirs["run"].dropna())) and (
             on_gpus(study, runs) == on_gpus(study, runs, revision)
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, PAGE, STYLES, plain_axes, small_print
+from pipeline.drawing.style import COLOURS, PHONE, STYLES, plain_axes, small_print
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def attributes(subject: Subject) -> Drawing:
     followed = {name: best_dimensions(subject, known, name) for name in FOLLOWED}
     names = [subject.named(label) for label in range(subject.test.manifest.classes)]
     caption = (
-        f"Top: accuracy of {subject.label} on the test images, mean and range of the seeds. "
-        "Bottom: for each class, the dimension of its capsule (first seed) that follows azimuth or elevation best, and "
-        "on the right how well (R² of a linear fit)."
+        f"Left: accuracy of {subject.label} on the test images, mean and range of the seeds. "
+        "Right: for each class, the dimension of its capsule (first seed) that follows azimuth or elevation best, and "
+        "at the bottom how well (R² of a linear fit)."
     )
     figure = draw_attributes(accuracies, followed, names)
     return Drawing("attributes", "Viewpoint and lighting", describe(accuracies), caption, figure, accuracies)
@@ -107,23 +107,23 @@ def best_dimensions(subject: Subject, known: pd.DataFrame, name: str) -> list[Fo
 
 
 def draw_attributes(accuracies: pd.DataFrame, followed: dict[str, list[Followed]], names: Sequence[str]) -> "Figure":
-    """Draw accuracies at the top, and at the bottom the curves of the best dimensions with their R²."""
+    """Draw accuracies on the left, and on the right the curves of the best dimensions with their R²."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 4.4), layout="constrained")
-    above, below = figure.subplots(2, 3)
-    for axes, (name, label) in zip(above, LABELS.items(), strict=True):
+    figure = Figure(figsize=(PHONE, 6.2), layout="constrained")
+    left, right = figure.subplots(3, 2).T
+    for axes, (name, label) in zip(left, LABELS.items(), strict=True):
         seeds = accuracies[accuracies["attribute"] == name].pivot(index="value", columns="seed", values="accuracy")
         axes.plot(seeds.index, seeds.mean(axis=1), "o-", color=COLOURS[0], markersize=3, linewidth=1.2)
         axes.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=COLOURS[0], alpha=0.15, linewidth=0)
         axes.set(xlabel=label, ylabel="accuracy (%)")
-    for axes, (name, of_classes) in zip(below, followed.items(), strict=False):
+    for axes, (name, of_classes) in zip(right, followed.items(), strict=False):
         for number, each in enumerate(of_classes):
             style = {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number % len(STYLES)]}
             axes.plot(each.curve.index, each.curve, linewidth=1.2, **style)
         axes.set(xlabel=LABELS[name], ylabel="best dimension (std)")
-    _draw_r2(below[2], followed, names)
-    for axes in (*above, *below):
+    _draw_r2(right[2], followed, names)
+    for axes in (*left, *right):
         plain_axes(axes)
         small_print(axes)
     return figure

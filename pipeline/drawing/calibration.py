@@ -1,13 +1,12 @@
 """The length of the winning capsule as a measure of certainty."""
 
-from statistics import mean
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, PAGE, plain_axes, small_print
+from pipeline.drawing.style import COLOURS, PHONE, plain_axes, small_print
 from pipeline.drawing.subject import Subject
 from pipeline.drawing.words import counted
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 BINS = 10
 REJECTED = np.linspace(0, 0.3, 31)
-EXAMPLE = 0.05  # the share of rejected answers that the caption names
 
 
 class Answers(NamedTuple):
@@ -46,12 +44,10 @@ def calibration(subject: Subject) -> Drawing:
     bins = equal_bins(torch.cat([each.lengths for each in seeds]), torch.cat([each.hits for each in seeds]), BINS)
     single = [equal_bins(*answers, BINS) for answers in seeds]
     gained = np.array([[accuracy_of_surest(*answers, share) for share in REJECTED] for answers in seeds])
-    kept = mean(accuracy_of_surest(*answers, EXAMPLE) for answers in seeds)
     caption = (
-        f"Left: accuracy by the length of the winning capsule, for {int(bins.images.sum()):,} answers of "
-        f"{subject.label} ({counted(len(seeds), 'seed')}), sorted by length into {len(bins.images)} bins of equal size"
-        f"{'; thin lines are single seeds' if len(seeds) > 1 else ''}. Right: accuracy if the answers with the "
-        f"shortest winning capsules are rejected, for example {kept:.2f} % without the shortest {100 * EXAMPLE:g} %."
+        f"Left: accuracy by length, with the answers sorted into {len(bins.images)} groups of equal size"
+        f"{'; thin lines are single seeds' if len(seeds) > 1 else ''}. Right: accuracy of the other answers if those "
+        f"with the shortest winning capsules are rejected ({subject.label}, {counted(len(seeds), 'seed')})."
     )
     return Drawing(
         "calibration",
@@ -70,7 +66,8 @@ def describe(bins: "Bins") -> str:
     side = "understate" if length < accuracy else "overstate"
     return (
         f"The winning capsule has a mean length of {length:.3f}, and the share of right answers is {accuracy:.3f}: "
-        f"lengths {side} the certainty (expected calibration error {bins.error:.3f})."
+        f"lengths {side} the certainty (expected calibration error {bins.error:.3f}). "
+        "The margin loss asks for a length of 0.9 and no more, so a length is no probability."
     )
 
 
@@ -78,12 +75,12 @@ def draw_calibration(bins: "Bins", single: "list[Bins]", gained: np.ndarray) -> 
     """Draw the reliability diagram, and the accuracy by share of rejected answers."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
+    figure = Figure(figsize=(PHONE, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_reliability(left, bins, single)
     right.plot(100 * REJECTED, gained.mean(0), color=COLOURS[0], linewidth=1.6)
     right.fill_between(100 * REJECTED, gained.min(0), gained.max(0), color=COLOURS[0], alpha=0.15, linewidth=0)
-    right.set(xlabel="rejected answers, shortest capsules first (%)", ylabel="accuracy of the other answers (%)")
+    right.set(xlabel="rejected answers (%),\nshortest capsules first", ylabel="accuracy of the other answers (%)")
     for axes in (left, right):
         plain_axes(axes)
         small_print(axes)
@@ -98,8 +95,8 @@ def _draw_reliability(axes: "Axes", bins: "Bins", single: "list[Bins]") -> None:
         axes.plot(*_points(each), color=COLOURS[0], alpha=0.35, linewidth=0.8)
     counts = f"{bins.images.min()} to {bins.images.max()}" if bins.images.min() < bins.images.max() else bins.images[0]
     axes.plot(*_points(bins), "o-", color=COLOURS[0], markersize=4, linewidth=1.6, label=f"{counts} answers per point")
-    axes.legend(frameon=False, fontsize=7)
-    axes.set(xlabel="mean length of the winning capsule", ylabel="accuracy", xlim=(lowest, 1.0), ylim=(lowest, 1.01))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.22), borderpad=0)
+    axes.set(xlabel="mean length of\nthe winning capsule", ylabel="accuracy", xlim=(lowest, 1.0), ylim=(lowest, 1.01))
 
 
 def _points(bins: "Bins") -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ Axes: N images, C channels, H W height and width, T types, Y X rows and columns 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from math import ceil, log10
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import PAGE, displayable, each_class, first_of_each_class
+from pipeline.drawing.style import PHONE, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 COLOURMAP = "PuOr_r"
 CONTRAST = 0.25  # a pixel that differs from the median of its image by more shows the object
-ACROSS = 8  # maps of single types in a row
+IMAGES_ACROSS, TYPES_ACROSS = 5, 8  # images, and maps of single types, in a row
 FRAME = "#E69F00"
 
 
@@ -46,9 +47,9 @@ def coupling(subject: Subject) -> Drawing:
     parts = [measure(model, look(model, part)) for part in subject.test.images.split(256)]
     numbers = pd.concat(parts, ignore_index=True)
     caption = (
-        f"Top: the first test image of {each_class(subject.labels)}, and below it the coupling in the framed area, "
-        "averaged over the types of primary capsules; bottom: the first test image, with a map for each type. Colours "
-        f"show the coupling as a multiple of {even:.3g}, {model.config.even} ({subject.label}, first seed)."
+        f"Below the first test image of {each_class(subject.labels)} is the coupling inside its frame, averaged over "
+        f"the types of primary capsules; at the bottom is each type, for the first test image. 1× is {even:.3g}, "
+        f"{model.config.even} ({subject.label}, first seed)."
     )
     return Drawing(
         "coupling",
@@ -73,9 +74,9 @@ def look(model: "CapsNet", images: "Tensor") -> Mapped:
 
 def measure(model: "CapsNet", mapped: Mapped) -> pd.DataFrame:
     """Return how the coupling of each image is spread over capsules, over object and background, and over types."""
-    from capsnet.explain.coupling import at_centres, effective_number, foreground, receptive_field
+    from capsnet.explain.coupling import at_centres, effective_number, foreground
 
-    field, grid = receptive_field(model.config), model.config.primary_grid
+    field, grid = model.config.layout.field, model.config.primary_grid
     shown = at_centres(foreground(mapped.images, CONTRAST).unsqueeze(1).float(), field, grid)[:, 0]
     places = mapped.maps.sum(1)
     return pd.DataFrame(
@@ -105,7 +106,7 @@ def describe(numbers: pd.DataFrame, model: "CapsNet") -> str:
 
 
 def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[str]) -> "Figure":
-    """Draw each image except the first above its mean map, and below them the maps of the first image by type."""
+    """Draw each image except the first above its mean map, then the scale, and the maps of the first image by type."""
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
@@ -114,33 +115,34 @@ def draw_coupling(model: "CapsNet", shown: Mapped, even: float, names: Sequence[
     means = np.log2(shown.maps.mean(1).cpu().numpy() / even)
     widest = max(float(np.abs(maps).max()), 1e-3)
     frame, norm = frame_of(model), Normalize(-widest, widest)
-    lines = -(-types // ACROSS)
-    figure = Figure(figsize=(PAGE, 0.8 * (2 + lines) + 0.3), layout="constrained")
-    (above,), (below,) = figure.subfigures(2, 1, height_ratios=(2, lines), squeeze=False)
-    grid = above.subplots(2, len(names) - 1, squeeze=False)
-    for column, image, mean, name in zip(grid.T, images[1:], means[1:], names[1:], strict=True):
-        _draw_image(column[0], image, frame)
-        drawn = _draw_map(column[1], mean, image, frame, norm)
-        column[0].set_title(name, fontsize=8, pad=3)
-    for axes, label in zip(grid[:, 0], ("image", "all types"), strict=True):
-        axes.set_ylabel(label, fontsize=7)
-    for number, axes in enumerate(below.subplots(lines, ACROSS, squeeze=False).flat):
+    across = min(types, TYPES_ACROSS)
+    pairs, lines = -(-len(names[1:]) // IMAGES_ACROSS), -(-types // across)  # of rows: image and map; maps of types
+    heights = (1.9 * pairs, 0.5, (0.2 + PHONE / across) * lines)
+    figure = Figure(figsize=(PHONE, sum(heights)), layout="constrained")
+    (above,), (middle,), (below,) = figure.subfigures(3, 1, height_ratios=heights, squeeze=False)
+    grid = above.subplots(2 * pairs, IMAGES_ACROSS, squeeze=False)
+    places = [*zip(grid[::2].flat, grid[1::2].flat, strict=True)]
+    for axes in chain(*places[len(names) - 1 :]):
+        axes.set_visible(False)
+    for (upper, lower), image, mean, name in zip(places, images[1:], means[1:], names[1:], strict=False):
+        _draw_image(upper, image, frame)
+        drawn = _draw_map(lower, mean, image, frame, norm)
+        upper.set_title(name, fontsize=8, pad=3)
+    for number, axes in enumerate(below.subplots(lines, across, squeeze=False).flat):
         axes.set_visible(number < types)
         if number < types:
             _draw_map(axes, maps[0, number], images[0], frame, norm)
-            axes.set_title(f"type {number}", fontsize=7, pad=2)
+            axes.set_title(f"type {number}", fontsize=8, pad=2)
     ticks = np.linspace(-widest, widest, 5)
-    bar = above.colorbar(drawn, ax=grid, ticks=ticks, aspect=25, pad=0.01)
+    bar = figure.colorbar(drawn, cax=middle.add_axes((0.1, 0.65, 0.8, 0.2)), ticks=ticks, orientation="horizontal")
     digits = max(2, 1 + ceil(-log10(2**widest - 1)))  # enough to distinguish the ticks
-    bar.ax.set_yticklabels([f"{2.0**tick:.{digits}g}×" for tick in ticks], fontsize=7)
+    bar.ax.set_xticklabels([f"{2.0**tick:.{digits}g}×" for tick in ticks], fontsize=8)
     return figure
 
 
 def frame_of(model: "CapsNet") -> tuple[float, float]:
     """Return the interval of the image, in pixels, that a row of cells of the grid of primary capsules covers."""
-    from capsnet.explain.coupling import receptive_field
-
-    field = receptive_field(model.config)
+    field = model.config.layout.field
     return field.centre(0) - field.step / 2, field.centre(model.config.primary_grid - 1) + field.step / 2
 
 

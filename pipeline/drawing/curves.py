@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, HALF, STYLES, plain_axes, small_print
-from pipeline.drawing.subject import Subject, read_history
+from pipeline.drawing.style import COLOURS, PHONE, STYLES, plain_axes, small_print
+from pipeline.drawing.subject import Record, Subject, read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +26,10 @@ CURVES = (
 ACROSS = 2  # panels beside each other
 
 
-def curves(subjects: Sequence[Subject]) -> Drawing:
+def curves(runs: Sequence[Record | Subject]) -> Drawing:
     """Draw losses and accuracies by epoch: the mean over the seeds, and the range from the lowest to the highest."""
-    histories = {subject.label: read_history(subject) for subject in subjects}
-    reported = {subject.label: subject.reported for subject in subjects}
+    histories = {run.label: read_history(run) for run in runs}
+    reported = {run.label: run.reported for run in runs}
     caption = "Each line is the mean over the seeds, and the shaded area reaches from the lowest seed to the highest."
     if any(reported.values()):
         caption += " At the last epoch, a diamond marks the test score that others report, and a disc our mean."
@@ -55,7 +55,7 @@ def draw_curves(histories: dict[str, pd.DataFrame], scores: Mapping[str, TestSco
 
     columns = [curve for curve in CURVES if all(_has(history, curve[0]) for history in histories.values())]
     rows = -(-len(columns) // ACROSS)
-    figure = Figure(figsize=(HALF, 2.2 * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(PHONE, 2.2 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, ACROSS, squeeze=False).ravel()
     for axes in panels[len(columns) :]:
         axes.remove()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import PAGE, class_look, small_print
+from pipeline.drawing.style import PHONE, class_look, small_print
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POINTS = 2000  # at most, evenly spaced among the test images
 SPACES = ("pixels", "class capsules")
 LINE = 0.18  # inches for a line of the legend
-LETTERS = 15  # of the legend in an inch; a marker with its gaps takes as much room as MARKER letters
+LETTERS = 13  # of the legend in an inch; a marker with its gaps takes as much room as MARKER letters
 MARKER = 4
 
 
@@ -72,8 +72,8 @@ def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
 
     columns = legend_columns(names)
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(PAGE, 0.5 * PAGE + LINE * lines), layout="constrained")
-    panels = figure.subplot_mosaic([list(SPACES), ["names"] * 2], height_ratios=(0.5 * PAGE, LINE * lines))
+    figure = Figure(figsize=(PHONE, 0.5 * PHONE + LINE * lines), layout="constrained")
+    panels = figure.subplot_mosaic([list(SPACES), ["names"] * 2], height_ratios=(0.5 * PHONE, LINE * lines))
     for space in SPACES:
         axes = panels[space]
         _draw_points(axes, points, space.replace(" ", "_"), names)
@@ -83,7 +83,7 @@ def draw_embedding(points: pd.DataFrame, names: list[str]) -> "Figure":
         small_print(axes)
     looks = [class_look(label) for label in range(len(names))]
     handles = [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=5) for colour, marker in looks]
-    panels["names"].legend(handles, names, loc="center", ncols=columns, fontsize=7, frameon=False, columnspacing=1)
+    panels["names"].legend(handles, names, loc="center", ncols=columns, fontsize=8, frameon=False, columnspacing=1)
     panels["names"].set_axis_off()
     figure.draw_without_rendering()
     for axes in figure.axes:
@@ -113,8 +113,8 @@ def _draw_points(axes: "Axes", points: pd.DataFrame, space: str, names: list[str
 
 
 def legend_columns(names: list[str]) -> int:
-    """Return how many columns of class names are as wide as the page or narrower."""
-    room = int(PAGE * LETTERS) // (max(map(len, names)) + MARKER)
+    """Return how many columns of class names are as wide as the figure or narrower."""
+    room = int(PHONE * LETTERS) // (max(map(len, names)) + MARKER)
     return max(1, min(len(names), room))
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 INDEX = "figures.json"
 DPI = 200
 SECONDS_A_FRAME = 0.12
-NOTE_POINTS = 6
-LINE = 0.1  # inches between two lines of the note
-LETTERS_AN_INCH = 19
+NOTE_POINTS = 7.5
+LINE = 0.13  # inches between two lines of the note
+LETTERS_AN_INCH = 15
 
 
 class Drawing(NamedTuple):
@@ -71,4 +71,9 @@ def write_below(figure: "Figure", note: str) -> "Bbox":
     width, height = figure.get_size_inches()
     lines = wrap(note, int(LETTERS_AN_INCH * width))
     figure.text(0.5, 0, "\n".join(lines), ha="center", va="top", fontsize=NOTE_POINTS)
+    if figure.legends:  # they would move to the lower edge of the larger area, onto the note
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
     return Bbox.from_extents(0, -LINE * (len(lines) + 0.5), width, height)

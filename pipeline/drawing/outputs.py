@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.drawing.figure import Drawing, save
-from pipeline.drawing.subject import Subject
+from pipeline.drawing.subject import Record, Subject
 from pipeline.runtime.device import configure_torch
 from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
@@ -44,6 +44,12 @@ def subjects(runs: Sequence[str], params: Params) -> list[Subject]:
     return loaded
 
 
+def records(runs: Sequence[str], params: Params) -> list[Record]:
+    """Return what figures need to know of runs whose networks they do not show."""
+    labels = labels_of(runs, params)
+    return [Record(run, labels[run], params.runs[run].study, reported_and_ours(run, params)) for run in runs]
+
+
 def labels_of(runs: Sequence[str], params: Params) -> dict[str, str]:
     """Return the name of each run in the figures: its model, or the name of the run where models are the same."""
     labels = {run: params.runs[run].label for run in runs}
@@ -68,7 +74,7 @@ def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]
     }
 
 
-def publish(
+def write_figures(
     drawings: Sequence[Drawing],
     name: str,
     study: str,

@@ -67,9 +67,10 @@ def perturbation(subject: Subject) -> Drawing:
     truth = int(subject.labels[example(subject.labels)])
     (moved,) = move_dimensions(subject, "perturbation", [truth])
     caption = (
-        f"Each row is the reconstruction of the first test image of class {subject.named(truth)} while one dimension "
-        f"of its class capsule moves from −{REACH} to {REACH}; on the right is the measure that changes most "
-        f"({subject.label}, first seed). {agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
+        f"In each row, one dimension of the class capsule of the first test image of class {subject.named(truth)} "
+        f"moves from −{REACH} to {REACH}, and the network reconstructs the image; the words on the right say what "
+        f"changes most ({subject.label}, first seed). "
+        f"{agreement([moved.agreeing[pair] for pair in moved.named.items()])}"
     )
     title = "The effect of each dimension of a capsule"
     figure = draw_dimensions(moved)
@@ -151,25 +152,25 @@ def draw_dimensions(moved: Moved) -> "Figure":
     from matplotlib.figure import Figure
 
     dimensions = range(len(moved.images))
-    left, top, tile = 0.5, 0.4, 0.28
+    left, top, tile = 0.5, 0.45, 0.25
     width, height = left + STEPS * tile + 1.4, top + len(dimensions) * tile + 0.15
     figure = Figure(figsize=(width, height))
     box = (left / width, 0.15 / height, STEPS * tile / width, len(dimensions) * tile / height)
     axes = figure.add_axes(box)
-    axes.set_xlabel("moved by", fontsize=8)
-    axes.set_ylabel("dimension", fontsize=8)
+    axes.set_xlabel("moved by", fontsize=9)
+    axes.set_ylabel("dimension", fontsize=9)
     extent = (0, STEPS, len(dimensions), 0)
     axes.imshow(displayable(tiled(moved.images)), "gray", vmin=0, vmax=1, extent=extent, aspect="auto")
-    offsets = np.linspace(-REACH, REACH, STEPS)
-    axes.set_xticks(np.arange(STEPS) + 0.5, [signed(offset, 2) if offset else "0" for offset in offsets], fontsize=6)
+    ends = [signed(-REACH, 2), "0", signed(REACH, 2)]  # names for all steps would be too small to read on a phone
+    axes.set_xticks([0.5, STEPS / 2, STEPS - 0.5], ends, fontsize=9)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_yticks([d + 0.5 for d in dimensions], [str(d) for d in dimensions], fontsize=7)
+    axes.set_yticks([d + 0.5 for d in dimensions], [str(d) for d in dimensions], fontsize=9)
     for dimension in dimensions:
         colour = "black" if dimension in moved.named else GREY
-        place = (STEPS + 0.2, dimension + 0.5)
-        axes.annotate(moved.name(dimension), place, va="center", fontsize=7, color=colour, annotation_clip=False)
-    axes.annotate("strongest effect", (STEPS + 0.2, -0.3), fontsize=8, annotation_clip=False)
+        place = (STEPS + 0.3, dimension + 0.5)
+        axes.annotate(moved.name(dimension), place, va="center", fontsize=9, color=colour, annotation_clip=False)
+    axes.annotate("strongest effect", (STEPS + 0.3, -1.05), fontsize=9, annotation_clip=False)
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
     return figure

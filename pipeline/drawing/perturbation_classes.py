@@ -54,7 +54,7 @@ def draw_classes(classes: Sequence[Moved], names: Sequence[str]) -> "Figure":
     """Draw a row for each class: moved down, unchanged and moved up, for each of its strongest dimensions."""
     from matplotlib.figure import Figure
 
-    tile, title, gap = 0.36, 0.19, 0.18
+    tile, title, gap = 0.37, 0.22, 0.18
     left = 0.25 + 0.08 * max(len(names[moved.truth]) for moved in classes)
     group = len(ENDS) * tile
     width = left + STRONGEST * (group + gap)
@@ -71,5 +71,5 @@ def draw_classes(classes: Sequence[Moved], names: Sequence[str]) -> "Figure":
             axes.imshow(displayable(picture), "gray", vmin=0, vmax=1, aspect="auto")
             axes.set_axis_off()
             colour = "black" if dimension in moved.named else GREY
-            axes.set_title(f"{dimension}: {moved.name(dimension)}", fontsize=6.5, pad=2, color=colour)
+            axes.set_title(f"{dimension}: {moved.name(dimension)}", fontsize=7, pad=2, color=colour)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import PAGE, WRONG, displayable
+from pipeline.drawing.style import PHONE, WRONG, displayable
 from pipeline.drawing.subject import Subject, load_primary_decoder
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def primary(subject: Subject) -> Drawing:
     counts = [*(count for count in COUNTS if count < len(numbers)), len(numbers)]
     errors = rloss_of_strongest(model, decoder, subject.test.images, counts)
     caption = (
-        f"Each row is one of the {min(ROWS, len(numbers))} primary capsules of the first test image with the largest "
-        f"product of length and coupling to the winning class ({subject.named(int(routed.classes[0]))}). From left to "
-        "right: the region that it sees; images decoded from it alone, while its weight rises from 0 to its own; the "
-        f"image decoded from it and those above ({subject.label}, first seed, with a decoder trained for this)."
+        f"Each row is one of the {min(ROWS, len(numbers))} strongest primary capsules of the first test image, by "
+        f"length times coupling to the winning class ({subject.named(int(routed.classes[0]))}). From left to right: "
+        "the region that it sees, images decoded from it alone as its weight rises, and the image decoded from it and "
+        f"all above ({subject.label}, first seed, with a decoder trained for this)."
     )
     figure = draw_primary(seen(model, image)[0].cpu().numpy(), alone, together, numbers.head(ROWS), model.config)
     finding = describe(counts, errors)
@@ -113,7 +113,7 @@ def draw_primary(
     """Draw a row for each capsule: its region, its images alone, and the image of all capsules down to it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 0.86 * len(rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(PHONE, 0.63 * len(rows) + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), STEPS + 2, squeeze=False)
     for line, images, all_so_far, (_, capsule) in zip(grid, alone, together, rows.iterrows(), strict=True):
         _draw_region(line[0], image, capsule, config)
@@ -121,26 +121,24 @@ def draw_primary(
             axes.imshow(displayable(decoded), "gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(
-            f"type {capsule['type']:.0f}\nrow {capsule['row']:.0f}, column {capsule['column']:.0f}\n"
-            f"coupling {capsule['coupling']:.2f}",
+            f"type {capsule['type']:.0f}\ncoupling\n{capsule['coupling']:.2f}",
             rotation=0,
             ha="right",
             va="center",
-            fontsize=7,
+            fontsize=8,
         )
-    weights = (f"alone, weight {share:g}" for share in np.linspace(0, 1, STEPS))
-    titles = ["region", *weights, "with those above"]
+    weights = [f"{share:g}" for share in np.linspace(0, 1, STEPS)]
+    weights[STEPS // 2] = f"decoded alone, with the weight\n{weights[STEPS // 2]}"
+    titles = ["its region", *weights, "all so far"]
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=7, pad=3)
+        axes.set_title(title, fontsize=8, pad=3)
     return figure
 
 
 def _draw_region(axes: "Axes", image: np.ndarray, capsule: "pd.Series[float]", config: "NetworkConfig") -> None:
     from matplotlib.patches import Rectangle
 
-    from capsnet.explain.coupling import receptive_field
-
-    field = receptive_field(config)
+    field = config.layout.field
     left, top = (field.start + field.step * capsule[axis] - 0.5 for axis in ("column", "row"))
     axes.imshow(displayable(image), "gray", vmin=0, vmax=1)
     axes.add_patch(Rectangle((left, top), field.size, field.size, fill=False, edgecolor=WRONG, linewidth=1.2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import WRONG, displayable, each_class, first_of_each_class
+from pipeline.drawing.style import MOST_CLASSES, PHONE, WRONG, displayable, each_class, first_of_each_class
 from pipeline.drawing.subject import Subject
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capsnet.networks.capsnet import CapsNet
+
+
+SHORT = 4  # letters of a name that is no wider than a tenth of the figure
 
 
 class ReconstructionRow(NamedTuple):
@@ -74,22 +77,33 @@ def reconstruct(model: "CapsNet", label: str, images: "Tensor") -> tuple[np.ndar
 def draw_reconstructions(
     originals: np.ndarray, labels: Sequence[int], rows: Sequence[ReconstructionRow], names: Sequence[str]
 ) -> "Figure":
-    """Draw originals (N, C, H, W) above the reconstructions of each run; a wrong class has a frame and its name."""
+    """Draw originals (N, C, H, W) above the reconstructions of each run, under its name.
+
+    An image that is recognised as a wrong class has a frame, and the name of that class below it.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.62 * len(labels) + 1.3, 0.74 * (len(rows) + 1) + 0.2), layout="constrained")
-    grid = figure.subplots(len(rows) + 1, len(labels), squeeze=False)
-    everything = [ReconstructionRow("test image", originals, list(labels)), *rows]
-    for line, shown in zip(grid, everything, strict=True):
-        line[0].set_ylabel(shown.label, rotation=0, ha="right", va="center", fontsize=8)
-        for axes, image, predicted, truth in zip(line, shown.images, shown.predicted, labels, strict=True):
-            axes.imshow(displayable(image), "gray", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
-            wrong = predicted != truth
-            for spine in axes.spines.values():
-                spine.set(visible=wrong, color=WRONG, linewidth=2)
-            if wrong:
-                axes.set_title(names[predicted], fontsize=6, color=WRONG, pad=2)
-    for axes, label in zip(grid[0], labels, strict=True):
-        axes.set_title(names[label], fontsize=8, pad=3)
+    across = MOST_CLASSES if max(map(len, names)) <= SHORT else MOST_CLASSES // 2
+    everything = [ReconstructionRow("", originals, list(labels)), *rows]
+    high, wide, tile = len(everything), min(across, len(labels)), PHONE / across
+    blocks = -(-len(labels) // across)  # each has all rows
+    figure = Figure(figsize=(tile * wide, (tile + 0.24) * high * blocks), layout="constrained")
+    grid = figure.subplots(high * blocks, wide, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.set_visible(False)
+    for place, label in enumerate(labels):
+        top, column = place // across * high, place % across
+        for row, shown in enumerate(everything):
+            axes, predicted = grid[top + row, column], shown.predicted[place]
+            axes.set_visible(True)
+            axes.imshow(displayable(shown.images[place]), "gray", vmin=0, vmax=1)
+            axes.spines[:].set(visible=predicted != label, color=WRONG, linewidth=2)
+            if column == 0:
+                axes.set_title(" ", fontsize=8, pad=3)  # room for the label, which may be wider than the image
+                above = axes.annotate(shown.label, (0, 1), (0, 3), "axes fraction", "offset points", fontsize=8)
+                above.set_in_layout(False)
+            if predicted != label:
+                axes.set_xlabel(names[predicted], fontsize=8, color=WRONG, labelpad=2)
+        grid[top, column].set_title(names[label], fontsize=8, pad=3)
     return figure

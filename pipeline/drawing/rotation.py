@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import BEHIND, COLOURS, HALF, displayable, example, plain_axes
+from pipeline.drawing.style import BEHIND, COLOURS, PHONE, displayable, example, plain_axes
 from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.drawing.words import Stretch, stretches
 
@@ -84,15 +84,15 @@ def draw_strip(
     """Draw images (A, C, H, W) above the lengths (A, J), all over the angle. Only classes that win have a colour."""
     from matplotlib.figure import Figure
 
-    height, left, width = 3.4, 1.0, HALF - 1.1
+    height, left, width = 3.4, 1.1, PHONE - 1.2
     tile = width / (360 / SHOWN + 1)
-    figure = Figure(figsize=(HALF, height))
+    figure = Figure(figsize=(PHONE, height))
 
     def panel(top: float, tall: float, label: str) -> "Axes":
-        place = (left / HALF, 1 - (top + tall) / height, width / HALF, tall / height)
+        place = (left / PHONE, 1 - (top + tall) / height, width / PHONE, tall / height)
         axes = figure.add_axes(place, xlim=(-SHOWN / 2, 360 + SHOWN / 2), ylim=(0, 1), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         return axes
 
     colours = _colours(lengths, truth)
@@ -122,7 +122,7 @@ def _draw_winners(axes: "Axes", lengths: np.ndarray, colours: dict[int, str], na
             axes.axvspan(low, high, color=colours.get(stretch.value, BEHIND), linewidth=0)
             if high - low > 5 * len(names[stretch.value]):
                 place = ((low + high) / 2, 0.45)
-                axes.annotate(names[stretch.value], place, ha="center", va="center", fontsize=7, color="white")
+                axes.annotate(names[stretch.value], place, ha="center", va="center", fontsize=8, color="white")
 
 
 def pieces(stretch: Stretch) -> list[tuple[float, float]]:

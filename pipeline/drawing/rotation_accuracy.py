@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import BEHIND, COLOURS, GREY, PAGE, RIGHT, WRONG, plain_axes
+from pipeline.drawing.style import BEHIND, COLOURS, GREY, PHONE, RIGHT, WRONG, plain_axes
 from pipeline.drawing.subject import Subject, read_rotated
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _rows(confusion: np.ndarray, names: Sequence[str]) -> Iterator[dict[str, obj
     for label in np.flatnonzero(confusion.any(1)).tolist():
         row = {"class": names[label], "accuracy": shares[label, label]}
         if label in mistakes:
-            row |= {"taken_for": names[mistakes[label]], "percent": shares[label, mistakes[label]]}
+            row |= {"mistaken_for": names[mistakes[label]], "percent": shares[label, mistakes[label]]}
         yield row
 
 
@@ -110,8 +110,8 @@ def draw_accuracy(counts: Counts, names: Sequence[str]) -> "Figure":
     """Draw accuracy by angle beside the most frequent mistake of each class upside down."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    figure = Figure(figsize=(PHONE, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.8, 1))
     _draw_curves(left, counts, names)
     half = counts.upside_down
     _draw_upside_down(right, percent(counts.confusion[:, half].sum(0)), names, counts.degrees[half])
@@ -130,13 +130,13 @@ def _draw_curves(axes: "Axes", counts: Counts, names: Sequence[str]) -> None:
         ahead = line - np.delete(classes, label, 1).max(1)
         if ahead.max() > CLEAR:
             top = (degrees[ahead.argmax()], line[ahead.argmax()])
-            axes.annotate(names[label], top, (0, 2), textcoords="offset points", ha="center", fontsize=7, color=GREY)
+            axes.annotate(names[label], top, (0, 2), textcoords="offset points", ha="center", fontsize=8, color=GREY)
     seeds = accuracies(closed)
     axes.fill_between(degrees, seeds.min(0), seeds.max(0), color=COLOURS[0], alpha=0.25, linewidth=0)
     axes.plot(degrees, seeds.mean(0), color=COLOURS[0], linewidth=2)
-    axes.set_xticks(range(0, 361, 45), [f"{tick}°" for tick in range(0, 361, 45)])
+    axes.set_xticks(range(0, 361, 90), [f"{tick}°" for tick in range(0, 361, 90)])
     axes.set(xlim=(0, 360), ylim=(0, 101))
-    axes.set_xlabel("all test images rotated counter-clockwise by", fontsize=8)
+    axes.set_xlabel("all test images rotated\ncounter-clockwise by", fontsize=8)
     axes.set_ylabel("accuracy (%)", fontsize=8)
     plain_axes(axes)
 
@@ -152,9 +152,9 @@ def _draw_upside_down(axes: "Axes", shares: np.ndarray, names: Sequence[str], de
             axes.barh(row, wrong, left=right, color=WRONG)
             if wrong > CLEAR:
                 middle = (right + wrong / 2, row - 0.04)
-                axes.annotate(names[mistakes[label]], middle, ha="center", va="center", fontsize=7, color="white")
+                axes.annotate(names[mistakes[label]], middle, ha="center", va="center", fontsize=8, color="white")
     axes.set_yticks(range(len(shown)), [names[label] for label in shown])
     axes.set(xlim=(0, 100))
     few = "" if len(names) <= ROWS else f", first {ROWS}"
-    axes.set_xlabel(f"% of each class at {degrees}°{few}:\nrecognised, mistaken for", fontsize=8)
+    axes.set_xlabel(f"% of each class{few}\nat {degrees}°", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -33,7 +33,7 @@ def rotation_classes(subject: Subject) -> Drawing:
         {
             "class": names[truth],
             "degrees": degrees,
-            "taken_for": names[row.argmax()],
+            "predicted": names[row.argmax()],
             "length": row.max(),
             "length_of_class": row[truth],
         }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.drawing.figure import Drawing
-from pipeline.drawing.style import COLOURS, PAGE, WRONG
+from pipeline.drawing.style import COLOURS, PHONE, WRONG
 from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.drawing.words import listed
 from pipeline.settings.sections import Pairing
@@ -95,13 +95,14 @@ def draw_pairs(seen: "ExplainedPairs", chosen: list[int], names: list[str]) -> "
     )
     rows = {
         "pair": grey(pixels),
-        "its two images": in_colours(digits[:, 0], digits[:, 1]),
+        "its two\nimages": in_colours(digits[:, 0], digits[:, 1]),
         "reconstructed": in_colours(reconstructions[:, 0], reconstructions[:, 1]),
-        "first alone": in_colours(reconstructions[:, 0], 0 * pixels),
-        "second alone": in_colours(0 * pixels, reconstructions[:, 1]),
-        "an absent class": grey(forced),
+        "first\nalone": in_colours(reconstructions[:, 0], 0 * pixels),
+        "second\nalone": in_colours(0 * pixels, reconstructions[:, 1]),
+        "an absent\nclass": grey(forced),
     }
-    figure = Figure(figsize=(PAGE, PAGE * (len(rows) + 1) / (len(chosen) + 1.6)), layout="constrained")
+    figure = Figure(figsize=(PHONE, PHONE * (len(rows) + 1) / (len(chosen) + 1.6)), layout="constrained")
+    together = " + " if max(map(len, names)) == 1 else " +\n"
     grid = figure.subplots(len(rows), len(chosen), squeeze=False)
     for line, (label, images) in zip(grid, rows.items(), strict=True):
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
@@ -112,8 +113,8 @@ def draw_pairs(seen: "ExplainedPairs", chosen: list[int], names: list[str]) -> "
     for place, pair in enumerate(chosen):
         truth, predicted = ([names[label] for label in side[pair]] for side in (seen.truth, seen.predicted))
         wrong = truth != predicted
-        grid[0, place].set_title(" and ".join(truth), fontsize=8, pad=3)
-        grid[2, place].set_title(" and ".join(predicted), fontsize=8, pad=3, color=WRONG if wrong else "black")
+        grid[0, place].set_title(together.join(truth), fontsize=8, pad=3)
+        grid[2, place].set_title(together.join(predicted), fontsize=8, pad=3, color=WRONG if wrong else "black")
         grid[5, place].set_title(names[seen.absent[pair]], fontsize=8, pad=3)
     return figure
 

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
+class Record(NamedTuple):
+    """A run of which only what was recorded is needed, no network."""
+
+    run: str
+    label: str  # its name in the figures
+    study: str
+    reported: Mapping[str, tuple[float, float]] = NONE  # test scores by name: what others report, and our mean
+
+
 class Subject(NamedTuple):
     """A trained run, its name in the figures, and test images on its device."""
 
@@ -60,14 +69,20 @@ def score_networks(subject: Subject) -> "dict[int, Scores]":
     return {seed: evaluate(load(path).to(images.device), images, labels) for seed, path in subject.models.items()}
 
 
-def read_history(subject: Subject) -> pd.DataFrame:
+def history_path(study: str, run: str) -> Path:
+    """Return the path of the recorded losses and accuracies of a training."""
+    return REPORTS / study / METRICS / f"{run}-history.csv"
+
+
+def read_history(record: Record | Subject) -> pd.DataFrame:
     """Read losses and accuracies of the training, a row for each seed and epoch."""
-    return pd.read_csv(_made_by(_metrics(subject, "-history.csv"), f"dvc repro evaluate@{subject.run}"))
+    return pd.read_csv(_made_by(history_path(record.study, record.run), f"dvc repro evaluate@{record.run}"))
 
 
 def read_confusion(subject: Subject) -> pd.DataFrame:
     """Read the counts of `evaluate`, a row for each seed, true class and predicted class."""
-    return pd.read_csv(_made_by(_metrics(subject, "-confusion.csv"), f"dvc repro evaluate@{subject.run}"))
+    path = REPORTS / subject.study / METRICS / f"{subject.run}-confusion.csv"
+    return pd.read_csv(_made_by(path, f"dvc repro evaluate@{subject.run}"))
 
 
 def read_rotated(subject: Subject) -> pd.DataFrame:
@@ -87,10 +102,6 @@ def load_primary_decoder(subject: Subject) -> "PrimaryDecoder":
     dataset = subject.test.manifest.dataset
     path = _made_by(primary_path(dataset), f"dvc repro decode@{dataset}")
     return load_decoder(path).to(subject.test.images.device)
-
-
-def _metrics(subject: Subject, suffix: str) -> Path:
-    return REPORTS / subject.study / METRICS / f"{subject.run}{suffix}"
 
 
 def _made_by(path: Path, command: str) -> Path:

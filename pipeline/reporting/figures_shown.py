@@ -64,11 +64,12 @@ class FigureSet(NamedTuple):
 
 def figure_sets(study: str, params: Params) -> list[FigureSet]:
     """Return the sets of figures of a study, in the order of its page."""
-    compared = [("compare", name, each.dataset, each.runs) for name, each in params.compare.items()]
-    figures = [("draw", name, name, (each.run,)) for name, each in params.figures.items()]
-    pairs = [("separate", name, each.dataset, (name,)) for name, each in params.pairs.items()]
-    everything = [FigureSet(params.runs[each[3][0]].study, *each) for each in (*compared, *figures, *pairs)]
-    return [each for each in everything if each.study == study]
+    compared = [
+        FigureSet(each.study, "compare", name, each.dataset, each.runs) for name, each in params.compare.items()
+    ]
+    drawn = [FigureSet(each.study, "draw", name, each.dataset, (each.run,)) for name, each in params.figures.items()]
+    separated = [FigureSet(each.study, "separate", name, each.dataset, (name,)) for name, each in params.pairs.items()]
+    return [each for each in (*compared, *drawn, *separated) if each.study == study]
 
 
 def shown_sets(drawn: Sequence[FigureSet], params: Params) -> list[FigureSetShown]:

@@ -14,7 +14,7 @@ from pipeline.settings.params import Params
 
 
 class Page(NamedTuple):
-    """A study."""
+    """The content of the page of a study."""
 
     study: str
     title: str

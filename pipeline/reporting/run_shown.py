@@ -7,6 +7,7 @@ from urllib.parse import quote
 from pipeline.reporting.scores import scored_by
 from pipeline.reporting.tables.columns import setting
 from pipeline.reporting.typeset import Cells
+from pipeline.settings.runs import EARLIER
 
 # Where `make ui` serves the store of the stages. The experiment of params.yaml is number 1 there: MLflow's own is
 # number 0, and the pages of MLflow take a number only.
@@ -29,7 +30,8 @@ def run(metrics: dict[str, Any]) -> RunShown:
     name = metrics["run"]
     condition = f"attributes.run_name = '{name}'"
     seeds = [int(seed) for seed in metrics["seed_list"].split(", ")]
-    settings = {key: setting(value) for key, value in {**metrics["settings"], "seeds": seeds}.items() if key != "study"}
+    values = EARLIER | metrics["settings"] | {"seeds": seeds}
+    settings = {key: setting(value) for key, value in values.items() if key != "study"}
     return RunShown(name, metrics["model"], scored_by(name), condition, MLFLOW + quote(condition), settings)
 
 

@@ -80,27 +80,34 @@ def not_run(rows: Sequence[ScoreRow]) -> list[str]:
 def protocol(rows: Sequence[ScoreRow]) -> list[str]:
     """Say which runs are missing, and for the others which networks are scored on which images."""
     missing = not_run(rows)
-    said = [f"Not run yet: {', '.join(missing)}. These rows have published values only."] if missing else []
+    said = [f"Not run yet: {', '.join(missing)}. These rows have no result of ours."] if missing else []
     scored = [row for row in rows if row["seeds"]]
     if not scored:
         return said
-    seeds = "; or ".join(dict.fromkeys(row["seed_list"] for row in scored))
     tests = ", ".join(dict.fromkeys(f"{row['test_images']:,} of {row['dataset']}" for row in scored))
     counts = [row["seeds"] for row in scored]
     if max(counts) == 1:
+        seeds = " or ".join(dict.fromkeys(row["seed_list"] for row in scored))
         ours = f"the network of the final epoch, from one seed ({seeds}), so without a spread,"
     else:
-        alone = "" if min(counts) > 1 else " (no spread where n is 1)"
-        ours = f"the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}){alone},"
+        lists = (row["seed_list"] + (" alone" if row["seeds"] == 1 else "") for row in scored)
+        alone = "" if min(counts) > 1 else "; no ± where n is 1"
+        seeds = ", or ".join(dict.fromkeys(lists))
+        ours = f"the network of the final epoch, mean ± sample standard deviation over n seeds ({seeds}{alone}),"
     return [*said, f"Ours: {ours} scored after training on the test images ({tests})."]
 
 
 def provenance(rows: Sequence[ScoreRow]) -> str:
-    """Say on what hardware and with which versions the networks were trained."""
-    scored = [row for row in rows if row["seeds"]]
-    if not scored:
+    """Say which networks were trained on what hardware, with which versions."""
+    runs: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["seeds"]:
+            where = f"{row['hardware']}, torch {row['torch']}, Python {row['python']}"
+            runs.setdefault(where, {})[row["run"]] = None
+    if not runs:
         return "None of these runs is trained yet."
-    where = "; ".join(
-        dict.fromkeys(f"{row['hardware']}, torch {row['torch']}, Python {row['python']}" for row in scored)
+    each = [where if len(runs) == 1 else f"{where}: {', '.join(names)}" for where, names in runs.items()]
+    return (
+        f"Trained on {'; on '.join(each)}. The dvc.lock of this commit names the data and the settings of every "
+        "number, and the code that trained it or that `make prove` found equal to it."
     )
-    return f"Trained on {where}. The dvc.lock of this commit names the code, data and settings of every number."

@@ -80,11 +80,6 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-def read_markdown(text: str) -> Cells:
-    """Return the cells of the first table in the text that `markdown_parts` wrote."""
-    return read_parts(text)[0].cells
-
-
 def read_parts(text: str) -> list[Part]:
     """Return the parts of the table that `markdown_parts` wrote; other lines are skipped."""
     parts: list[Part] = []

@@ -34,6 +34,11 @@ def recipe(images: int) -> Recipe:
     return Recipe(batch_size, epochs, epochs * steps_an_epoch)
 
 
+def trained_on(images: int, validation: float) -> int:
+    """Return how many training images are left if a share of them is held out, image by image."""
+    return images - (max(1, round(validation * images)) if validation else 0)
+
+
 def too_few_steps(training: "TrainingConfig", images: int) -> str:
     """Return a warning if a run takes too few steps to learn; empty if it does not.
 
@@ -43,7 +48,7 @@ def too_few_steps(training: "TrainingConfig", images: int) -> str:
     """
     from capsnet.training.loop import batch_sizes
 
-    images -= round(training.validation * images)
+    images = trained_on(images, training.validation)
     steps = training.epochs * len(batch_sizes(images, training.batch_size))
     faults = []
     if images < training.batch_size:
@@ -58,7 +63,7 @@ def too_few_steps(training: "TrainingConfig", images: int) -> str:
     return f"{', and '.join(faults)}; {advice}"
 
 
-def room(network: "NetworkConfig", seeds: int, images: int, folder: Path) -> str:
+def disk_space(network: "NetworkConfig", seeds: int, images: int, folder: Path) -> str:
     """Return a line about the disk space for a long training, or for one that has too little; else empty.
 
     Args:

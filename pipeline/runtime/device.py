@@ -26,7 +26,7 @@ def configure_torch(device: str, threads: int) -> Hardware:
         threads: The threads of the CPU, shared by the processes of this machine that train together; on GPUs each
             process takes one GPU.
 
-    Raises ValueError for "cuda" without a GPU, and for more processes than GPUs.
+    Raises ValueError for "cuda" without a GPU.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device == "cpu":
@@ -37,15 +37,14 @@ def configure_torch(device: str, threads: int) -> Hardware:
         raise ValueError("device: got 'cuda', but torch sees no CUDA device; expected 'cpu' or 'auto' here")
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, threads // here))
-    torch.use_deterministic_algorithms(True)
+    # The same as use_deterministic_algorithms(True), which would also import torch's compiler: a second for each stage.
+    torch.set_deterministic_debug_mode("error")
     # Otherwise torch first fills every new tensor, in case that it is read before it is written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     if device != "cpu" and torch.cuda.is_available():
-        if here > torch.cuda.device_count():
-            raise ValueError(f"device: got {torch.cuda.device_count()} GPUs, expected one for each of {here} processes")
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         return Hardware(torch.device("cuda"), torch.cuda.get_device_name())
     return Hardware(torch.device("cpu"), f"{_processor()}, {threads} threads")

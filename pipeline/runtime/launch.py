@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pipeline.runtime.stopping import ends_with_dvc
 
-KEPT_LINES = 20  # of what a process said that failed before the first one did
+KEPT_LINES = 20  # of the output of a failed process that is shown
 
 
-def usable(processes: int, device: str) -> int:
+def usable_processes(processes: int, device: str) -> int:
     """Return how many of these processes can train here: each needs a GPU of its own, if there is one."""
     import torch
 
@@ -34,7 +34,7 @@ def start_processes(number: int, module: str, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it says is said below, in one line
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # its messages are repeated below, in one line
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun; each process sets its own number of threads
     with tempfile.TemporaryDirectory(prefix="capsnet-") as logs:
         config = LaunchConfig(

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -49,9 +49,23 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """Return the open file that holds the lock, or None if another process holds it."""
+    """Return the open file that holds the lock, or None if another process holds it. Makes the file and its folder."""
+    return _take(path, make=True)
+
+
+def try_existing(path: Path) -> IO[str] | None:
+    """Return the open file that holds the lock; None if another process holds it, or if there is no such file.
+
+    A process that only cleans up must make no file: it would bring back a folder that its holder has just removed.
+    """
+    with suppress(FileNotFoundError):
+        return _take(path, make=False)
+    return None
+
+
+def _take(path: Path, *, make: bool) -> IO[str] | None:
     while True:
-        file = _opened(path)
+        file = _opened(path) if make else path.open("r+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(file, path):
@@ -64,6 +78,21 @@ def try_lock(path: Path) -> IO[str] | None:
             file.close()
             raise
         file.close()  # its holder removed the folder in between: a lock on a deleted file keeps nobody away
+
+
+def is_held(path: Path) -> bool:
+    """Return whether another process holds the lock now. A lock that does not exist is held by nobody.
+
+    The file stays as it is. Several processes can look at the same time.
+    """
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def holder(path: Path) -> Holder | None:

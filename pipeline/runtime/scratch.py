@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pipeline.runtime.locks import LOCK as LOCK
-from pipeline.runtime.locks import holder, try_lock
-from pipeline.runtime.unrecorded import keep, remove_recorded, take_up
+from pipeline.runtime.locks import LOCK, holder, is_held, try_existing, try_lock
+from pipeline.runtime.unrecorded import ENDED, keep, remove_recorded, take_up
 from pipeline.runtime.workspace import SCRATCH, owner, root
 
+RUNS_CLOSED = "runs-closed"  # the note in the folder of a killed stage: MLflow has no open run of it any more
 TICK = 0.2  # seconds between two looks at a lock that is about to become free
 
 
@@ -64,8 +64,12 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
         return
     remove_recorded()
     with _held(f"{stage} {name}", folder / LOCK):
+        (folder / RUNS_CLOSED).unlink(missing_ok=True)
         if take_up(folder):
-            print(f"{stage} {name}: it had ended, but DVC did not record it: going on from its end", file=sys.stderr)
+            print(
+                f"{stage} {name}: it had ended, but DVC did not record it: continuing from its last state",
+                file=sys.stderr,
+            )
         yield folder
         if not keep(folder, output):
             shutil.rmtree(folder)
@@ -76,8 +80,25 @@ def scratch(stage: str, name: str, output: Path, key: str, *, shared: bool = Fal
                 shutil.rmtree(other)
 
 
+def left_by_kills(stage: str) -> list[Path]:
+    """Return the folders that killed processes of a stage left, unless `note_closed` has noted them."""
+    folders = [path.parent for path in (root() / SCRATCH / stage).glob(f"*/*/{LOCK}")]
+    unnoted = [each for each in folders if not (each / ENDED).exists() and not (each / RUNS_CLOSED).exists()]
+    return [each for each in unnoted if not is_held(each / LOCK)]
+
+
+def note_closed(folder: Path) -> None:
+    """Note that MLflow has no open run of the process that left this folder, unless another process uses it now."""
+    if (held := try_existing(folder / LOCK)) is not None:
+        with held:
+            (folder / RUNS_CLOSED).touch()
+
+
 def _held(what: str, path: Path) -> IO[str]:
     """Return the open file that holds the lock."""
+    if (held := try_lock(path)) is not None:
+        return held
+    time.sleep(TICK)  # another stage may hold it for the moment in which it looks whether anybody does
     waits_for = 0
     while (held := try_lock(path)) is None:
         other = holder(path)

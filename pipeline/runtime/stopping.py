@@ -1,4 +1,4 @@
-"""The end of a training in good time: somebody asked for it (SIGTERM), or the DVC that started it is gone.
+"""Ending a training between two epochs: somebody asked for it (SIGTERM), or the DVC that started it is gone.
 
 A training that runs on without its DVC would be worthless: nobody records its models, so the next `dvc repro` deletes
 them. It ends after the epoch under way, and the next `dvc repro` continues from there.
@@ -18,7 +18,7 @@ LOOK = 1.0  # seconds between two looks at the process that started this one
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 # The processes that inherit orphans. None of them starts a stage.
 INITS = ("init", "systemd", "launchd", "tini", "dumb-init", "docker-init", "catatonit")
-GONE = -1  # in place of a process: the DVC that started this one was gone before it could be seen
+GONE = -1  # in place of a process number: the DVC that started this process ended before it was looked for
 
 
 class Stop:
@@ -57,7 +57,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Yield what says when to stop: SIGTERM arrived, or the DVC that started this process is gone."""
+    """Yield a `Stop`, which tells whether SIGTERM arrived or the DVC that started this process is gone."""
     stop = Stop()
 
     def end_after_epoch(starter: int) -> None:

@@ -20,6 +20,7 @@ def ends_on_sigterm(message: str, close: Callable[[], None], *, patience: float 
     Python runs a signal handler between two instructions of the main thread. While that thread waits in C, as in a
     collective operation of NCCL, no handler runs. But Python's C code writes the number of the signal to a pipe at
     once, and a thread reads it there. The end of the process that started this one counts as SIGTERM too.
+    After a failure of the block, SIGTERM is ignored: the process ends anyway, and has yet to say why.
 
     Args:
         message: What to say.
@@ -44,6 +45,9 @@ def ends_on_sigterm(message: str, close: Callable[[], None], *, patience: float 
     watcher.start()
     try:
         yield
+    except BaseException:
+        handler = signal.SIG_IGN
+        raise
     finally:
         left.set()
         signal.set_wakeup_fd(wakeup)

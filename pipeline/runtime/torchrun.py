@@ -57,7 +57,8 @@ def leads() -> bool:
 def process_group(device: str) -> Iterator[Group]:
     """Join the processes that torchrun started for the block; a process that is alone joins nothing.
 
-    Raises ValueError if another process ends before its work is done: none can continue without it.
+    Raises ValueError if another process ends before its work is done: none can continue without it. Also for more
+    processes than GPUs.
     """
     number = int(os.environ.get("WORLD_SIZE", "1"))
     if number == 1:
@@ -86,6 +87,11 @@ def _joined(device: str) -> Iterator[None]:
 
     try:
         if device != "cpu" and torch.cuda.is_available():
+            number = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            if number > torch.cuda.device_count():
+                raise ValueError(
+                    f"device: got {torch.cuda.device_count()} GPUs, expected one for each of {number} processes"
+                )
             here = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             distributed.init_process_group("nccl", device_id=here)  # else barriers guess the device, with a warning
         else:

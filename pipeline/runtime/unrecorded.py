@@ -3,17 +3,19 @@
 DVC records a stage a moment after the process of the stage has ended. If DVC is killed in between, the next `dvc repro`
 deletes the models and starts the stage again. That start finds the last training states here, and writes the same
 models from them without training. The files are removed as soon as a stage starts after DVC has recorded the models.
+dvc.lock may name the very same models from an earlier training: only a dvc.lock written later counts.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from capsnet.files import md5, write_whole
-from pipeline.runtime.locks import LOCK, try_lock
+from pipeline.runtime.locks import LOCK, try_existing
 from pipeline.runtime.stopping import DVC_STAGE
 from pipeline.runtime.workspace import SCRATCH, root
 
@@ -39,7 +41,10 @@ def keep(folder: Path, output: Path) -> bool:
 
 
 def take_up(folder: Path) -> bool:
-    """Make the folder of a training that had ended one to continue from; return whether it had ended."""
+    """Remove the note that a training has ended from its folder; return whether there was one.
+
+    Then the training continues from the last states in the folder.
+    """
     if not (folder / ENDED).exists():
         return False
     (folder / ENDED).unlink()
@@ -50,21 +55,34 @@ def remove_recorded() -> None:
     """Remove the working files of trainings that have ended and whose models dvc.lock names by now."""
     notes = [*(root() / SCRATCH).glob(f"*/*/*/{ENDED}")]
     with suppress(OSError):  # a disk that cannot be written stops nothing here; the stage itself will name it
-        recorded = (root() / DVC_LOCK).read_text(encoding="utf-8", errors="replace") if notes else ""
         for note in notes:
-            if (held := try_lock(note.parent / LOCK)) is not None:
+            if (held := try_existing(note.parent / LOCK)) is not None:
                 with held:
-                    if note.exists() and _awaited(note) in recorded:
+                    if note.exists() and _is_recorded(note):
                         shutil.rmtree(note.parent)
 
 
-def _awaited(note: Path) -> str:
-    """Return the MD5 that DVC has to record."""
-    return str(json.loads(note.read_text(encoding="utf-8"))["md5"])
+def _is_recorded(note: Path) -> bool:
+    """Tell whether DVC has written dvc.lock since the training ended, with its models."""
+    lock = root() / DVC_LOCK
+    if not lock.exists() or lock.stat().st_mtime_ns <= note.stat().st_mtime_ns:
+        return False
+    awaited = str(json.loads(note.read_text(encoding="utf-8"))["md5"])
+    return awaited in lock.read_text(encoding="utf-8", errors="replace")
 
 
 def folder_md5(folder: Path) -> str:
-    """Return the MD5 by which DVC names a folder in dvc.lock: that of the list of its files in JSON."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    listed = [{"md5": md5(files[name]), "relpath": name} for name in sorted(files)]
-    return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    """Return the MD5 by which DVC names a folder in dvc.lock."""
+    return md5_of_listing(
+        {path.relative_to(folder).as_posix(): md5(path) for path in folder.rglob("*") if path.is_file()}
+    )
+
+
+def md5_of_listing(files: Mapping[str, str]) -> str:
+    """Return the MD5 by which DVC names a folder: that of the list of its files in JSON.
+
+    Args:
+        files: The MD5 of each file, by its path in the folder.
+    """
+    listed = [{"md5": files[path], "relpath": path} for path in sorted(files)]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -60,7 +60,8 @@ def chosen_config(search: Search, trial: Trial) -> TrainingConfig:
 def _suggested(trial: Trial, name: str, bounds: tuple[float, float]) -> float:
     """Return the value of a trial. One that was chosen before an interruption stays as it is.
 
-    It is drawn again all the same, if single values are drawn and not all together: the next draw follows from it.
+    If the sampler draws the values one by one, that value is drawn again all the same, and not used: without this draw,
+    the next value would be another one.
     """
     chosen = trial.distributions.get(name)
     if chosen is not None and name not in trial.relative_params:

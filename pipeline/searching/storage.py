@@ -1,7 +1,7 @@
 """Where Optuna keeps the trials of a search: a journal file, or the database that CAPSNET_OPTUNA_STORAGE names.
 
-A journal belongs to one process at a time. A database may be shared: a lock that all processes ask for keeps two of
-them from claiming at once, and each process says all the time that it is alive.
+A journal belongs to one process at a time. A database may be shared: a lock keeps two processes from claiming trials at
+once, and each process reports again and again that it is alive.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Storage(NamedTuple):
 
     @contextmanager
     def exclusive(self, what: str) -> Iterator[None]:
-        """Let one process at a time into the block, of all that use this storage and say the same `what`."""
+        """Let only one process at a time into the block, of those that use this storage and give the same `what`."""
         if self.url is None:
             yield
         else:
@@ -57,7 +57,7 @@ class Storage(NamedTuple):
 
     @contextmanager
     def alive(self, trial: Trial) -> Iterator[None]:
-        """Say for the length of the block that the process of a trial is alive."""
+        """Report again and again during the block that the process of a trial is alive."""
         if self.url is None:
             yield
             return
@@ -78,7 +78,7 @@ class Storage(NamedTuple):
             thread.join()
 
     def sign_of_life(self, trial: Trial) -> None:
-        """Say that the process of a trial is alive now."""
+        """Report that the process of a trial is alive now."""
         if isinstance(self.optuna, RDBStorage):
             self.optuna.record_heartbeat(trial._trial_id)
 

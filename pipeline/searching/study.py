@@ -99,7 +99,7 @@ def _number(name: str) -> int:
 
 
 def _why_new(search: Search, facts: Mapping[str, Any], known: list[str], storage: BaseStorage) -> str:
-    """Say what differs from the latest study of this search; nothing if there is none."""
+    """Return in words what differs from the latest study of this search; empty if there is no study."""
     studies = [
         study
         for study in optuna.get_all_study_summaries(storage, include_best_trial=False)

@@ -20,7 +20,7 @@ TICK = 1.0  # seconds between two looks at what other processes do
 
 
 def run_trials(search: Search, study: optuna.Study, storage: Storage, parent: Recorder | None) -> list[FrozenTrial]:
-    """Make trials until as many are finished as params.yaml asks for; return the first ones of those, in order.
+    """Make trials until the number in params.yaml is finished; return that many, in the order of their numbers.
 
     If other processes make the last ones, wait for them: one that dies leaves its trial to this process.
     """
@@ -40,7 +40,7 @@ def run_trials(search: Search, study: optuna.Study, storage: Storage, parent: Re
 def run_trial(search: Search, study: optuna.Study, storage: Storage, claimed: Claim, parent: Recorder | None) -> None:
     """Make a trial that was claimed, as an MLflow run of its own.
 
-    If this process was taken for dead in between, another one makes the trial again: the result is dropped.
+    If others have taken this process for dead meanwhile, another one makes the trial again: the result is dropped.
     """
     trial = claimed.trial
     try:

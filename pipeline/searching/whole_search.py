@@ -11,9 +11,9 @@ from typing import Any
 import optuna
 
 from pipeline.runtime.device import configure_torch, precision_here
-from pipeline.runtime.locks import try_lock
+from pipeline.runtime.locks import LOCK, try_lock
 from pipeline.runtime.prepared import read_prepared
-from pipeline.runtime.scratch import LOCK, fingerprint
+from pipeline.runtime.scratch import fingerprint
 from pipeline.runtime.workspace import SCRATCH, owner, root
 from pipeline.searching.claim import WORKER
 from pipeline.searching.outcome import Explain, write_results
@@ -96,7 +96,8 @@ def prepare_search(name: str, entry: Tune, params: Params, worker: str) -> Searc
     run = run.model_copy(update={"precision": precision_here(name, run.precision, hardware)})
     data = read_prepared(run.dataset, "train", hardware.device)
     seed = params.seeds_of(run)[0]
-    facts = (entry.model_dump(), run.model_dump(), seed, data.source.digest)
+    # A GPU draws other random numbers than a CPU, so neither continues the trials of the other.
+    facts = (entry.model_dump(), run.model_dump(), seed, hardware.device.type, data.source.digest)
     tags = {
         "stage": STAGE,
         "run": name,

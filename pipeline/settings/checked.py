@@ -1,11 +1,14 @@
 """What the models of params.yaml have in common: a strict base class, and types of numbers and names with bounds."""
 
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 
 Values = TypeVar("Values", bound=tuple[object, ...])
+
+MOST_LISTED = 8  # names that are listed although some of them are similar to the wrong one
 
 
 def distinct(values: Values) -> Values:
@@ -24,9 +27,15 @@ def rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def require(value: object, known: Collection[object], where: str) -> None:
-    """Raise ValueError, which lists what is known, if the value is not among it."""
-    if value not in known:
-        raise ValueError(f"{where}: got {value!r}, expected one of {', '.join(map(str, known))}")
+    """Raise ValueError if the value is not known. It lists what is known, or of many names those that are similar."""
+    if value in known:
+        return
+    names = [*map(str, known)]
+    if len(names) > MOST_LISTED and (similar := get_close_matches(str(value), names)):
+        raise ValueError(
+            f"{where}: got {value!r}, expected one of {len(names)} names; did you mean {', '.join(similar)}?"
+        )
+    raise ValueError(f"{where}: got {value!r}, expected one of {', '.join(names)}")
 
 
 LONGEST_NAME = 100  # characters: file names of 255 are made of it

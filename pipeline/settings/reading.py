@@ -1,14 +1,16 @@
 """Reading YAML and checking it against a model, with one clear line for each fault."""
 
 import difflib
+import re
 import reprlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
 from ruamel.yaml.reader import ReaderError
 
 from pipeline.runtime.masking import first_line
@@ -41,7 +43,8 @@ def read_yaml(path: Path) -> Any:
     Raises FileNotFoundError if there is no such file, and ValueError with the number of the line if it is not YAML.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}; stages run in the project's top folder")
+        advice = "" if Path("params.yaml").is_file() else "; stages run in the project's top folder"
+        raise FileNotFoundError(f"{path}: no such file in {Path.cwd()}{advice}")
     content = path.read_bytes()
     try:
         text = content.decode("utf-8")
@@ -52,18 +55,24 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML 1.2. Raises ValueError with the number of the line if it is not YAML."""
+    """Parse YAML 1.2. Raises ValueError with the number of the line if it is not YAML, or two anchors have one name."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ReusedAnchorWarning)
+            return YAML(typ="safe", pure=True).load(text)
+    except ReusedAnchorWarning as error:
+        anchor = str(error).split("'")[1]
+        first, second = re.findall(r", line (\d+), column", str(error))
+        raise ValueError(
+            f"{where}:{second}: got another anchor &{anchor}, expected a name that line {first} has not"
+        ) from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ValueError(f"{where}:{line}: not YAML: {error.problem}") from error
+        raise ValueError(f"{where}:{line}: not YAML: {str(error.problem).splitlines()[0]}") from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"{where}:{line}: not YAML: character 0x{error.character:02x}") from error
-    except RecursionError as error:
-        raise ValueError(f"{where}: not YAML of this project: nested too deeply") from error
-    except Exception as error:  # the parser raises anything for numbers and dates that do not exist
+    except Exception as error:  # the parser raises anything for odd numbers and dates, and for deep nesting
         raise ValueError(f"{where}: not YAML: {first_line(error)}") from error
 
 

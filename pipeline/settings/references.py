@@ -19,8 +19,8 @@ class Uses(NamedTuple):
     """A section of params.yaml whose entries name runs."""
 
     section: str
-    key: str = ""  # of the name or names in an entry; empty where the entry's own name is the run's
-    task: str = ""  # which the runs must have; empty for any
+    key: str = ""  # the key in an entry that names runs; empty if the entry has the name of its run
+    task: str = ""  # the task that the runs must have; empty for any
     tuned: bool = False  # whether tuned runs may be named
 
 
@@ -99,7 +99,7 @@ def _of_table(name: str, params: Sections) -> Iterator[Reference]:
     yield f"{where}.study", table.study, params.studies
     yield where, name, [f"{table.study}-{table.kind}"]
     yield f"{where}.kind", table.kind, params.studies[table.study].tables
-    known = [run for run, study in params.studies_of_runs.items() if study == table.study]
+    known = params.runs_of(table.study)
     if isinstance(table, Topologies):
         yield f"{where}.base", table.base, known
     for run in table.run_names():

@@ -62,7 +62,7 @@ class Sections(Checked):
     tracking: Tracking
     datasets: dict[Name, Dataset]
     test_pairs: Pairing
-    presets: dict[str, Any]
+    presets: dict[str, dict[str, Any]]
     runs: dict[Name, AnyRun]
     published: dict[Name, PublishedValues]
     tune: dict[Name, Tune]
@@ -79,6 +79,10 @@ class Sections(Checked):
         """The study of each run, and of each tuned run."""
         tuned = {name + TUNED: search.study for name, search in self.tune.items()}
         return {name: run.study for name, run in self.runs.items()} | tuned
+
+    def runs_of(self, study: str) -> list[str]:
+        """Return the runs and tuned runs of a study, in the order of params.yaml, tuned ones last."""
+        return [name for name, of in self.studies_of_runs.items() if of == study]
 
     def base_of(self, name: str) -> Run:
         """Return a run; for a tuned run the one whose values its search started from."""

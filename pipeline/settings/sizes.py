@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+from pipeline.runtime.prepared import DATA
 from pipeline.settings.datasets import LARGEST, SIDES, SMALLEST, AffNIST, Folder, OfficialFiles, SmallNORB, Source
 from pipeline.settings.runs import Run
-
-PREPARED = Path("data")
 
 
 def check_sizes(run: Run, dataset: Source | None, where: str) -> None:
@@ -37,7 +35,7 @@ def side_of(name: str, dataset: Source | None) -> int | None:
         case OfficialFiles() | SmallNORB() | AffNIST():
             return SIDES[dataset.format]
     try:
-        manifest = json.loads((PREPARED / f"{name}.json").read_text(encoding="utf-8"))
+        manifest = json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     side = manifest.get("image_size") if isinstance(manifest, Mapping) else None
@@ -47,14 +45,15 @@ def side_of(name: str, dataset: Source | None) -> int | None:
 def _bounds(run: Run, side: int | None) -> Iterator[tuple[str, int, str]]:
     """Yield settings, the most that each may be, and why."""
     known = f"images of {side} pixels" if side else f"images of at most {LARGEST} pixels"
-    whole = side or LARGEST
-    yield "crop", min(side or LARGEST, LARGEST), known
+    largest = side or LARGEST
+    field = largest  # the side of what an uncropped network sees
+    yield "crop", min(largest, LARGEST), known
     if run.task == "separate":
         border = (LARGEST - (side or SMALLEST)) // 2
         yield "max_shift", max(border, 0), f"{known}, with this border, in a field of at most {LARGEST}"
-        whole = min((side or LARGEST) + 2 * run.max_shift, LARGEST)
+        field += 2 * run.max_shift
     else:
-        yield "max_shift", whole - 1, f"something of {known} has to stay"
-    seen = run.crop or min(whole, LARGEST)
+        yield "max_shift", largest - 1, f"part of {known} must stay visible"
+    seen = run.crop or min(field, LARGEST)
     # The square lies at least its own side away from each edge: see draw_patches in capsnet/data/augmentation.py.
     yield "erase", (seen - 2) // 2, f"the network sees {seen} pixels" if side or run.crop else known

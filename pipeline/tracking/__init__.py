@@ -2,7 +2,9 @@
 
 - mlflow_run: open an MLflow run for the length of a block.
 - recorder: what a stage writes into it, and the recorder that records nothing.
-- scores: scores and mean curves added to the runs of models.
+- recorded_scores: scores and mean curves added to the runs of models.
+- process_facts: commit, versions and peak memory of a process.
+- killed_runs: runs of trainings that were killed, set to KILLED.
 - views: what MLflow's pages show at first.
 - system_metrics: processor, memory and disk during a run.
 - outbox: keep what the store does not take now. delivery: write one record into it.

@@ -1,6 +1,7 @@
 """One record written to MLflow: a run opened or resumed, its numbers, tags, files and status.
 
-Each record can be written again without harm: a run is known by a tag, and the store passes over a number that it has.
+A record may be written twice without harm. A run that may be in the store is looked for by its id or by a tag. If it is
+found, the numbers of epochs that it has are not written again. Other numbers may be there twice, with the same value.
 """
 
 import os
@@ -10,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from pipeline.runtime.masking import masked
 from pipeline.tracking.experiments import experiment_id, run_of_mlflow_run
 from pipeline.tracking.mlflow_model import log_model
 from pipeline.tracking.run_search import PARENT, find_everywhere, find_runs
-from pipeline.tracking.store import store_uri
+from pipeline.tracking.store import does_not_exist, store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +27,7 @@ OPEN, LOG, TAG, ATTACH, NETWORK, END = "open", "log", "tag", "attach", "network"
 FILES = (ATTACH, NETWORK)
 KILLED = "KILLED"
 RECORD = "record"  # the tag that identifies a run whose creation may or may not have reached the store
-RESUMED_METRIC = "train_loss"  # every epoch of a training has it
+RESUMED_METRIC = "train_loss"  # tells which epochs a resumed run has: each epoch records it
 
 
 @dataclass
@@ -35,14 +36,49 @@ class KnownRun:
 
     id: str
     experiment_id: str
-    steps: set[int] = field(default_factory=set)  # recorded ones: MLflow would show a step of a resumed run twice
+    # The epochs that it had when it was found again: MLflow would show them twice.
+    steps: set[int] = field(default_factory=set)
     given: bool = False  # opened by somebody else: it is not created again if it is lost
+
+
+class RunPlace(NamedTuple):
+    """The experiment and the run in which a new run lies."""
+
+    experiment: str  # the id of the experiment
+    parent: KnownRun | None  # the run of this project in which it is nested
+    outer: str | None  # the id of the run that `mlflow run` opened around this stage; None if there is a parent
+
+
+class NewRun(TypedDict):
+    """What `Delivery.open` needs for a run of this stage: see `new_run`. It is kept as JSON while it waits."""
+
+    given: Literal[False]
+    id: str | None  # None until the store has it
+    experiment: str
+    name: str
+    tags: dict[str, str]
+    identity: dict[str, str]
+    settings: dict[str, str]
+    data: dict[str, Any] | None
+    parent: str | None
+    resume: bool
+    outer: str | None  # the run that `mlflow run` opened around this stage
+    start: int  # milliseconds since 1970
+
+
+class GivenRun(TypedDict):
+    """What `Delivery.open` needs for a run that is in the store."""
+
+    given: Literal[True]
+    id: str
+    experiment: str  # its id
+    name: str
 
 
 class Delivery:
     """Writes records to an open store, and knows the runs that they belong to.
 
-    `within` is entered for every question to the store that should be answered at once.
+    `within` is a context manager around each call of the store that should be answered at once.
     """
 
     def __init__(
@@ -52,7 +88,7 @@ class Delivery:
         self.runs: dict[str, KnownRun] = {}
         self._within = within
 
-    def open(self, key: str, values: dict[str, Any], *, sent: bool, tried: bool) -> bool:
+    def open(self, key: str, values: NewRun | GivenRun, *, sent: bool, tried: bool) -> bool:
         """Find, resume or create a run, and note its id in `values`; return whether it was created.
 
         Args:
@@ -65,30 +101,14 @@ class Delivery:
             self.runs[key] = KnownRun(values["id"], values["experiment"], given=True)
             return False
         with self._within():
-            parent = self.runs[values["parent"]] if values["parent"] else None
-            with _environment("MLFLOW_RUN_ID", values["outer"]):
-                outer = None if parent else run_of_mlflow_run(self.client)
-                if not parent and not outer and values["outer"] and not tried:
-                    missing = f"no run {values['outer']} in {masked(store_uri())}"
-                    print(f"MLflow: MLFLOW_RUN_ID: {missing}; going on without it", file=sys.stderr)
-                identity = parent.experiment_id if parent else experiment_id(self.client, values["experiment"], outer)
-            found = self._found(key, identity, values, tried)
+            place = self._place(values, say=not tried)
+            found = self._found(key, place.experiment, values, tried)
             if found is None and not sent:
-                found = self._left_open(identity, values, parent)
-            if found is not None:
-                if outer:  # this `mlflow run` finishes what another one began
-                    self.client.set_tag(found, PARENT, outer.info.run_id)
-                steps = {each.step for each in self.client.get_metric_history(found, RESUMED_METRIC)}
-                self.runs[key] = KnownRun(found, identity, steps)
-                values["id"] = found
-                return False
-            above = parent.id if parent else outer and outer.info.run_id
-            tags = {**values["tags"], RECORD: key, **({PARENT: above} if above else {})}
-            created = self.client.create_run(identity, values["start"], tags, values["name"]).info.run_id
-            _describe(self.client, created, values["settings"], values["data"])
-            self.runs[key] = KnownRun(created, identity)
-            values["id"] = created
-        return True
+                found = self._left_open(place, values)
+            run = self._create(key, place, values) if found is None else self._adopt(found, place)
+        self.runs[key] = run
+        values["id"] = run.id
+        return found is None
 
     def send(self, kind: str, key: str, values: Mapping[str, Any]) -> None:
         """Write anything but the opening of a run. Raises whatever MLflow, its store and the disk raise."""
@@ -110,6 +130,34 @@ class Delivery:
             else:
                 self.client.set_terminated(run.id, values["status"], values["time"])
 
+    def _place(self, values: NewRun, *, say: bool) -> RunPlace:
+        """Return where a run belongs. With `say`, name a run of `mlflow run` that the store does not have."""
+        if values["parent"]:
+            parent = self.runs[values["parent"]]
+            return RunPlace(parent.experiment_id, parent, None)
+        with _environment("MLFLOW_RUN_ID", values["outer"]):
+            outer = run_of_mlflow_run(self.client)
+        if outer is None and values["outer"] and say:
+            missing = f"no run {values['outer']} in {masked(store_uri())}"
+            print(f"MLflow: MLFLOW_RUN_ID: {missing}; going on without it", file=sys.stderr)
+        identity = experiment_id(self.client, values["experiment"], outer)
+        return RunPlace(identity, None, outer.info.run_id if outer else None)
+
+    def _adopt(self, found: str, place: RunPlace) -> KnownRun:
+        """Return a run that the store has, with the epochs that it has."""
+        if place.outer:  # this `mlflow run` finishes what another one began
+            self.client.set_tag(found, PARENT, place.outer)
+        steps = {each.step for each in self.client.get_metric_history(found, RESUMED_METRIC)}
+        return KnownRun(found, place.experiment, steps)
+
+    def _create(self, key: str, place: RunPlace, values: NewRun) -> KnownRun:
+        """Create a run and describe it."""
+        above = place.parent.id if place.parent else place.outer
+        tags = {**values["tags"], RECORD: key, **({PARENT: above} if above else {})}
+        created = self.client.create_run(place.experiment, values["start"], tags, values["name"]).info.run_id
+        _describe(self.client, created, values["settings"], values["data"])
+        return KnownRun(created, place.experiment)
+
     def _log(self, run: KnownRun, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric
 
@@ -118,34 +166,35 @@ class Delivery:
             metrics = [Metric(name, value, *at) for name, value in values["metrics"].items()]
             self.client.log_batch(run.id, metrics=metrics)
 
-    def _found(self, key: str, experiment: str, values: Mapping[str, Any], tried: bool) -> str | None:
+    def _found(self, key: str, experiment: str, values: NewRun, tried: bool) -> str | None:
         """Return the run that was created for this very record."""
         if values["id"]:
             try:
                 return str(self.client.get_run(values["id"]).info.run_id)
             except Exception as error:
-                if not unknown_run(error):
+                if not does_not_exist(error):
                     raise
         same = find_runs(self.client, experiment, {RECORD: key}) if tried else []
-        if same:  # it may have been created and not described
+        if same:  # it may have been created, but not described yet
             _describe(self.client, same[0].info.run_id, values["settings"], values["data"])
         return same[0].info.run_id if same else None
 
-    def _left_open(self, experiment: str, values: Mapping[str, Any], parent: KnownRun | None) -> str | None:
+    def _left_open(self, place: RunPlace, values: NewRun) -> str | None:
         """Return the run to resume, if there is one, and set other runs left open for the same output to KILLED."""
-        tags = values["identity"]
+        tags, parent = values["identity"], place.parent
         if parent is None and "owner" in tags:
             keep = tags["fingerprint"] if values["resume"] else None
             for run in find_everywhere(self.client, {name: tags[name] for name in ("stage", "owner")}):
                 # One in another experiment is not resumed: the new run records its epochs again.
-                here = run.info.experiment_id == experiment
+                here = run.info.experiment_id == place.experiment
                 if _is_open(run, values) and not (here and run.data.tags.get("fingerprint") == keep):
                     self.client.set_terminated(run.info.run_id, KILLED)
         if not values["resume"]:
             return None
-        same = find_runs(self.client, experiment, {**tags, **({PARENT: parent.id} if parent else {})})
-        # A resumed parent resumes all of its children, the finished ones too.
-        left = [run for run in same if parent or _is_open(run, values)]
+        same = find_runs(self.client, place.experiment, {**tags, **({PARENT: parent.id} if parent else {})})
+        # A resumed parent resumes all of its children, the finished ones too. Between a kill and this start, another
+        # stage may have set the run to KILLED.
+        left = [run for run in same if parent or _is_open(run, values) or run.info.status == KILLED]
         if not left:
             return None
         self.client.update_run(left[0].info.run_id, status="RUNNING")
@@ -162,7 +211,7 @@ def new_run(
     *,
     parent: str | None,
     resume: bool,
-) -> dict[str, Any]:
+) -> NewRun:
     """Return what `Delivery.open` needs for a run of this stage.
 
     Args:
@@ -183,7 +232,7 @@ def new_run(
         "tags": dict(tags),
         "identity": dict(identity),
         "settings": dict(settings),
-        "data": data,
+        "data": None if data is None else dict(data),
         "parent": parent,
         "resume": resume,
         "outer": os.environ.get("MLFLOW_RUN_ID"),
@@ -191,7 +240,7 @@ def new_run(
     }
 
 
-def given_run(run_id: str, experiment: str) -> dict[str, Any]:
+def given_run(run_id: str, experiment: str) -> GivenRun:
     """Return what `Delivery.open` needs for a run that is in the store."""
     return {"given": True, "id": run_id, "experiment": experiment, "name": run_id}
 
@@ -201,17 +250,7 @@ def milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def unknown_run(error: Exception) -> bool:
-    """Tell whether the store does not know the run any more."""
-    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-
-
-def refused(error: Exception) -> bool:
-    """Tell whether the store answers, and would refuse the same again: a person deleted the run, for example."""
-    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
-
-
-def _is_open(run: "Run", values: Mapping[str, Any]) -> bool:
+def _is_open(run: "Run", values: NewRun) -> bool:
     """Tell whether a run was left open before this one began."""
     return bool(run.info.status == "RUNNING" and run.info.start_time <= values["start"])
 

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.tracking.store import artifacts_uri
+from pipeline.tracking.store import artifacts_uri, does_not_exist, refused
 from pipeline.tracking.views import describe_experiment
 
 if TYPE_CHECKING:
@@ -41,16 +41,13 @@ def run_of_mlflow_run(client: "MlflowClient") -> "Run | None":
 
     The variable may be left over in a shell and name a run of another store.
     """
-    from mlflow import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
-
     identity = os.environ.get("MLFLOW_RUN_ID")
     if not identity:
         return None
     try:
         run = client.get_run(identity)
-    except MlflowException as error:
-        if error.error_code not in map(ErrorCode.Name, (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)):
-            raise
-        return None
+    except Exception as error:
+        if does_not_exist(error) or refused(error):
+            return None
+        raise
     return run if run.info.lifecycle_stage == "active" else None

@@ -5,11 +5,12 @@ no other, and the run would stay RUNNING for good.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.runtime.locks import LOCK, try_lock
-from pipeline.runtime.scratch import scratch_folder
+from pipeline.runtime.locks import LOCK, is_held
+from pipeline.runtime.scratch import left_by_kills, note_closed, scratch_folder
 from pipeline.tracking.delivery import KILLED
 from pipeline.tracking.run_search import find_everywhere
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 STAGE = "train"
 
 
-def end_killed(client: "MlflowClient") -> None:
+def end_runs_of_killed(client: "MlflowClient") -> None:
     """Set to KILLED the open runs of trainings whose working files are here, and whose lock nobody holds."""
+    folders = left_by_kills(STAGE)
     for run in find_everywhere(client, {"stage": STAGE}, status="RUNNING"):
         if _is_dead(run.data.tags):
             client.set_terminated(run.info.run_id, KILLED)
+    with suppress(OSError):  # a disk that cannot be written: the next stage looks again
+        for folder in folders:
+            note_closed(folder)
 
 
 def _is_dead(tags: Mapping[str, str]) -> bool:
@@ -33,7 +38,4 @@ def _is_dead(tags: Mapping[str, str]) -> bool:
         return False
     name, owner, key = parts
     path = scratch_folder(STAGE, name, owner, key) / LOCK
-    if not path.exists() or (held := try_lock(path)) is None:
-        return False
-    held.close()
-    return True
+    return path.exists() and not is_held(path)

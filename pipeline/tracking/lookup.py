@@ -1,6 +1,7 @@
-"""The MLflow run that trained a model, found again."""
+"""The MLflow runs that trained models, found again."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,8 +35,22 @@ def find_training(model: Path) -> RecordedTraining | None:
         print(f"warning: {unusable(error)}", file=sys.stderr)
         return None
     if found is None:
-        print(f"{model}: no MLflow run trained this file; `python -m pipeline.apps.record` records one from the files")
+        say_missing(model)
     return found
+
+
+def say_missing(model: Path) -> None:
+    """Print that there is no run to which a stage could add its results, and how to get one."""
+    print(f"{model}: no MLflow run trained this file; `python -m pipeline.apps.record` records one from the files")
+
+
+def trainings_of(client: "MlflowClient", models: Mapping[int, Path]) -> dict[int, RecordedTraining]:
+    """Return the runs that trained these models, by seed, without the models that no run trained.
+
+    Raises what the store raises.
+    """
+    found = {seed: training_of(client, path) for seed, path in models.items()}
+    return {seed: training for seed, training in found.items() if training is not None}
 
 
 def training_of(client: "MlflowClient", model: Path) -> RecordedTraining | None:

@@ -28,7 +28,7 @@ LOADER = Path(__file__).with_name("model_loader.py")
 NEEDED = ("mlflow", "jaxtyping", "numpy", "safetensors", "torch")
 DIGEST = "md5"  # the tag of a model that says which file it is
 TYPE = "capsule network"
-SCORED = "test_"  # how the metrics begin that are a model's own
+SCORED = "test_"  # prefix of the metrics that belong to a model itself
 
 
 def log_model(client: "MlflowClient", run_id: str, network: Path) -> None:
@@ -44,7 +44,7 @@ def log_model(client: "MlflowClient", run_id: str, network: Path) -> None:
         return
     facts = read_facts(network)
     described: dict[str, str] = {key: str(facts[key]) for key in ("run", "seed") if key in facts}
-    name = "-".join([*filter(None, (described.get("run"),)), network.stem])
+    name = f"{described['run']}-{network.stem}" if described.get("run") else network.stem
     params = {key: str(value) for key, value in run.data.params.items()}
     model = client.create_logged_model(run.info.experiment_id, name, run_id, {DIGEST: digest} | described, params, TYPE)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,11 +66,10 @@ def models_of_run(client: "MlflowClient", run: "Run") -> "list[LoggedModel]":
     return [model for model in found if model.status == LoggedModelStatus.READY]
 
 
-def model_uri(client: "MlflowClient", run_id: str, artifact: str) -> str | None:
-    """Return the address of a run's model; None if it has none. Earlier versions recorded an artifact of the run."""
-    if models := models_of_run(client, client.get_run(run_id)):
-        return f"models:/{models[0].model_id}"
-    return f"runs:/{run_id}/{artifact}" if client.list_artifacts(run_id, artifact) else None
+def model_uri(client: "MlflowClient", run_id: str) -> str | None:
+    """Return the address of a run's model; None if it has none."""
+    models = models_of_run(client, client.get_run(run_id))
+    return f"models:/{models[0].model_id}" if models else None
 
 
 def log_scores(client: "MlflowClient", run_id: str) -> None:
@@ -100,7 +99,7 @@ def write_model(network: Path, folder: Path, model: "Model") -> None:
 
     config: dict[str, Any] = read_facts(network)["config"]
     shape = (config["channels"], config["image_size"], config["image_size"])
-    # No schema of the input: by one of whole numbers MLflow's server would make 0 and 1 of fractions. The model itself
+    # No schema of the input: with one for whole numbers, MLflow's server truncates fractions. The model itself
     # checks what it is given.
     model.metadata = {"input": f"images (N, {', '.join(map(str, shape))}): whole numbers 0-255, or fractions 0-1"}
     lengths = TensorSpec(np.dtype(np.float32), (-1, config["classes"]))

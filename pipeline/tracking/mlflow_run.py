@@ -17,7 +17,7 @@ from pipeline.tracking.process_facts import peak_memory, provenance
 from pipeline.tracking.recorder import MlflowRecorder, Recorder
 from pipeline.tracking.system_metrics import system_metrics
 
-ORIGIN = "origin"  # the tag of a run that was recorded from files: where it was trained, nobody recorded it
+ORIGIN = "origin"  # the tag of a run that was recorded from files, because nobody recorded its training
 PARAM_LIMIT = 6000  # characters that MLflow keeps of a parameter
 
 

@@ -1,4 +1,4 @@
-"""A new sqlite store, whole or not there at all; and one that MLflow itself left half made."""
+"""Making a sqlite store, whole or not at all; and setting aside one that MLflow itself left half made."""
 
 import os
 import sqlite3

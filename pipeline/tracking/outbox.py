@@ -1,4 +1,4 @@
-"""What a stage records, kept until the store has it. A store that cannot be reached ends no training.
+"""Keep the records of a stage until the store has them. A store that cannot be reached ends no training.
 
 Each record is written to the store at once. If that fails, one line says so, and the records wait: in memory, and in a
 file under `.scratch/unrecorded/` that outlives the process. They are written when the store answers again, at the end
@@ -18,19 +18,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from pipeline.runtime.masking import first_line, masked
 from pipeline.runtime.workspace import SCRATCH, root
-from pipeline.tracking.delivery import FILES, OPEN, Delivery, refused, unknown_run
-from pipeline.tracking.killed_runs import end_killed
-from pipeline.tracking.store import STORE, misconfigured, open_client, store_uri, unusable
+from pipeline.tracking.delivery import FILES, OPEN, Delivery, GivenRun, NewRun
+from pipeline.tracking.killed_runs import end_runs_of_killed
+from pipeline.tracking.store import STORE, does_not_exist, misconfigured, open_client, refused, store_uri, unusable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-UNRECORDED = "unrecorded"  # the folder of what waits, in the scratch folder
-PATIENCE = 5.0  # seconds without an answer before a line says what is waited for
+UNRECORDED = "unrecorded"  # the folder of records that wait, in the scratch folder
+PATIENCE = 5.0  # seconds that the store may take to answer; after them, one line names it
 SHARE = 10  # a failed attempt that took t seconds is repeated after t times this
 GOES_ON = "the work goes on, and MLflow gets what is missing later, at the latest when another stage records"
 
@@ -70,7 +70,7 @@ class Outbox:
         self.send(now=now)
 
     def send(self, *, now: bool = False) -> None:
-        """Write what is missing into the store, unless it has just failed."""
+        """Write the records that the store does not have, unless it has just failed."""
         if now or time.monotonic() >= self._next_try:
             start = time.monotonic()
             try:
@@ -81,8 +81,10 @@ class Outbox:
                 self.delivery = None
                 self._next_try = time.monotonic() + max(1.0, SHARE * (time.monotonic() - start))
                 say_once(error)
-        missing = [entry for entry in self.entries if not entry.sent]
-        self._waiting.keep(self.entries) if missing else self._waiting.discard()
+        if all(entry.sent for entry in self.entries):
+            self._waiting.discard()
+        else:
+            self._waiting.keep(self.entries)
 
     def opened(self, key: str) -> dict[str, Any]:
         """Return the values of a run's first entry, with its id if the store has it."""
@@ -93,7 +95,7 @@ class Outbox:
         return any(entry.key == key and not entry.sent for entry in self.entries)
 
     def close(self) -> None:
-        """Leave what still waits to a later process."""
+        """Leave the records that still wait to a later process."""
         self._waiting.close()
 
     def _deliver(self, *, again: bool) -> None:
@@ -102,7 +104,7 @@ class Outbox:
         try:
             deliver(self.delivery, self.entries, again=again)
         except Exception as error:
-            if not unknown_run(error):
+            if not does_not_exist(error):
                 raise
             # Another store answers in the place of the one that was lost.
             self.delivery = open_delivery()
@@ -118,24 +120,34 @@ def deliver(delivery: Delivery, entries: list[Entry], *, again: bool) -> None:
     for entry in entries:
         if entry.kind == OPEN:
             if entry.key not in delivery.runs:
-                tried, entry.tried = entry.tried, True
-                if delivery.open(entry.key, entry.values, sent=entry.sent, tried=tried):
-                    for other in entries:  # it may be created in the place of a run that was lost
-                        other.sent = other.sent and other.key != entry.key
+                _open(delivery, entry, entries)
             entry.sent = True
         elif not entry.sent and (again or not (entry.tried and entry.kind in FILES)):
-            try:
-                delivery.send(entry.kind, entry.key, entry.values)
-            except Exception as error:  # the store, the network and the disk may raise anything
-                entry.tried = True
-                lost = unknown_run(error)
-                if refused(error) or (lost and delivery.runs[entry.key].given):
-                    entry.sent = True  # it would be refused again
-                elif lost or entry.kind not in FILES:
-                    raise
-                say_once(error, of_store=False)
-            else:
-                entry.sent = True
+            _write(delivery, entry)
+
+
+def _open(delivery: Delivery, entry: Entry, entries: list[Entry]) -> None:
+    """Open the run of an entry. If it is created in the place of a run that was lost, all its entries are missing."""
+    tried, entry.tried = entry.tried, True
+    if delivery.open(entry.key, cast(NewRun | GivenRun, entry.values), sent=entry.sent, tried=tried):
+        for other in entries:
+            other.sent = other.sent and other.key != entry.key
+
+
+def _write(delivery: Delivery, entry: Entry) -> None:
+    """Write an entry of an open run. Raises what the store raises, unless it is about a file or would be repeated."""
+    try:
+        delivery.send(entry.kind, entry.key, entry.values)
+    except Exception as error:  # the store, the network and the disk may raise anything
+        entry.tried = True
+        lost = does_not_exist(error)
+        if refused(error) or (lost and delivery.runs[entry.key].given):
+            entry.sent = True  # it would be refused again
+        elif lost or entry.kind not in FILES:
+            raise
+        say_once(error, of_store=False)
+    else:
+        entry.sent = True
 
 
 class Waiting:
@@ -171,7 +183,7 @@ class Waiting:
             self._path, self._written = None, 0
 
     def close(self) -> None:
-        """Give the file free for other processes."""
+        """Release the file, so that other processes may take it."""
         if self._file is not None:
             with suppress(OSError):  # what a full disk did not take
                 self._file.close()
@@ -179,30 +191,35 @@ class Waiting:
 
 
 def _keep_files(entry: Entry, folder: Path) -> None:
-    """Link the files of an entry into a folder, and let the entry name the links: the stage may move its files."""
+    """Link the files of an entry into a folder, and let the entry name the links: the stage may move its files.
+
+    An earlier attempt may have linked some or all of them before the disk was full.
+    """
     if entry.kind not in FILES or entry.sent:
         return
     kept = []
     for path in map(Path, entry.values["paths"]):
         copy = folder / path.name
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            copy.hardlink_to(path)
-        except OSError:  # on another disk
-            shutil.copyfile(path, copy)
+        if path != copy:
+            folder.mkdir(parents=True, exist_ok=True)
+            copy.unlink(missing_ok=True)
+            try:
+                copy.hardlink_to(path)
+            except OSError:  # on another disk
+                shutil.copyfile(path, copy)
         kept.append(str(copy))
     entry.values["paths"] = kept
 
 
 def open_delivery() -> Delivery:
-    """Open the store, and write what earlier processes left for it."""
+    """Open the store, and write the records that earlier processes left for it."""
     delivery = Delivery(open_client(), within=answer_in_time)
     deliver_left(delivery.client)
     return delivery
 
 
 def deliver_left(client: "MlflowClient") -> None:
-    """Write what processes left that have ended, and end the runs that they left open. Raises what the store raises."""
+    """Write the records and end the runs that ended processes left behind. Raises what the store raises."""
     for path in sorted(folder().glob("*.jsonl")):
         with suppress(FileNotFoundError, BlockingIOError), path.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,7 +240,7 @@ def deliver_left(client: "MlflowClient") -> None:
                 print(f"MLflow: recorded what was missing of {', '.join(names)}", file=sys.stderr)
                 discard(path)
     with answer_in_time():
-        end_killed(client)
+        end_runs_of_killed(client)
 
 
 def _read(file: IO[str]) -> Iterator[Entry]:
@@ -233,7 +250,7 @@ def _read(file: IO[str]) -> Iterator[Entry]:
 
 
 def folder() -> Path:
-    """Return the folder of what waits for this store."""
+    """Return the folder of the records that wait for this store."""
     store = hashlib.sha256(os.environ.get(STORE, "").encode()).hexdigest()[:12]
     return root() / SCRATCH / UNRECORDED / store
 
@@ -251,7 +268,7 @@ _said = threading.Event()  # the one line was printed
 
 
 def say_once(error: Exception, *, of_store: bool = True) -> None:
-    """Warn that the store cannot be used now, does not get a file, or refuses something: once in a process."""
+    """Warn once in a process: the store cannot be used now, does not get a file, or refuses a record."""
     if refused(error):
         _say(f"MLflow refuses it: {first_line(error)}")
     else:
@@ -266,7 +283,7 @@ def _say(what: str) -> None:
 
 @contextmanager
 def answer_in_time() -> Iterator[None]:
-    """Say what is waited for if the block lasts long."""
+    """Print that the program waits for the store if the block lasts long."""
     what = f"MLflow: {masked(store_uri())} has not answered for {PATIENCE:g} s; {GOES_ON}"
     timer = threading.Timer(PATIENCE, _say, [what])
     timer.daemon = True

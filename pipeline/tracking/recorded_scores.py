@@ -7,10 +7,11 @@ from statistics import mean
 from typing import Any
 
 from pipeline.runtime.paths import SCORES, model_files
-from pipeline.tracking.lookup import RecordedTraining, find_training
+from pipeline.tracking.lookup import RecordedTraining, say_missing, trainings_of
 from pipeline.tracking.mlflow_model import log_scores
+from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.recorder import MlflowRecorder, Recorder
-from pipeline.tracking.store import unusable
+from pipeline.tracking.store import open_client, unusable
 
 SOURCE = "scores"  # the tag that says where the scores of a run come from
 NO_METRICS = ("seed", "epoch")  # columns of history.csv
@@ -26,11 +27,18 @@ def record_scores(folder: Path, metrics: Mapping[str, Any], source: str) -> None
         metrics: The contents of its <run>.json.
         source: Where the scores come from: `evaluate`, or a file.
     """
-    trainings = {seed: find_training(path) for seed, path in model_files(folder).items()}
+    models = model_files(folder)
     try:
-        record_scores_of({seed: found for seed, found in trainings.items() if found}, metrics, source)
+        client = open_client()
+        deliver_left(client)
+        trainings = trainings_of(client, models)
+        record_scores_of(trainings, metrics, source)
     except Exception as error:  # the store and the network may raise anything
         print(f"warning: {unusable(error)}; the scores are in files", file=sys.stderr)
+        return
+    for seed, path in models.items():
+        if seed not in trainings:
+            say_missing(path)
 
 
 def record_scores_of(trainings: Mapping[int, RecordedTraining], metrics: Mapping[str, Any], source: str) -> int:
@@ -71,11 +79,8 @@ def record_means(parent: Recorder, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def metrics_of_row(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics in a row of history.csv; an empty field is none."""
-    return {name: float(value) for name, value in row.items() if name not in NO_METRICS and _is_number(value)}
-
-
-def _is_number(value: object) -> bool:
-    return value is not None and value != ""
+    present = {name: value for name, value in row.items() if value is not None and value != ""}
+    return {name: float(value) for name, value in present.items() if name not in NO_METRICS}
 
 
 def _add(run: MlflowRecorder, step: int, scores: Mapping[str, float], source: str) -> bool:

@@ -14,6 +14,7 @@ from pipeline.tracking.delivery import (
     OPEN,
     TAG,
     Delivery,
+    NewRun,
     given_run,
     milliseconds,
 )
@@ -22,8 +23,6 @@ from pipeline.tracking.store import open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-MODEL = "model"  # the artifact in which earlier versions recorded a run's network
 
 
 class Recorder(Protocol):
@@ -55,17 +54,20 @@ class NoRecorder:
 
 
 class MlflowRecorder:
-    """Records in one MLflow run. What the store does not take now it gets later: see pipeline.tracking.outbox."""
+    """Records in one MLflow run. What the store cannot take now is sent later: see pipeline.tracking.outbox."""
+
+    # Whether this process holds the file of what waits until `finish`. For a run that is in the store nobody calls
+    # `finish`, so the file is released after each record, and a later process may take it.
+    _holds = False
 
     def __init__(self, client: "MlflowClient", run_id: str, experiment_id: str) -> None:
         """Record in a run that is in the store."""
         self._outbox = Outbox(Delivery(client, within=answer_in_time))
         self._key = run_id
-        self._holds = False
         self._add(OPEN, **given_run(run_id, experiment_id))
 
     @classmethod
-    def of_new_run(cls, key: str, values: Mapping[str, Any], parent: "MlflowRecorder | None") -> "MlflowRecorder":
+    def of_new_run(cls, key: str, values: NewRun, parent: "MlflowRecorder | None") -> "MlflowRecorder":
         """Record in a run of this stage, `values` from `new_run`; it shares the outbox of its parent.
 
         Raises ValueError if no waiting makes the store usable.
@@ -88,18 +90,13 @@ class MlflowRecorder:
         return str(self._outbox.opened(self._key)["id"] or "")
 
     @property
-    def experiment_id(self) -> str:
-        """The id of its experiment; the store is asked."""
-        return str(self.client.get_run(self.id).info.experiment_id)
-
-    @property
     def client(self) -> "MlflowClient":
         """A client of the store."""
         delivery = self._outbox.delivery
         return delivery.client if delivery else open_client()
 
     @property
-    def failed(self) -> bool:
+    def waits(self) -> bool:
         """Whether something of this run still waits for the store."""
         return self._outbox.missing(self._key)
 
@@ -120,8 +117,11 @@ class MlflowRecorder:
         self._add(NETWORK, paths=[str(network.resolve())])
 
     def finish(self, status: str, *, last: bool) -> None:
-        """Set the final status, FINISHED, FAILED or KILLED; with `last` what waits is tried once more, and left."""
-        now = last and status != KILLED  # who interrupts a stage does not want to wait for a store
+        """Set the final status: FINISHED, FAILED or KILLED.
+
+        With `last`, records that wait are tried once more, and then left to a later process.
+        """
+        now = last and status != KILLED  # a user who interrupts a stage does not want to wait for a store
         self._add(END, now=now, status=status, time=milliseconds())
         if last:
             self._outbox.close()

@@ -6,6 +6,8 @@ MLFLOW_TRACKING_URI names another store.
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,7 @@ DEFAULTS = {
 # A connection of its own for each use of sqlite: none stays open, and none to a file that was deleted.
 NO_POOL = ("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
 DATABASES = ("postgresql", "mysql")
+OWN_ERRORS = (ValueError, LookupError, TypeError, AttributeError)  # what code and files of this project raise
 CHATTY = ("alembic", "mlflow", "sqlalchemy", "urllib3")  # packages with log messages that no user needs
 
 
@@ -101,12 +104,41 @@ def misconfigured(error: Exception) -> bool:
     return type(error) is ValueError or isinstance(error, wrong_address)
 
 
+def does_not_exist(error: Exception) -> bool:
+    """Tell whether the store answers that it does not have what it was asked for: a run, or a registered model."""
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+
+
+def refused(error: Exception) -> bool:
+    """Tell whether the store answers, and would refuse the same again: a person deleted the run, for example."""
+    return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"
+
+
 def _require_answer(uri: str) -> None:
     """Raise what a database server raises if it does not answer: MLflow would try it for minutes."""
     if uri.startswith(DATABASES):
-        engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 10})
+        try:
+            engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": 10})
+        except ValueError as error:  # the port is no number
+            raise ArgumentError(str(error)) from error
         with engine.connect():
             pass
+
+
+@contextmanager
+def one_line_for_store_errors() -> Iterator[None]:
+    """Raise what the store, its database or the network raise in the block as a ValueError with one line.
+
+    Errors of this project's own code and files pass as they are: a ValueError, or a KeyError.
+    """
+    try:
+        yield
+    except Exception as error:  # the store and the network may raise anything
+        if isinstance(error, FileNotFoundError):  # of this project: data that are not prepared, for example
+            raise
+        if isinstance(error, OWN_ERRORS) and not isinstance(error, OSError):  # requests has ValueErrors that are both
+            raise
+        raise ValueError(unusable(error)) from error
 
 
 def unusable(error: Exception) -> str:

@@ -59,7 +59,7 @@ def train_seeds(
 
 
 def _course(job: Job, seed: int, state: Path, recorder: Recorder, parent: Recorder) -> Course:
-    """Prepare the training of one seed, and record the epochs that its training state has behind it."""
+    """Prepare the training of one seed, and record the epochs that its training state contains."""
     start = newest_whole_state(state, _warn if job.group.leads else None) or job.resume
     logs: list[Log] = [recorder.log]
     if job.params.tracking.tensorboard and job.group.leads:

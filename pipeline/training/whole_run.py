@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from capsnet.files import md5, write_whole
-from pipeline.runtime.advice import room, too_few_steps
+from pipeline.runtime.advice import disk_space, too_few_steps
 from pipeline.runtime.device import about_precision, configure_torch, precision_here, versions
 from pipeline.runtime.paths import csv_text, state_name
 from pipeline.runtime.prepared import read_prepared
@@ -86,7 +86,7 @@ def _give_advice(job: Job, folder: Path) -> None:
     """Say what the user should know before a training: that it is too short, and how much room it needs."""
     if advice := too_few_steps(job.run.training(), len(job.data.labels)):
         print(f"warning: {job.name}: {advice}", file=sys.stderr)
-    if advice := room(job.network, len(job.seeds), job.run.epochs * len(job.data.labels), folder):
+    if advice := disk_space(job.network, len(job.seeds), job.run.epochs * len(job.data.labels), folder):
         print(f"{job.name}: {advice}", file=sys.stderr)
 
 

@@ -11,16 +11,15 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from capsnet.evaluation.recognition import seen
-from capsnet.explain.coupling import receptive_field
 from capsnet.networks.saved import read_facts
+from capsnet.sources.folder import open_picture
 from pipeline.apps.doubt import doubt, relative_error
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.effects import effects
 from pipeline.apps.explorer.mistakes import Mistakes
-from pipeline.apps.explorer.view import FARTHEST, ChosenImage, View, look, moved
+from pipeline.apps.explorer.view import ChosenImage, View, look, moved
 from pipeline.apps.network import Network
-from pipeline.apps.predicting.given_picture import open_given
+from pipeline.drawing.perturbation import REACH
 from pipeline.runtime.prepared import Prepared
 
 ANY = "any class"
@@ -70,7 +69,7 @@ class Explorer:
         """Return the user's file as an image of the data, or why it cannot be read."""
         name = Path(path).name
         try:
-            picture, warnings = open_given(Path(path))
+            picture, warnings = open_picture(Path(path))
         except ValueError as error:
             return f"{name}: {error}"
         for warning in warnings:
@@ -92,7 +91,7 @@ class Explorer:
             view,
             panels.verdict(names[int(view.winner)], chosen.truth, why) + panels.pair(view, names),
             panels.bars(view.lengths, names),
-            panels.coupling(view, receptive_field(model.config), names[int(view.winner)]),
+            panels.coupling(view, model.config, names[int(view.winner)]),
             self.move(view, *offsets),
         )
 
@@ -113,9 +112,7 @@ class Explorer:
             if model.decoder is None or not len(images):
                 names = [str(number) for number in range(model.config.class_dim)]
             else:
-                pixels = seen(model, images)
-                cut = (images.shape[2] - model.config.image_size) // 2
-                does = effects(model, pixels, label, FARTHEST, (self._max_shift(), cut), TRIED)
+                does = effects(model, images, label, REACH, self._max_shift(), TRIED)
                 names = [f"{number}: {effect}" for number, effect in enumerate(does)]
             self.names_of_sliders[label] = names
         return self.names_of_sliders[label]

@@ -1,47 +1,35 @@
-"""What each number of a class capsule does to the shape, in words: the names of the sliders.
+"""The names of the explorer's sliders: what each number of a class capsule changes most.
 
-Axes: N images, C channels, H size that the network sees.
+Axes: N images, C channels, H W height and width.
 """
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from torch import Tensor
 
-from capsnet.evaluation.recognition import recognise
-from capsnet.explain.perturbation import changes, spread
 from capsnet.networks.capsnet import CapsNet
-from pipeline.apps.shape_words import NAMEABLE, ends
+from pipeline.apps.shape_words import ends, shape_changes, spread_of_shapes
+from pipeline.drawing.perturbation import NAMEABLE
 
 LITTLE = "little effect"
 
 
 def effects(
-    model: CapsNet,
-    images: Float[Tensor, "N C H H"],
-    label: int,
-    reach: float,
-    shifts: Sequence[int],
-    tried: int,
+    model: CapsNet, images: UInt8[Tensor, "N C H W"], label: int, reach: float, max_shift: int, tried: int
 ) -> list[str]:
     """Return what each dimension of the capsule of class `label` changes most when it goes from -reach to reach.
 
     Args:
         model: A network with a decoder.
-        images: Images of the class, with values from 0 to 1.
+        images: Images of the class.
         label: The class.
         reach: How far a dimension is moved to each side.
-        shifts: By how many pixels training moved images; a shape that moves less is not named after that.
+        max_shift: By how many pixels training shifted images; a shape that moves less is not named after that.
         tried: The number of images whose capsules are moved; their mean change counts.
     """
-    labels = torch.zeros(len(images), dtype=torch.int64)
-    deviation = spread(images, labels, 1, shifts)[0]
-    shown = (images[:tried] * 255).round().to(torch.uint8)
-    capsules = recognise(model, shown, decoded=0).output.capsules
-    change = changes(model, capsules, torch.full((len(capsules),), label), reach).mean(0) / deviation
+    spreads = spread_of_shapes(model, images, torch.zeros(len(images), dtype=torch.int64), 1, max_shift)[0]
     names = []
-    for row in change:
+    for row in shape_changes(model, images[:tried], label, spreads, reach).deviations:
         best = int(row.abs().argmax())
         names.append(" → ".join(ends(best, float(row[best]))) if abs(row[best]) >= NAMEABLE else LITTLE)
     return names

@@ -6,13 +6,12 @@ from html import escape
 import gradio as gr
 import matplotlib.pyplot as plt
 
-from capsnet.explain.coupling import receptive_field
 from pipeline.apps.explorer import panels
 from pipeline.apps.explorer.answers import ANY, Explorer
 from pipeline.apps.explorer.events import TURN, PageEvents, PageParts, Tabs
 from pipeline.apps.explorer.pad import HTML as PAD
 from pipeline.apps.explorer.pad import SCRIPT
-from pipeline.apps.explorer.view import FARTHEST
+from pipeline.drawing.perturbation import REACH
 
 HOST = "127.0.0.1"
 LARGEST = "10 MB"  # of an uploaded file
@@ -36,7 +35,7 @@ SEE = (
 DRAWN = " The decoder draws an image from the longest capsule alone."
 MOVE = (
     "The <b>direction</b> of the vector says what the shape looks like. Each slider adds "
-    f"up to {FARTHEST:g} to one of its numbers, or takes it away. "
+    f"up to {REACH:g} to one of its numbers, or takes it away. "
     "Its name says what that did, on average, to test images of this class."
 )
 NOTHING_TO_MOVE = "This network was trained without a decoder, so there is nothing to draw a moved capsule with."
@@ -74,7 +73,7 @@ def _lay_out(explorer: Explorer) -> PageParts:
                     _title("2. What the network says", SEE + DRAWN if decodes else SEE)
                     pair, bars = gr.HTML(start[0]), gr.HTML(start[1])
             with gr.Column(elem_classes="card"):
-                _title("3. Where the votes came from", MAP.format(field=receptive_field(config).size))
+                _title("3. Where the votes came from", MAP.format(field=config.layout.field.size))
                 maps = gr.HTML(start[2])
         with gr.Column(min_width=280, scale=5, elem_classes="card"):
             _title("4. Move the capsule", MOVE if decodes else NOTHING_TO_MOVE)
@@ -122,7 +121,7 @@ def _sliders(names: Sequence[str]) -> list[gr.Slider]:
     for start in range(0, len(names), 2):
         with gr.Row(elem_classes="moves"):
             made += [
-                gr.Slider(-FARTHEST, FARTHEST, 0, step=0.01, label=name, min_width=120, buttons=[])
+                gr.Slider(-REACH, REACH, 0, step=0.01, label=name, min_width=120, buttons=[])
                 for name in names[start : start + 2]
             ]
     return made

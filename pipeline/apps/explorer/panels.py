@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from capsnet.data.picture import shown
-from capsnet.networks.network_config import ReceptiveField
+from capsnet.networks.network_config import NetworkConfig
 from pipeline.apps.explorer.mistakes import Mistake
 from pipeline.apps.explorer.view import View
 
@@ -77,7 +77,7 @@ figcaption b {{ color: var(--body-text-color); }}
 .moves .tab-like-container, .moves input[type=number] {{ display: none !important; }}
 .moves .min_value, .moves .max_value {{ display: none; }}
 .card [role=tab] {{ padding: 0 .4rem; }}
-.moves {{ gap: .3rem !important; --slider-color: var(--neutral-200); }}
+.moves {{ gap: .3rem !important; align-items: flex-end !important; --slider-color: var(--neutral-200); }}
 .moves input[type=range] {{ min-width: 0; }}
 input[type=range]::-webkit-slider-thumb {{ background: var(--color-accent) !important; }}
 input[type=range]::-moz-range-thumb {{ background: var(--color-accent) !important; }}
@@ -168,8 +168,9 @@ def bars(lengths: Float[Tensor, " J"], names: Sequence[str]) -> str:
     return f'<div class="bars">{rows}</div>'
 
 
-def coupling(view: View, field: ReceptiveField, name: str) -> str:
+def coupling(view: View, config: NetworkConfig, name: str) -> str:
     """Return the coupling averaged over the types, drawn over the image, and the map of each type."""
+    field = config.layout.field
     mean = view.coupling.mean(0)
     size = view.pixels.shape[1]
     strength = _between_extremes(mean.numpy())
@@ -188,7 +189,7 @@ def coupling(view: View, field: ReceptiveField, name: str) -> str:
     )
     return (
         f'<div class="maps"><figure>{laid_on}<figcaption>Coupling to <b>{escape(name)}</b>, mean over the types: '
-        f"{_range(mean)}. An even share would be {1 / view.lengths.shape[0]:.2g}.</figcaption></figure>"
+        f"{_range(mean)}. An even share would be {config.even_share:.2g}.</figcaption></figure>"
         f'<figure class="types"><div class="backdrop"><img class="pixels" src="{png(_tiles(view.coupling.numpy()))}" '
         f'alt="coupling of each type"></div><figcaption>The same for each of the {len(view.coupling)} types: '
         f"{_range(view.coupling)}.</figcaption></figure></div>"

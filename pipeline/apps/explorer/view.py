@@ -18,8 +18,6 @@ from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
 from capsnet.networks.capsnet import CapsNet
 
-FARTHEST = 0.25  # largest move along a dimension, as in Sabour et al. 2017, figure 4
-
 
 class ChosenImage(NamedTuple):
     """A test image, or one of the user."""

@@ -9,11 +9,10 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from capsnet.evaluation.recognition import recognise, seen
-from capsnet.explain.perturbation import changes, spread
 from capsnet.explain.shape import MEASURES
 from capsnet.networks.capsnet import CapsNet
-from pipeline.apps.shape_words import NAMEABLE, ends
+from pipeline.apps.shape_words import ends, shape_changes, spread_of_shapes
+from pipeline.drawing.perturbation import NAMEABLE
 
 IMAGES = 10  # of each class; a name is that of their mean change
 ALSO = 0.6  # of the strongest effect: from here on a second one is named, too
@@ -43,18 +42,14 @@ def name_sliders(
         max_shift: By how many pixels the training images were shifted, in each direction.
         reach: How far a slider moves its number, in each direction.
     """
-    crop = (images.shape[2] - model.config.image_size) // 2
     classes = model.config.classes
-    with torch.no_grad():
-        spreads = spread(seen(model, images), labels, classes, (max_shift, crop))
+    spreads = spread_of_shapes(model, images, labels, classes, max_shift)
     named = []
     for label in range(classes):
         chosen = torch.nonzero(labels == label).flatten()[:IMAGES]
         if not len(chosen):
             raise ValueError(f"images: got none of class {label}, expected at least one of each")
-        capsules = recognise(model, images[chosen], decoded=0).output.capsules
-        change = changes(model, capsules, labels[chosen], reach).mean(0)
-        named.append(in_words(change, change / spreads[label]))
+        named.append(in_words(*shape_changes(model, images[chosen], label, spreads[label], reach)))
     return named
 
 
@@ -65,14 +60,14 @@ def in_words(change: Float[Tensor, "D M"], deviations: Float[Tensor, "D M"]) -> 
     for dimension, (values, strengths) in enumerate(zip(change, deviations.abs(), strict=True)):
         first, second = strengths.topk(2).indices.tolist()
         strength = float(strengths[first])
-        told = [first, second] if strengths[second] >= max(NAMEABLE, ALSO * strength) else [first]
+        named = [first, second] if strengths[second] >= max(NAMEABLE, ALSO * strength) else [first]
         if strength < NAMEABLE:
-            told = []
-        words = [ends(each, float(values[each])) for each in told]
+            named = []
+        words = [ends(each, float(values[each])) for each in named]
         sliders.append(
             Slider(
                 dimension=dimension,
-                name=" and ".join(measures[each] for each in told),
+                name=" and ".join(measures[each] for each in named),
                 low=", ".join(low for low, _ in words),
                 high=", ".join(high for _, high in words),
                 change=float(values[first]),

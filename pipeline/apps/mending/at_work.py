@@ -2,22 +2,19 @@
 
 import fcntl
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PROC = Path("/proc")
+import psutil
+
 MODULES = ("dvc", "pipeline.apps.cluster")  # started with `python -m`
 
 
 def processes(root: Path) -> list[int]:
-    """Return the processes of DVC that work in this project, without this one.
-
-    Where the system does not show the folder of a process, every process of DVC counts.
-    """
-    found = _of_proc(root) if PROC.is_dir() else _of_ps()
-    return sorted(process for process in found if process != os.getpid())
+    """Return the processes of DVC that work in this project, without this one."""
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    return sorted(process.pid for process in others if _is_dvc_in(root, process))
 
 
 @contextmanager
@@ -34,25 +31,12 @@ def kept_away(root: Path) -> Iterator[bool]:
         yield True
 
 
-def _of_proc(root: Path) -> Iterator[int]:
-    for folder in PROC.iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            arguments = os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
-            here = (folder / "cwd").readlink()
-        except OSError:  # it has just ended, or belongs to somebody else
-            continue
-        if _is_dvc(arguments) and here.is_relative_to(root):
-            yield int(folder.name)
-
-
-def _of_ps() -> Iterator[int]:
-    shown = subprocess.run(["ps", "-axo", "pid=,args="], capture_output=True, text=True, check=True)
-    for line in shown.stdout.splitlines():
-        process, _, arguments = line.strip().partition(" ")
-        if _is_dvc(arguments.split()):
-            yield int(process)
+def _is_dvc_in(root: Path, process: psutil.Process) -> bool:
+    """Tell whether a process is DVC and its working directory is in the project; not if it belongs to another user."""
+    try:
+        return _is_dvc(process.cmdline()) and Path(process.cwd()).is_relative_to(root)
+    except psutil.Error:  # it has just ended, or the system does not show it
+        return False
 
 
 def _is_dvc(arguments: list[str]) -> bool:

@@ -4,7 +4,6 @@ DVC writes dvc.lock and its rwlock in place, and puts an entry of the run cache 
 torn is moved to `.dvc/tmp/torn/`, never deleted.
 """
 
-import configparser
 import json
 import subprocess
 import time
@@ -130,14 +129,17 @@ def _clear(root: Path, folder: Path) -> str:
 
 
 def _cache(root: Path) -> Path:
-    """Return the folder of DVC's cache, which the configuration may have put elsewhere."""
-    found = root / ".dvc" / "cache"
-    for name in ("config", "config.local"):
-        config = configparser.ConfigParser(interpolation=None, strict=False)
-        config.read(root / ".dvc" / name, encoding="utf-8")
-        if config.has_option("cache", "dir"):
-            found = root / ".dvc" / config.get("cache", "dir").strip("'\"")
-    return found
+    """Return the folder of DVC's cache, which a configuration of DVC may have put elsewhere.
+
+    Raises ValueError if DVC cannot read a configuration.
+    """
+    from dvc.config import Config, ConfigError
+
+    try:
+        config = Config(root / ".dvc")
+    except ConfigError as error:
+        raise ValueError(f"DVC: {' '.join(str(error).split())}") from error
+    return Path(config["cache"].get("dir", root / ".dvc" / "cache"))
 
 
 def _set_aside(root: Path, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a network answers to pictures: one answer for each digit that was found."""
+"""The answers of a network to pictures: one for each digit that was found."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capsnet.data.picture import Found
+from capsnet.data.picture import FoundDigit
+from capsnet.sources.folder import open_picture
 from pipeline.apps.doubt import doubt, relative_error
 from pipeline.apps.network import Network
-from pipeline.apps.predicting.given_picture import open_given
 
 BATCH = 256
 
@@ -62,10 +62,10 @@ def predict(
         say: Called with "error" or "warning", the file and a message: of an error for a file that cannot be read.
     """
     for start in range(0, len(paths), BATCH):
-        pictures: dict[Path, list[Found]] = {}
+        pictures: dict[Path, list[FoundDigit]] = {}
         for path in paths[start : start + BATCH]:
             try:
-                picture, warnings = open_given(path)
+                picture, warnings = open_picture(path)
                 pictures[path] = network.images(picture, treatment)
             except ValueError as error:
                 say("error", path, str(error))
@@ -77,7 +77,7 @@ def predict(
             yield Prediction(path, list(islice(answers, len(each))))
 
 
-def answers_to(network: Network, found: Sequence[Found]) -> Iterator[Answer]:
+def answers_to(network: Network, found: Sequence[FoundDigit]) -> Iterator[Answer]:
     """Yield the network's answer to each image."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Commits: those with the very code that dvc.lock names, and a commit's files in a temporary folder."""
+"""Commits: those with exactly the code that dvc.lock names, and a commit's files in a temporary folder."""
 
 import hashlib
 import subprocess
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.apps.proving.lock_file import CODE, LOCK, LockedStage, folder_md5
+from pipeline.apps.proving.lock_file import CODE, LOCK, LockedStage
+from pipeline.runtime.unrecorded import md5_of_listing
 
 
 def ancestors() -> list[str]:
@@ -46,7 +47,7 @@ def _listing(commit: str) -> dict[str, str]:
 def _md5_of(path: str, files: Mapping[str, str]) -> str | None:
     """Return the MD5 of a file, or of a folder as DVC writes it; None if there is neither."""
     within = {name.removeprefix(f"{path}/"): value for name, value in files.items() if name.startswith(f"{path}/")}
-    return folder_md5(within) if within else files.get(path)
+    return md5_of_listing(within) if within else files.get(path)
 
 
 def commits_of(stages: Sequence[LockedStage], since: str | None) -> list[str]:
@@ -57,7 +58,7 @@ def commits_of(stages: Sequence[LockedStage], since: str | None) -> list[str]:
     found: list[list[str]] = []
     for each in stages:
         candidates = [] if since is None else [since]
-        if since is None or found:  # the user named where the run was trained; it may have been scored later
+        if since is None or found:  # the user named the commit of the training; the scores may be of a later one
             candidates += ancestors()
         others = differing_code(candidates, each.code)
         found.append([commit for commit in candidates if not others[commit]])

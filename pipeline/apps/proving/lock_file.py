@@ -1,7 +1,5 @@
 """The entries of dvc.lock: as they are, as they would be with the present code, and written back."""
 
-import hashlib
-import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capsnet.files import md5, write_whole
+from pipeline.runtime.unrecorded import md5_of_listing
 from pipeline.settings.reading import read_yaml
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ class LockedStage(NamedTuple):
     @property
     def new_settings(self) -> list[str]:
         """The settings that the entry does not have yet, with their present values."""
-        added = _leaves(self.now.get("params", {})).items() - _leaves(self.then.get("params", {})).items()
+        then, now = (_leaves(entry.get("params", {})) for entry in (self.then, self.now))
+        added = [(place, value) for place, value in now.items() if place not in then or then[place] != value]
         return sorted(f"{'.'.join(place[1:])}: {value}" for place, value in added)
 
 
@@ -140,28 +140,16 @@ def _require_settings(name: str, then: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _leaves(values: Any, place: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return each value that is not a mapping, by the keys that lead to it; hashable: lists become tuples."""
+    """Return each value that is not a mapping, by the keys that lead to it."""
     if isinstance(values, Mapping) and values:
         return {
             inner: leaf for key, value in values.items() for inner, leaf in _leaves(value, (*place, str(key))).items()
         }
-    return {place: _frozen(values)}
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    return tuple(value.items()) if isinstance(value, Mapping) else value
+    return {place: values}
 
 
 def _deps(entry: LockEntry) -> dict[str, LockEntry]:
     return {dep["path"]: dep for dep in entry["deps"]}
-
-
-def folder_md5(files: Mapping[str, str]) -> str:
-    """Return what DVC writes as the MD5 of a folder; `files` are the MD5s of its files, by their paths in it."""
-    listed = [{"md5": files[path], "relpath": path} for path in sorted(files, key=lambda path: path.split("/"))]
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def code_entry(path: str, project: Path) -> LockEntry:
@@ -173,7 +161,7 @@ def code_entry(path: str, project: Path) -> LockEntry:
     return {
         "path": path,
         "hash": "md5",
-        "md5": folder_md5({name: md5(file) for name, file in files.items()}),
+        "md5": md5_of_listing({name: md5(file) for name, file in files.items()}),
         "size": sum(file.stat().st_size for file in files.values()),
         "nfiles": len(files),
     }

@@ -20,11 +20,11 @@ from pipeline.apps.proving.short_run import (
     Side,
     StageFailed,
     choose_short_run,
-    models_of_run,
     put_data,
     put_settings,
     score,
     train,
+    trained_folders,
 )
 from pipeline.runtime.paths import MODELS, model_name, state_name
 from pipeline.settings.params import PARAMS
@@ -34,7 +34,7 @@ class Different(Exception):
     """The present code does something else than the old code; the message says where."""
 
 
-def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Side, steps: int, images: int) -> str:
+def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: Path, steps: int, images: int) -> str:
     """Train and score a run with both codes, and return in words what was compared.
 
     Args:
@@ -42,7 +42,7 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
         stages: The stages that dvc.lock is to keep. Without `evaluate` the present code only has to load the models of
             the old code and score them.
         commits: The commit with the old code of each stage.
-        now: The present code.
+        now: A folder with the present code.
         steps: The least number of training steps.
         images: The largest number of test images.
 
@@ -53,7 +53,7 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
     short = choose_short_run(run, own, own.get("seeds") or settings["seeds"], steps, images)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="capsnet-prove-")))
-        ours = Side("the present code", now.project, folder)
+        ours = Side("the present code", now, folder)
         old: dict[str, Side] = {}  # by commit: most often one
         for stage, commit in zip(stages, commits, strict=True):
             if commit not in old:
@@ -63,7 +63,7 @@ def prove(run: str, stages: Sequence[LockedStage], commits: Sequence[str], now: 
         for side in (*old.values(), ours):
             put_data(own["dataset"], short, side.project)
         trained = _compare_trainings(short, old[commits[0]], ours, folder)
-        models = [trained, *models_of_run(run)]
+        models = [trained, *trained_folders(run)]
         scorer = old[commits[-1]] if len(stages) > 1 else None
         _compare_scores(run, models, scorer, ours, folder)
         return _in_words(short, trained / state_name(short.seed), models, scored=scorer is not None)

@@ -8,8 +8,10 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from ruamel.yaml import YAML
 
+from capsnet.training.schedules import DEPENDS_ON_EPOCHS
+from pipeline.apps.proving.lock_file import CODE
 from pipeline.runtime.paths import MODELS, model_name, models_in, state_name
 from pipeline.runtime.prepared import DATA
+from pipeline.runtime.workspace import SCRATCH
 from pipeline.settings.params import PARAMS
 from pipeline.settings.reading import read_yaml
 
-CODE = ("capsnet", "pipeline")
+TICK = 0.01  # seconds between two looks for a checkpoint
 # Variables that would make a process work outside its folder.
 OUTSIDE = ("DVC_ROOT", "MLFLOW_RUN_ID", "PYTHONSAFEPATH", "WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -36,7 +41,11 @@ class Side(NamedTuple):
 
 
 class ShortRun(NamedTuple):
-    """How much of a run is trained: one seed, stopped after epoch `stop` and resumed, up to epoch `epochs`."""
+    """How much of a run is trained: one seed, stopped after epoch `stop` and resumed, up to epoch `epochs`.
+
+    With `killed`, it is stopped by a kill. Otherwise it ends at the stop, and is resumed for more epochs, which a
+    learning rate that depends on the number of epochs does not allow.
+    """
 
     run: str
     seed: int
@@ -44,18 +53,18 @@ class ShortRun(NamedTuple):
     test: np.ndarray  # (M,): indices of test images
     stop: int
     epochs: int
+    killed: bool
 
 
 class StageFailed(Exception):
     """A stage failed; the message is its last line."""
 
 
-def snapshot(folder: Path) -> Side:
+def snapshot(folder: Path) -> None:
     """Copy the present code and settings into a folder, where nobody changes them during the proof."""
     for name in CODE:
         shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(PARAMS, folder / PARAMS)
-    return Side("the present code", folder, folder)
 
 
 def choose_short_run(run: str, settings: Mapping[str, Any], seeds: list[int], steps: int, images: int) -> ShortRun:
@@ -72,7 +81,8 @@ def choose_short_run(run: str, settings: Mapping[str, Any], seeds: list[int], st
     train, test = (
         np.sort(draw.permutation(available[split])[:wanted]) for split, wanted in (("train", number), ("test", images))
     )
-    return ShortRun(run, seeds[0], train, test, epochs // 2, epochs)
+    killed = settings.get("lr_schedule") in DEPENDS_ON_EPOCHS
+    return ShortRun(run, seeds[0], train, test, epochs // 2, epochs, killed)
 
 
 def put_data(dataset: str, short: ShortRun, project: Path) -> None:
@@ -105,14 +115,20 @@ def put_settings(settings: Mapping[str, Any], project: Path) -> None:
         YAML(typ="safe", pure=True).dump(content, file)
 
 
-def train(side: Side, short: ShortRun, out: Path) -> tuple[Path, Path]:
-    """Train up to the stop, then resume and train to the end. Return the folders of both results."""
+def train(side: Side, short: ShortRun, out: Path) -> list[Path]:
+    """Train up to the stop, then resume and train to the end. Return the folders of the results, the end last."""
     stopped, ended = out / "stopped", out / "ended"
-    for folder, epochs in ((stopped, short.stop), (ended, short.epochs)):
-        resume = ["--resume", str(stopped / state_name(short.seed))] if folder == ended else []
-        arguments = ["--set", f"epochs={epochs}", "--seeds", str(short.seed), "--out", str(folder), *resume]
-        _python(side, f"train {short.run}", "-m", "pipeline.train", short.run, *arguments)
-    return stopped, ended
+    state = state_name(short.seed)
+    if short.killed:
+        arguments = _training(short, ended, short.epochs, "--set", f"checkpoint_every={short.stop}")
+        killed = _kill_at_checkpoint(side, state, *arguments)
+        _python(side, f"train {short.run}", *arguments)
+        if not killed:
+            raise StageFailed(f"{side.words}: train {short.run} ended before it could be killed; use more --steps")
+        return [ended]
+    _python(side, f"train {short.run}", *_training(short, stopped, short.stop))
+    _python(side, f"train {short.run}", *_training(short, ended, short.epochs, "--resume", str(stopped / state)))
+    return [stopped, ended]
 
 
 def score(side: Side, run: str, models: Sequence[Path], out: Path) -> list[Path]:
@@ -123,12 +139,12 @@ def score(side: Side, run: str, models: Sequence[Path], out: Path) -> list[Path]
         for name in [*map(model_name, models_in(made)), "environment.json"]:
             shutil.copyfile(made / name, folder / name)
     calls = [[run, "--out", str(folder)] for folder in folders]
-    each = f"import pipeline.evaluate\nfor arguments in {calls!r}: pipeline.evaluate.main(arguments)"
-    _python(side, f"evaluate {run}", "-c", each)
+    program = f"import pipeline.evaluate\nfor arguments in {calls!r}: pipeline.evaluate.main(arguments)"
+    _python(side, f"evaluate {run}", "-c", program)
     return folders
 
 
-def models_of_run(run: str) -> list[Path]:
+def trained_folders(run: str) -> list[Path]:
     """Return the folder of the run's models, as a list that is empty if they are not here."""
     folder = MODELS / run
     return [folder.resolve()] if models_in(folder) else []
@@ -141,18 +157,45 @@ def _array_file(dataset: str) -> Path:
     return DATA / f"{dataset}.npz"
 
 
-def _python(side: Side, words: str, *arguments: str) -> None:
-    """Run Python in the project of a side. Raises StageFailed if it does not end with status 0."""
-    environment = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
-    environment |= {
+def _training(short: ShortRun, out: Path, epochs: int, *more: str) -> list[str]:
+    """Return the arguments of Python that train a short run."""
+    settings = ["--set", f"epochs={epochs}", "--seeds", str(short.seed), "--out", str(out)]
+    return ["-m", "pipeline.train", short.run, *settings, *more]
+
+
+def _kill_at_checkpoint(side: Side, state: str, *arguments: str) -> bool:
+    """Start Python in the project of a side, and kill it when it has written its first checkpoint.
+
+    Return whether it was killed: it may fail, or end before the checkpoint is seen.
+    """
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=side.project,
+        env=_environment(side),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None and not any((side.project / SCRATCH).rglob(state)):
+            time.sleep(TICK)
+        process.kill()
+    return process.returncode == -signal.SIGKILL
+
+
+def _environment(side: Side) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in OUTSIDE} | {
         "PYTHONPATH": str(side.project),
         "MLFLOW_TRACKING_URI": f"sqlite:///{side.store / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+
+
+def _python(side: Side, words: str, *arguments: str) -> None:
+    """Run Python in the project of a side. Raises StageFailed if it does not end with status 0."""
     ended = subprocess.run(
         [sys.executable, *arguments],
         cwd=side.project,
-        env=environment,
+        env=_environment(side),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,1 +1,1 @@
-"""The parts of record: what files know and MLflow does not."""
+"""The parts of record: they add to MLflow what only files have."""

@@ -1,7 +1,7 @@
-"""MLflow brought up to the files: scores, curves, figures, tables and searches that no stage has recorded.
+"""Add to MLflow what only files have: scores, curves, figures, tables and searches that no stage has recorded.
 
 A stage that DVC does not run records nothing: its result was up to date, came from the run cache, or was pulled. What
-it would have recorded is in files. Everything here can be repeated: what MLflow has is not recorded again.
+it would have recorded is in files. Everything here can be repeated: nothing is recorded twice.
 """
 
 import csv
@@ -9,6 +9,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,10 @@ from capsnet.files import md5
 from pipeline.runtime.paths import FIGURES, METRICS, MODELS, REPORTS, TABLES, TUNING, models_in
 from pipeline.settings.params import Params
 from pipeline.tracking.delivery import RESUMED_METRIC
-from pipeline.tracking.lookup import training_of
+from pipeline.tracking.lookup import trainings_of
 from pipeline.tracking.mlflow_run import ORIGIN, record_run
 from pipeline.tracking.recorded_scores import metrics_of_row, parents_of, record_means, record_scores_of
-from pipeline.tracking.recorder import MlflowRecorder
+from pipeline.tracking.recorder import MlflowRecorder, Recorder
 from pipeline.tracking.run_search import find_everywhere
 
 if TYPE_CHECKING:
@@ -44,23 +45,23 @@ def record_models(client: "MlflowClient", name: str, study: str, params: Params)
     metrics_file = REPORTS / study / METRICS / f"{name}.json"
     copied = metrics_file.with_name(f"{name}-history.csv")
     scored = metrics_file.is_file() and copied.is_file() and copied.read_bytes() == history.read_bytes()
-    created = 0
-    found = {seed: training_of(client, path) for seed, path in models.items()}
-    if not any(found.values()):
-        created = 1 + len(models)
-        _create_runs(name, models, rows, params)
-        found = {seed: training_of(client, path) for seed, path in models.items()}
-    trainings = {seed: training for seed, training in found.items() if training is not None}
-    for parent in parents_of(trainings.values()):
+    known = trainings_of(client, models)
+    missing = {seed: path for seed, path in models.items() if seed not in known}
+    parents = parents_of(known.values())
+    created = _create_runs(name, missing, rows, [*models], parents, params) if missing else 0
+    new = trainings_of(client, missing)
+    parents = parents_of([*known.values(), *new.values()])
+    for parent in parents:
         if not parent.history(RESUMED_METRIC):
             record_means(parent, rows)
     added = 0
     if scored:
         metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
-        added = record_scores_of(trainings, metrics, str(metrics_file))
-        for parent in parents_of(trainings.values()):
+        added = record_scores_of(known, metrics, str(metrics_file))
+        record_scores_of(new, metrics, str(metrics_file))  # these runs are counted as created
+        for parent in parents:
             _attach(parent, name, study)
-    return created, max(0, added - created)
+    return created, added
 
 
 def record_search(client: "MlflowClient", name: str, params: Params) -> int:
@@ -98,16 +99,37 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
-def _create_runs(name: str, models: Mapping[int, Path], rows: Sequence[Mapping[str, str]], params: Params) -> None:
-    """Record a training that this store never saw: a run with one nested in it for each seed."""
+def _create_runs(
+    name: str,
+    models: Mapping[int, Path],
+    rows: Sequence[Mapping[str, str]],
+    seeds: Sequence[int],
+    parents: Sequence[MlflowRecorder],
+    params: Params,
+) -> int:
+    """Create the MLflow runs of models that this store never saw being trained; return how many were created.
+
+    Args:
+        name: The key of the run in params.yaml.
+        models: The models without an MLflow run, by seed.
+        rows: The rows of history.csv.
+        seeds: The seeds of all models of the run.
+        parents: The MLflow runs of all seeds. The new ones are nested in the first; without one, it is created.
+        params: All settings.
+    """
     from capsnet.networks.saved import read_facts, read_settings
 
     first = next(iter(models.values()))
     settings = {"run": read_facts(first).get("run", name), **read_settings(first)}
     tags = {"stage": "train", "run": name, ORIGIN: FILES}
     experiment = params.tracking.experiment
-    seeds = ", ".join(map(str, models))
-    with record_run(experiment, name, tags={**tags, "kind": "run"}, settings={**settings, "seeds": seeds}) as parent:
+    of_all = {**settings, "seeds": ", ".join(map(str, seeds))}
+    parent_run: AbstractContextManager[Recorder]
+    if parents:
+        parent_run = nullcontext(parents[0])
+    else:
+        parent_run = record_run(experiment, name, tags={**tags, "kind": "run"}, settings=of_all)
+    with parent_run as parent:
         for seed, path in models.items():
             of_seed = {**tags, "kind": "seed", "seed": seed, "model": md5(path)}
             with record_run(
@@ -117,6 +139,7 @@ def _create_runs(name: str, models: Mapping[int, Path], rows: Sequence[Mapping[s
                     if int(row["seed"]) == seed:
                         run.log(int(row["epoch"]), metrics_of_row(row))
                 run.log_model(path)
+    return len(models) + (0 if parents else 1)
 
 
 def _attach(parent: MlflowRecorder, name: str, study: str) -> None:

@@ -192,11 +192,14 @@ class Conductor:
         self._settle(stage, begun.value)
 
     def _command(self, stage: "Stage") -> Command:
-        log = self.logs / f"{stage.addressing.replace('/', '_')}.log"
+        log = self._log_of(stage)
         log.write_bytes(b"")
         lines = stage.cmd if isinstance(stage.cmd, list) else stage.cmd.splitlines()
         environment = {"DVC_STAGE": stage.addressing, "DVC_ROOT": str(self.plan.root)}
         return Command(self.session, tuple(lines), stage.wdir, environment, str(log), group.__file__)
+
+    def _log_of(self, stage: "Stage") -> Path:
+        return self.logs / f"{stage.addressing.replace('/', '_')}.log"
 
     def _finish(self, submitted: Submitted) -> None:
         """Record a stage whose task has ended, or note why it failed."""
@@ -204,7 +207,7 @@ class Conductor:
         with self._noting_failure(stage), in_use:
             ended = result_of(future)
             if ended.status:
-                log = self.logs / f"{stage.addressing.replace('/', '_')}.log"
+                log = self._log_of(stage)
                 raise ValueError(f"exit status {ended.status} on {ended.worker}; {log} ends with: {last_line(log)}")
             self.plan.record(stage)
             self.outcome.run += 1

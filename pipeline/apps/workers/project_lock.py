@@ -4,18 +4,15 @@ The lock is `flock`. On a shared file system it holds for all nodes if the file 
 the mount option `flock`.
 """
 
-import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from capsnet.files import write_whole
+from pipeline.runtime.locks import LOCK, holder, try_lock
 
 FOLDER = Path(".scratch/cluster")
-LOCK = "lock"
 EARLIER = "earlier.json"
 
 
@@ -23,19 +20,13 @@ EARLIER = "earlier.json"
 def only_one(root: Path) -> Iterator[Path]:
     """Yield the folder for logs, held by this process. Raises ValueError if another process holds it."""
     folder = root / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ValueError(
-                f"{root}: this command is already running here ({file.read().strip() or 'it has just begun'}); "
-                "it records what is made, so there can be one at a time"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    held = try_lock(folder / LOCK)
+    if held is None:
+        raise ValueError(
+            f"{root}: this command is already running here ({holder(folder / LOCK) or 'it has just begun'}); "
+            "it records what is made, so there can be one at a time"
+        )
+    with held:
         yield folder
 
 

@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 TRAINING = ("train", "train-tuned", "tune", "decode")
 
 
-def project() -> Path:
-    """Return the top folder of the project. Raises ValueError if DVC knows none here."""
-    from dvc.exceptions import NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        return Path(Repo.find_root())
-    except NotDvcRepoError as error:
-        raise ValueError(str(error)) from error
-
-
 class Begun(Enum):
     """What a stage needs after DVC has looked at it."""
 
@@ -40,7 +29,7 @@ class Begun(Enum):
 
 
 class StagePlan:
-    """The stages behind some targets. Every method holds DVC's lock while it reads or changes something."""
+    """The stages behind some targets. Every method that reads or changes their state holds DVC's lock for that."""
 
     def __init__(self, targets: Sequence[str]) -> None:
         """Read dvc.yaml and dvc.lock. Raises ValueError for a target that DVC does not know."""
@@ -129,7 +118,8 @@ class StagePlan:
 
         locks = dict.fromkeys(self._lock_of(stage) for stage in self.order)
         paths = {lock: self.root / lock for lock in locks}
-        return {lock: [*load_yaml(path).get("stages", {})] if path.exists() else [] for lock, path in paths.items()}
+        with self.locked():  # another command of DVC writes the file in place
+            return {lock: [*load_yaml(path).get("stages", {})] if path.exists() else [] for lock, path in paths.items()}
 
     def sort(self, earlier: dict[str, list[str]]) -> None:
         """Bring the new entries of dvc.lock into the order in which `dvc repro` would have written them.

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from pipeline.drawing.words import listed
 from pipeline.reporting.findings.shared import highest_and_lowest, missing, scored
 from pipeline.reporting.tables.columns import difference, signed
 from pipeline.settings.tables import Benchmarks
@@ -14,6 +15,13 @@ def benchmarks(table: pd.DataFrame, entry: Benchmarks) -> list[str]:
     said = missing(table)
     for dataset, rows in single.groupby("dataset", sort=False):
         said += highest_and_lowest(rows, rows["run"], f" on {dataset}")
+        epochs = rows["epochs"].astype(int).unique()
+        if len(epochs) > 1:
+            numbers = listed(f"{number:,}" for number in sorted(epochs))
+            said.append(
+                f"These runs have {numbers} epochs, and may differ in other settings of training, so this is not a "
+                "comparison of networks alone."
+            )
     means = single.set_index("run")["accuracy_mean"]
     for place, row in scored(table).iterrows():
         name = row["run"]
@@ -34,20 +42,20 @@ def benchmarks(table: pd.DataFrame, entry: Benchmarks) -> list[str]:
 
 
 def headline(table: pd.DataFrame, entry: Benchmarks) -> str:
-    """Return the finding on the first data set in one sentence; nothing if no run is scored."""
-    single = _single(table)
-    if single.empty:
-        return ""
-    dataset = single["dataset"].iloc[0]
-    rows = single[single["dataset"] == dataset]
-    best, worst = (rows.loc[place] for place in (rows["accuracy_mean"].idxmax(), rows["accuracy_mean"].idxmin()))
-    reference = best["published_accuracy"]
-    published = "" if pd.isna(reference) else f" (published {reference:.2f} %)"
-    others = f"; {worst['run']} recognises {worst['accuracy_mean']:.2f} %" if len(rows) > 1 else ""
-    return (
-        f"{best['run']} ({best['model']}) recognises {best['accuracy_mean']:.2f} % of the {dataset} test images"
-        f"{published}{others}."
-    )
+    """Return in one sentence the best and the worst run on each data set; nothing if no run is scored."""
+    said = []
+    for dataset, rows in _single(table).groupby("dataset", sort=False):
+        best, worst = (rows.loc[place] for place in (rows["accuracy_mean"].idxmax(), rows["accuracy_mean"].idxmin()))
+        reference, note = best["published_accuracy"], best["note"]
+        remarks = [] if pd.isna(reference) else [f"published {reference:.2f} %"]
+        remarks += [note] if pd.notna(note) else []
+        said.append(
+            f"{best['run']} ({best['model']}) recognises {best['accuracy_mean']:.2f} % of the {dataset} test images"
+            + (f" ({'; '.join(remarks)})" if remarks else "")
+        )
+        if len(rows) > 1:
+            said.append(f"{worst['run']} recognises {worst['accuracy_mean']:.2f} %")
+    return f"{'; '.join(said)}." if said else ""
 
 
 def _ensemble_size(table: pd.DataFrame) -> "pd.Series[str]":

@@ -2,23 +2,26 @@
 
 import pandas as pd
 
+from pipeline.drawing.words import listed
 from pipeline.settings.tables import Costs
 
 
 def costs(table: pd.DataFrame, entry: Costs) -> list[str]:
-    """Say how long training took in total, and which epochs are the shortest and the longest."""
+    """Say how many hours of training are recorded, and how long an epoch takes on each kind of hardware."""
     if table.empty:
         return []
-    seconds = table["seconds_an_epoch"]
-    slowest, fastest = (table.loc[place] for place in (seconds.idxmax(), seconds.idxmin()))
     networks = f"{int(table['seeds'].sum())} networks of {len(table)} runs"
-    said = [f"Training took {_in_words(table['hours'].sum())} in total, for {networks}."]
-    if len(table) > 1:
-        said.append(
-            f"An epoch takes between {fastest['seconds_an_epoch']:,.1f} seconds ({fastest['run']}) and "
-            f"{slowest['seconds_an_epoch']:,.1f} seconds ({slowest['run']})."
-        )
-    return said
+    epochs = [f"{_seconds(rows)} on {hardware}" for hardware, rows in table.groupby("hardware", sort=False)]
+    return [
+        f"{_in_words(table['hours'].sum())} of training are recorded, for {networks}.",
+        f"An epoch of a seed takes {listed(epochs)}.",
+    ]
+
+
+def _seconds(table: pd.DataFrame) -> str:
+    """Return how long the shortest and the longest epoch take."""
+    shortest, longest = (f"{extreme:,.1f}" for extreme in table["seconds_an_epoch"].agg(["min", "max"]))
+    return f"{shortest} seconds" if shortest == longest else f"{shortest} to {longest} seconds"
 
 
 def _in_words(hours: float) -> str:

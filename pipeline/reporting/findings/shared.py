@@ -8,6 +8,7 @@ from pipeline.drawing.words import listed
 from pipeline.reporting.tables.columns import difference, signed, spread
 
 NOT_RUN_YET = "Not run yet: "
+SURE = 2  # standard deviations between seeds; means that are not farther apart may be so by chance
 
 
 def missing(table: pd.DataFrame) -> list[str]:
@@ -23,27 +24,34 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def highest_and_lowest(table: pd.DataFrame, names: "pd.Series[str]", where: str = "") -> list[str]:
-    """Say which mean accuracy is the highest and the lowest, and whether the seeds of one run differ as much."""
+    """Say which mean accuracy is the highest and the lowest, and how far the seeds of one run differ."""
     accuracy, spreads = table["accuracy_mean"].round(2), table["accuracy_std"]
     highest, lowest = accuracy.max(), accuracy.min()
-    seeds = listed(map(str, sorted(table["seeds"].astype(int).unique())))
     if highest == lowest:
+        seeds = listed(map(str, sorted(table["seeds"].astype(int).unique())))
         verb = "has" if len(table) == 1 else "have"
         return [f"{listed(names)} {verb} a mean accuracy of {highest:.2f} %{where} (n = {seeds})."]
     first, last = names[accuracy == highest], names[accuracy == lowest]
-    said = [
+    said = (
         f"{listed(first)} {'has' if len(first) == 1 else 'have'} the highest mean accuracy{where} ({highest:.2f} %), "
-        f"{listed(last)} the lowest ({lowest:.2f} %)."
-    ]
+        f"{listed(last)} the lowest ({lowest:.2f} %)"
+    )
     if spreads.notna().any():
         apart = difference(highest, lowest)
-        within = apart <= round(spreads.max(), 2)
-        said.append(
-            f"The difference of {apart:.2f} points is {'within' if within else 'larger than'} the standard deviation "
-            f"between the seeds of one run ({spreads.min():.2f} to {spreads.max():.2f} points, n = {seeds})"
-            f"{', so the order may be chance' if within else ''}."
+        chance = ", so the order may be chance" if apart <= round(SURE * spreads.max(), 2) else ""
+        said += (
+            f": {apart:.2f} points apart; the standard deviation between the seeds of one run is "
+            f"{_spreads(table)}{chance}"
         )
-    return said
+    return [f"{said}."]
+
+
+def _spreads(table: pd.DataFrame) -> str:
+    """Return the smallest and the largest standard deviation, and the numbers of seeds behind them."""
+    known = table[table["accuracy_std"].notna()]
+    seeds = listed(map(str, sorted(known["seeds"].astype(int).unique())))
+    smallest, largest = (f"{extreme:.2f}" for extreme in known["accuracy_std"].agg(["min", "max"]))
+    return f"{smallest if smallest == largest else f'{smallest} to {largest}'} points, n = {seeds}"
 
 
 def against_published(table: pd.DataFrame, names: "pd.Series[str]", key: str, words: str, unit: str) -> list[str]:

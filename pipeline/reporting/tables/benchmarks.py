@@ -24,7 +24,7 @@ from pipeline.settings.tables import Benchmarks
 
 DATA = [
     "run", "model", "dataset", "epochs", "seeds", "accuracy_mean", "accuracy_std", "published_accuracy", "source",
-    "difference",
+    "note", "difference",
 ]  # fmt: skip
 SHOWN = [RUN, MODEL, DATASET, ACCURACY, PUBLISHED_ACCURACY, DIFFERENCE, N, EPOCHS, SOURCE]
 ENSEMBLE = (
@@ -35,11 +35,14 @@ ENSEMBLE = (
 
 def benchmarks(entry: Benchmarks, params: Params) -> Table:
     """Build the table. A run with fewer than two scored seeds has a row for its ensemble only if others report one."""
-    names = [*entry.run_names(), *entry.ensembles]
-    everything = [_with_protocol(row, entry) for row in rows_of(entry.study, names, params)]
-    single, joined = everything[: len(entry.runs)], everything[len(entry.runs) :]
+    rows = rows_of(entry.study, entry.run_names(), params)
+    single = [
+        {**row, "model": f"{listed.protocol}, {row['model']}"} if listed.protocol else row
+        for row, listed in zip(rows, entry.runs, strict=True)
+    ]
+    of_run = {row["run"]: row for row in single}
     ours = [with_published(row, params) for row in single]
-    together = [with_published(_ensemble(row), params, ensemble=True) for row in joined]
+    together = [with_published(_ensemble(of_run[run]), params, ensemble=True) for run in entry.ensembles]
     ensembles = [row for row in together if row["seeds"] or "source" in row]
     others = [
         {"model": row.model, "dataset": row.dataset, "published_accuracy": row.accuracy, "source": row.source}
@@ -47,13 +50,7 @@ def benchmarks(entry: Benchmarks, params: Params) -> Table:
     ]
     lines = [*ours, *ensembles, *others]
     notes = [ENSEMBLE] if ensembles else []
-    return assemble(everything, frame(lines, DATA), [Part("", cells(lines, SHOWN))], notes)
-
-
-def _with_protocol(row: ScoreRow, entry: Benchmarks) -> ScoreRow:
-    """Name in the model of a row the protocol that its training follows, if the table names it."""
-    (protocol,) = (listed.protocol for listed in entry.runs if listed.run == row["run"])
-    return {**row, "model": f"{protocol}, {row['model']}"} if protocol else row
+    return assemble(single, frame(lines, DATA), [Part("", cells(lines, SHOWN))], notes)
 
 
 def _ensemble(row: ScoreRow) -> ScoreRow:

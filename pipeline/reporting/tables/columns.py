@@ -31,9 +31,10 @@ def frame(rows: Sequence[ScoreRow], columns: Sequence[str]) -> pd.DataFrame:
 
 def cells(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Cells:
     """Return a header and a row of text for each row, without columns that are empty in all of them."""
-    texts = {column.title: [column.text(row) for row in rows] for column in columns}
-    kept = [title for title, column in texts.items() if any(column) or not column]
-    return [kept, *map(list, zip(*(texts[title] for title in kept), strict=True))]
+    filled = [(column.title, [column.text(row) for row in rows]) for column in columns]
+    kept = [(title, texts) for title, texts in filled if any(texts) or not rows]
+    lines = [[texts[number] for _, texts in kept] for number in range(len(rows))]
+    return [[title for title, _ in kept], *lines]
 
 
 def words(title: str, key: str) -> Column:

@@ -16,13 +16,13 @@ DATA = [
 ]  # fmt: skip
 SHOWN = [
     RUN, MODEL, DATASET, number("Seconds per epoch", "seconds_an_epoch", 1), EPOCHS, N,
-    number("Hours, all seeds", "hours", 2), count("Peak memory (MB)", "peak_memory_mb"), words("Hardware", "hardware"),
+    number("Hours, n seeds", "hours", 2), count("Peak memory (MB)", "peak_memory_mb"), words("Hardware", "hardware"),
     words("Commit", "commit"), words("Remark", "remark"),
 ]  # fmt: skip
 MEANING = (
-    "Seconds per epoch: training steps alone, the median epoch of each seed, averaged over n seeds. Hours: all epochs "
-    "of all seeds. On a GPU the seeds are trained together and share the time. Memory: the peak of the process with "
-    "its imports; on a GPU, the peak of its tensors."
+    "n: the seeds whose costs are recorded. Seconds per epoch: training steps alone, the median epoch of each seed, "
+    "averaged over n seeds. Hours: the sum over all epochs of n seeds, slow epochs too. On a GPU the seeds are trained "
+    "together and share the time. Memory: the peak of the process with its imports; on a GPU, the peak of its tensors."
 )
 RECORDED = "`python -m pipeline.apps.costs {study}` took these numbers from MLflow; no stage measures time again."
 
@@ -31,7 +31,7 @@ def costs(entry: Costs, params: Params) -> Table:
     """Build the table: the mean of the seeds of a run for an epoch, and their sum for all epochs."""
     known = read_costs(entry.study)
     recorded = known if known is not None else pd.DataFrame(columns=["run"])
-    runs = [run for run, study in params.studies_of_runs.items() if study == entry.study]
+    runs = params.runs_of(entry.study)
     names = [run for run in recorded["run"].unique() if run in runs]
     rows = rows_of(entry.study, names, params)
     lines = [{**row, **_of_seeds(recorded[recorded["run"] == row["run"]])} for row in rows]

@@ -92,7 +92,8 @@ def _notes(rows: Sequence[ScoreRow], params: Params) -> list[str]:
     moved = dict.fromkeys(row["dataset"] for row in rows if params.datasets[row["dataset"]].format == "affnist")
     notes = [ANGLES + _rotated_in_training(rows)] if any(row["run"] in params.robustness for row in rows) else []
     notes += [
-        f"{name}: trained on digits that are shifted, scored on digits that are rotated, sheared and scaled."
+        f"{name}: trained on digits that are shifted, scored on digits that are rotated, sheared and scaled. They are "
+        "made here of MNIST, within the ranges of affNIST; published values are of the original affNIST."
         for name in moved
     ]
     return notes + [

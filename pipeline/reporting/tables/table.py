@@ -55,7 +55,10 @@ def with_published(row: ScoreRow, params: Params, *, ensemble: bool = False) -> 
 def _remarks(rows: Sequence[ScoreRow], data: pd.DataFrame) -> list[str]:
     """Return remarks on published values, on another precision than asked for, and on inexact copies of data."""
     published = "published_accuracy" in data and data["published_accuracy"].notna().any()
-    remarks = ["Published values are single results; the reference study's are the best epoch on the test set."]
+    remarks = [
+        "Published values are as their sources report them. The reference study does not say which epoch or how many "
+        "trainings its values are from; its code scores the test set after every epoch."
+    ]
     remarks = (remarks if published else []) + [
         f"{row['run']}: trained in {row['precision']}, because its hardware does not compute {row['instead_of']}."
         for row in rows
