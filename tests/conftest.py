@@ -40,10 +40,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# The files that take longest, the longest first. One that began last would leave all other cores without work.
+LONGEST = (
+    "tests/pipeline/doors/test_mlflow_projects.py",
+    "tests/pipeline/doors/test_queues_and_copies.py",
+    "tests/pipeline/apps/cluster/test_study.py",
+    "tests/pipeline/runtime/test_torchrun.py",
+    "tests/faults/test_faults_in_small.py",
+    "tests/pipeline/doors/test_dvc_commands.py",
+    "tests/pipeline/runtime/test_processes.py",
+    "tests/faults/test_folders.py",
+    "tests/pipeline/tracking/test_store_faults.py",
+    "tests/pipeline/runtime/test_interruption.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first; pytest-xdist keeps this order with --no-loadscope-reorder."""
+    ranks = {config.rootpath / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def pytest_configure() -> None:
+    _forget_outside()
+
+
 @pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_from_outside() -> Iterator[None]:
+    """Undo what a test leaves in these variables, as MLflow's set_tracking_uri does.
+
+    A fixture of a session or a module, which is made before that of a test, would hand it to its commands.
+    """
+    yield
+    _forget_outside()
+
+
+def _forget_outside() -> None:
     for name in OUTSIDE:
-        monkeypatch.delenv(name, raising=False)
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

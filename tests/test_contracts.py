@@ -185,7 +185,7 @@ def test_the_tables_in_the_readme_and_the_docs_are_those_in_reports(
     marked = 0
     for path in documents():
         text = path.read_text()
-        markers = sum(text.count(f"<!-- {kind}:") for kind in ("table", "findings"))
+        markers = sum(text.count(f"<!-- {kind}:") for kind in ("table", "findings", "in short"))
         assert markers == text.count("<!-- end -->"), path
         assert text == with_results(text), f"{path}: `make readme` puts them there"
         marked += markers

@@ -1,11 +1,11 @@
-"""Contracts about imports in the pipeline: late only where it saves time, and arrows between the rooms one way."""
+"""Contracts about imports: late only where it saves time, and arrows between the rooms of the pipeline one way."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from imports import ROOT, imported, in_circles, in_functions, loaded_by, slow_packages
+from imports import ROOT, imported, in_circles, in_functions, loaded_by, names, slow_packages
 
 from pipeline import SLOW
 
@@ -17,6 +17,10 @@ STARTED = [
     *(f"pipeline.apps.{path.stem}" for path in sorted((PIPELINE / "apps").glob("[a-z]*.py"))),
 ]
 FILES = sorted(PIPELINE.rglob("*.py"))
+LIBRARY = sorted((ROOT / "capsnet").rglob("*.py"))
+# What the library imports late: see capsnet/__init__.py.
+LATE = {"torch.distributed", "torch.nn.parallel", "onnxruntime", "capsnet.kernels.triton_routing"}
+LATE_IN_SOURCES = {"torch", "torch.nn.functional"}
 # Which other rooms of the pipeline a room may import.
 ROOMS = {
     "settings": {"runtime"},
@@ -35,6 +39,12 @@ def test_an_import_is_in_a_function_only_if_it_loads_a_slow_package(path: Path) 
     """And only one that the top of the file has not loaded: see pipeline/__init__.py."""
     needless = [node for node in in_functions(path) if not loaded_by(node) - slow_packages(path)]
     assert [node.lineno for node in needless] == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_imports_late_only_what_its_convention_names(path: Path) -> None:
+    late = LATE | LATE_IN_SOURCES if path.parent.name == "sources" else LATE
+    assert [node.lineno for node in in_functions(path) if not late & {*names(node)}] == []
 
 
 def test_a_module_that_a_person_starts_prints_nothing_and_loads_no_slow_package() -> None:

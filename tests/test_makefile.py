@@ -1,7 +1,8 @@
-"""The Makefile, in a folder of its own where nothing is built: what it says when it cannot build the environment."""
+"""The Makefile, in a folder of its own where nothing is built: what it says when it cannot do its work."""
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ PIP = """#!/bin/sh
 [ "$2" = pip ] && { echo "no network" >&2; exit 1; }
 exec %s "$@"
 """
+BUILDING = "building .venv: some minutes, several GB"
 
 
 @pytest.fixture
@@ -39,25 +41,45 @@ def executable(path: Path, text: str) -> Path:
     return path
 
 
+def maker_of_environments(folder: Path) -> Path:
+    """Return a program that stands for a Python that makes environments: the environment is there already."""
+    return executable(folder / "python", f'#!/bin/sh\n[ "$2" = venv ] || exec {sys.executable} "$@"\n')
+
+
 @pytest.mark.parametrize("python", ["./none", "./old"])
 def test_a_python_that_is_missing_or_too_old_is_named_with_the_way_out(folder: Path, python: str) -> None:
     executable(folder / "old", f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.exit(1)'\n")
     status, said = make(folder, "check", f"PYTHON={python}")
     assert status == 2
     assert said == [
-        f"error: PYTHON: got {python}, expected Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 ..."
+        f"error: PYTHON: got {python}, expected Python 3.11, 3.12 or 3.13; name one: make env PYTHON=python3.12"
     ]
 
 
 def test_without_a_network_the_environment_is_not_taken_for_built(folder: Path) -> None:
     executable(folder / ".venv/bin/python", PIP % sys.executable)
-    # It stands for a Python that makes environments: this one is there already.
-    executable(folder / "python", f'#!/bin/sh\n[ "$2" = venv ] || exec {sys.executable} "$@"\n')
-    status, said = make(folder, "check", "PYTHON=./python")
+    status, said = make(folder, "check", f"PYTHON={maker_of_environments(folder)}")
     assert status == 2
-    assert said[0] == "no network"
-    assert said[1].startswith("error: not all packages could be installed; is there a network, and room on the disk?")
+    assert said[:2] == [BUILDING, "no network"]
+    assert said[2].startswith("error: not all packages could be installed; is there a network, and room on the disk?")
     assert not (folder / ".venv/.built").exists()
+
+
+def test_the_environment_is_built_alone_and_its_cost_is_said_once(folder: Path) -> None:
+    for program in ("python", "uv"):
+        executable(folder / ".venv/bin" / program, "#!/bin/sh\n")
+    for said in ([BUILDING], []):
+        assert make(folder, "env", f"PYTHON={maker_of_environments(folder)}") == (0, said)
+        assert (folder / ".venv/.built").exists()
+
+
+def test_a_port_that_is_in_use_is_named_before_any_address_is_printed(folder: Path) -> None:
+    executable(folder / ".venv/.built", "")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, said = make(folder, "ui", f"PORT={port}", "MLFLOW_TRACKING_URI=")
+    assert status == 2
+    assert said == [f"error: PORT: {port} is in use, or is not allowed; name another: make ui PORT=..."]
 
 
 def test_help_needs_no_environment_and_names_every_target(folder: Path) -> None:

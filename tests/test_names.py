@@ -1,4 +1,4 @@
-"""Contracts about names: one name for one thing, so that a search for a name finds one file or one class."""
+"""Contracts about names: one name for one thing, so that a search for a name finds one file, class or function."""
 
 import ast
 from collections import defaultdict
@@ -17,6 +17,11 @@ SAME_NAMES = (
 )
 # Further files with the name of a table: what the table compares, and the program that collects its rows.
 OF_TABLES = {"capsnet/networks/decoders.py", "pipeline/apps/costs.py"}
+# Functions that several files of the library offer under one name, so that any of these files can be used.
+INTERFACES = {
+    "capsnet/sources": {"read", "servers"},  # SourceModule in capsnet.sources.catalogue
+    "capsnet/kernels": {"forward_pass", "backward_pass"},  # Passes in capsnet.networks.fused_routing
+}
 
 
 def classes(path: Path) -> Iterator[str]:
@@ -28,6 +33,14 @@ def classes(path: Path) -> Iterator[str]:
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 if not name.isupper() and name[0].isupper():
                     yield name
+
+
+def functions(path: Path) -> Iterator[str]:
+    """The public functions of the library that a file defines, without those of an interface."""
+    of_interface = INTERFACES.get(str(path.parent.relative_to(ROOT)), set())
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in of_interface:
+            yield node.name
 
 
 def more_than_once(places: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -48,6 +61,15 @@ def test_each_class_has_a_name_of_its_own() -> None:
     for path in FILES:
         for name in classes(path):
             if not name.startswith("_"):
+                places[name].append(str(path.relative_to(ROOT)))
+    assert more_than_once(places) == {}
+
+
+def test_each_function_of_the_library_has_a_name_of_its_own() -> None:
+    places = defaultdict(list)
+    for path in FILES:
+        if path.is_relative_to(ROOT / "capsnet"):
+            for name in functions(path):
                 places[name].append(str(path.relative_to(ROOT)))
     assert more_than_once(places) == {}
 

@@ -67,6 +67,6 @@ def step_jobs(case: str, settings: Mapping[str, Any]) -> list[BenchmarkJob]:
 
 def routing_jobs(lower: int, settings: Mapping[str, Any]) -> list[BenchmarkJob]:
     """Return one job an implementation of routing alone; votes of 9216 lower capsules are stored by none of ours."""
-    names = ["tiled"] if lower == LOWER_SAME else [*PLAIN, "plain", "tiled", "compiled"]
+    names = ["tiled"] if lower == LOWER_SAME else [*PLAIN, "plain", "tiled"]
     names += ["triton"] if settings["device"] == "cuda" else []
     return [{**settings, "kind": "routing", "lower": lower, "implementation": name} for name in names]

@@ -4,7 +4,7 @@
 
 Leave the machine alone meanwhile: it makes the study three times, each in a clone of the last commit without any
 result. With equal numbers of threads, files and dvc.lock have to be equal. The times are written to
-reports/benchmarks/study_by_workers.csv.
+reports/workers.csv.
 """
 
 import os
@@ -25,6 +25,7 @@ from pipeline.runtime.paths import REPORTS, csv_text
 STUDY = "digits"
 TARGET = f"report@{STUDY}"
 RESULTS = ("dvc.lock", f"reports/{STUDY}", "reports/scores", "reports/curves", "published")
+SAME_ORDER = {"PYTHONHASHSEED": "0"}  # DVC goes over sets of stages: their order, and that in dvc.lock, follows from it
 COMPARED = ("dvc.lock", "data/*.*", "models/*/*", f"reports/{STUDY}/**/*", "reports/scores/*", "reports/curves/*")
 REPRO = ("dvc", "repro", TARGET)
 CLUSTER = ("python", "-m", "pipeline.apps.cluster", TARGET, "--workers", "2")
@@ -64,7 +65,7 @@ def seconds_of(way: Way, folder: Path) -> float:
     """Make the study in a folder, and return how long it took."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     began = time.perf_counter()
-    subprocess.run(way.command, cwd=folder, env={**os.environ, "PATH": path}, check=True)
+    subprocess.run(way.command, cwd=folder, env={**os.environ, "PATH": path, **SAME_ORDER}, check=True)
     return time.perf_counter() - began
 
 
@@ -85,7 +86,7 @@ def differing(one: Path, other: Path) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, compare and write. Exits with status 1 if bytes differ."""
     made = parser(__doc__)
-    made.add_argument("--out", type=Path, default=REPORTS / "benchmarks", help="folder [reports/benchmarks]")
+    made.add_argument("--out", type=Path, default=REPORTS / "workers.csv", help="the table [reports/workers.csv]")
     arguments = made.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="capsnet-workers-") as name:
         folders = [Path(name, str(number)) for number in range(len(WAYS))]
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append({"way": way.name, "threads": way.threads, "seconds": round(seconds_of(way, folder), 1)})
             print(f"{way.name}: {rows[-1]['seconds']} s", flush=True)
         differences = differing(*folders[1:])
-    write_whole(arguments.out / "workers.csv", csv_text(rows))
+    write_whole(arguments.out, csv_text(rows))
     print(
         "with one thread, both ways made the same bytes" if not differences else f"different: {', '.join(differences)}"
     )

@@ -23,13 +23,13 @@ from capsnet.data.augmentation import (
     draw_flips,
     draw_patches,
     draw_shifts,
-    enlarge,
     flip_left_right,
-    narrow,
+    rotate_map,
     sample,
     scale_brightness,
+    scale_map,
     shift,
-    turn,
+    squeeze_map,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -142,7 +142,7 @@ def test_bytes_are_moved_then_mapped_then_erased_and_toned_and_a_cut_at_0_and_1_
     drawn = [change.draw(20, generator=generator(seed)) for seed, change in enumerate(made.changes)]
     shifts, corners, flips, angles, squeezes, scales, patches, brightness, contrast = drawn
     moved = flip_left_right(cut(shift(images, shifts), corners, 8), flips) / 255
-    sources = enlarge(narrow(turn(torch.eye(2).expand(20, 2, 2), angles), squeezes), scales)
+    sources = scale_map(squeeze_map(rotate_map(torch.eye(2).expand(20, 2, 2), angles), squeezes), scales)
     erased = blacken(sample(moved, sources), patches, 2)
     expected = change_contrast(add_brightness(erased, brightness), contrast)
     assert expected.min() < 0

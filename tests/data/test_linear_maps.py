@@ -10,10 +10,10 @@ from capsnet.data.augmentation import (
     augmentation,
     draw_angles,
     draw_squeezes,
-    enlarge,
-    narrow,
+    rotate_map,
     sample,
-    turn,
+    scale_map,
+    squeeze_map,
 )
 from capsnet.data.geometry import rotate
 
@@ -47,7 +47,7 @@ def identities(number: int) -> Tensor:
 def test_quarters_and_halves_of_a_turn_are_those_of_the_pixels(size: int) -> None:
     images = pixels(4, 2, size, size)
     degrees = torch.tensor([0.0, 90.0, 180.0, -90.0], dtype=torch.float64)
-    turned = sample(images, turn(identities(4), degrees))
+    turned = sample(images, rotate_map(identities(4), degrees))
     for quarters, image, got in zip([0, 1, 2, -1], images, turned, strict=True):
         torch.testing.assert_close(got, torch.rot90(image, quarters, (1, 2)), rtol=0, atol=1e-6)
 
@@ -55,7 +55,7 @@ def test_quarters_and_halves_of_a_turn_are_those_of_the_pixels(size: int) -> Non
 @pytest.mark.parametrize("degrees", [10.0, -25.0, 75.0])
 def test_a_rotation_is_that_of_the_robustness_stage(degrees: float) -> None:
     images = noise(3, 2, 12, 12)
-    ours = sample(images / 255, turn(identities(3).float(), torch.full((3,), degrees)))
+    ours = sample(images / 255, rotate_map(identities(3).float(), torch.full((3,), degrees)))
     assert (255 * ours - rotate(images, degrees)).abs().max() <= 0.51  # which rounds to bytes
 
 
@@ -67,9 +67,9 @@ def test_a_squeezed_image_is_narrower_and_as_high_and_a_scaled_one_larger_in_bot
         mapped = sample(image, sources)[0, 0]
         return mapped.sum(0).max().item(), mapped.sum(1).max().item()
 
-    height, width = extents(narrow(identities(1), torch.tensor([0.2], dtype=torch.float64)))
+    height, width = extents(squeeze_map(identities(1), torch.tensor([0.2], dtype=torch.float64)))
     assert (height, width) == (11, pytest.approx(11 * 0.8, abs=0.6))
-    height, width = extents(enlarge(identities(1), torch.tensor([1.25], dtype=torch.float64)))
+    height, width = extents(scale_map(identities(1), torch.tensor([1.25], dtype=torch.float64)))
     assert height == width == pytest.approx(11 * 1.25, abs=0.6)
 
 

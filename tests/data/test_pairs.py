@@ -9,7 +9,7 @@ from overlapping import SHIFT
 from seeded import generator
 from trainings import Data
 
-from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place, put_together
+from capsnet.data.pairs import draw_pairs, draw_partners, overlay, place_in_field, put_together
 from capsnet.networks.capsnet import ModelConfig
 from capsnet.training.loop import train
 from capsnet.training.training_config import TrainingConfig
@@ -64,7 +64,7 @@ def test_images_of_one_class_make_no_pairs(field: ModelConfig, separating: Train
 @pytest.mark.parametrize("shift", [(0, 0), (SHIFT, -SHIFT), (-SHIFT, -SHIFT), (SHIFT, SHIFT), (1, 0)])
 def test_the_whole_image_lies_in_the_field_wherever_it_is_shifted(shift: tuple[int, int]) -> None:
     image = torch.randint(1, 256, (1, 2, 5, 5), dtype=torch.uint8, generator=generator())
-    placed = place(image, torch.tensor(shift)[:, None], SHIFT)
+    placed = place_in_field(image, torch.tensor(shift)[:, None], SHIFT)
     down, right = (SHIFT + amount for amount in shift)
     assert placed.shape == (1, 2, 9, 9)
     assert torch.equal(placed[:, :, down : down + 5, right : right + 5], image)

@@ -116,7 +116,7 @@ def test_a_picture_is_read_the_way_up_that_the_camera_noted(tmp_path: Path) -> N
 def test_a_picture_becomes_what_prepare_makes_of_it_in_a_folder(tmp_path: Path, channels: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    prepared = folder.load(tmp_path / "a.png", 32, channels).image
+    prepared = folder.load_picture(tmp_path / "a.png", 32, channels).image
     assert np.array_equal(scene(open_picture(tmp_path / "a.png").picture, 32, channels), prepared)
 
 

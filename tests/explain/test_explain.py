@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from capsnet.evaluation.recognition import evaluate
 from capsnet.explain.capsules import move
 from capsnet.explain.coupling import coupling_maps
 from capsnet.explain.perturbation import LEAST_SPREAD, changes, perturb, spread
-from capsnet.explain.rotation import confusions, turn
+from capsnet.explain.rotation import turn
 from capsnet.explain.shape import MEASURES, measure
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 
@@ -112,16 +111,6 @@ def test_a_turned_image_is_what_the_network_makes_of_it_at_each_angle(
         assert turned.reconstructions is not None
         assert torch.allclose(turned.reconstructions[place], output.reconstruction[0], atol=1e-6)
         assert turned.predicted[place] == output.lengths[0].argmax()
-
-
-def test_what_turned_images_are_taken_for_is_scored_like_any_images(
-    tiny_model: ModelConfig, tiny_data: tuple[Tensor, Tensor]
-) -> None:
-    model = CapsNet(tiny_model).eval()
-    images, labels = tiny_data
-    counts = confusions(model, images, labels, [0, 180])
-    assert torch.equal(counts[0], evaluate(model, images, labels).confusion)
-    assert torch.equal(counts[1], evaluate(model, images.flip(2, 3), labels).confusion)
 
 
 def test_a_network_without_a_decoder_turns_images_and_has_no_dimensions_to_show(

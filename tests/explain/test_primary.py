@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from capsnet.explain.coupling import Place, place, receptive_field
+from capsnet.explain.coupling import Place, place
 from capsnet.explain.primary import (
     PrimaryTraining,
     load_decoder,
@@ -87,7 +87,7 @@ def test_a_primary_capsule_depends_on_the_pixels_of_its_receptive_field_and_no_o
         torch.manual_seed(0)
         model = CapsNet(config).eval()
         images = torch.rand(8, 1, config.image_size, config.image_size, requires_grad=True)
-    field, grid = receptive_field(config), config.primary_grid
+    field, grid = config.layout.field, config.primary_grid
     for capsule in (0, grid - 1, grid**2 + 2 * grid + 1, config.num_primary - 1):
         kind, row, column = place(config, capsule)
         assert capsule == (kind * grid + row) * grid + column
@@ -103,8 +103,8 @@ def test_a_primary_capsule_depends_on_the_pixels_of_its_receptive_field_and_no_o
 
 def test_the_capsules_of_the_paper_look_at_17_pixels_in_steps_of_two(tiny_model: ModelConfig) -> None:
     paper = replace(tiny_model, image_size=28, conv_channels=256, primary_types=32, primary_dim=8)
-    assert receptive_field(paper) == (0, 2, 17)
-    assert receptive_field(paper).centre(5) == 18
+    assert paper.layout.field == (0, 2, 17)
+    assert paper.layout.field.centre(5) == 18
     assert place(paper, 1151) == Place(31, 5, 5)
     # 24 pixels, padded: 4 zeros before the first, 3 before the second convolution, which ends at 12 x 12.
-    assert receptive_field(replace(paper, image_size=24, padding="same")) == (-7, 2, 17)
+    assert replace(paper, image_size=24, padding="same").layout.field == (-7, 2, 17)

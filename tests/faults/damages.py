@@ -141,9 +141,9 @@ def _readers(folder: Path) -> dict[str, Reader]:
     from capsnet.networks.saved import load
     from capsnet.sources import folder as pictures
     from capsnet.sources import mnist, smallnorb
+    from capsnet.sources.folder import EACH_BYTE
     from capsnet.sources.idx import read_idx
     from capsnet.training.checkpoint import STATE, load_state, save_state
-    from pipeline.apps.predicting.given_picture import EACH_BYTE
     from pipeline.settings.params import load_params
 
     make_project(folder)
@@ -193,7 +193,7 @@ def _readers(folder: Path) -> dict[str, Reader]:
         "an array before it was packed as npz": Reader(arrays, read_arrays, (arrays_in["train_images.npy"],), packed),
         "json beside prepared images": Reader(manifest, _read_manifest, (manifest.read_bytes(),)),
         "a picture of a folder": Reader(
-            picture, lambda path: pictures.load(path, 20, 1), photos, most=EACH_PIXEL * PIXELS
+            picture, lambda path: pictures.load_picture(path, 20, 1), photos, most=EACH_PIXEL * PIXELS
         ),
         "a picture for predict": Reader(picture, _predicted, photos, manifold=EACH_PIXEL * EACH_BYTE),
         "model": Reader(model, load, (model.read_bytes(),)),
@@ -251,9 +251,9 @@ def _tensors(tensors: dict[str, torch.Tensor], header: bytes) -> bytes:
 
 def _predicted(path: Path) -> object:
     from capsnet.data.picture import WRITINGS, digit, scene
-    from pipeline.apps.predicting.given_picture import open_given
+    from capsnet.sources.folder import open_picture
 
-    opened = open_given(path).picture
+    opened = open_picture(path).picture
     return scene(opened, 20, 1), digit(opened, WRITINGS["mnist"], 20)
 
 

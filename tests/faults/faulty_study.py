@@ -72,7 +72,7 @@ def finish(folder: Path) -> tuple[int, str]:
     """Do what `make demo` does: mend, then run DVC to its end. Return its status and what it said."""
     for command in ((sys.executable, "-m", "pipeline.apps.mend"), DVC):
         ended = subprocess.run(
-            command, cwd=folder, env=variables(), capture_output=True, text=True, check=False, timeout=300
+            command, cwd=folder, env=variables(), capture_output=True, text=True, check=False, timeout=1200
         )
     return ended.returncode, ended.stdout + ended.stderr
 

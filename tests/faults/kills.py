@@ -6,17 +6,15 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 from errands import lives, wait_until
 
-from tests.faults.faulty_study import DVC, PREPARE, STAGE, begin, difference, finish, made, make_study, variables
+from tests.faults.faulty_study import DVC, PREPARE, STAGE, begin, difference, finish, made, make_study
 from tests.faults.result import Fault
 
-RECORD = (sys.executable, "-m", "pipeline.apps.record")
 VICTIMS = ("the stage", "DVC", "the group")
 LATEST = 9.0  # seconds after the start, or
 SHARE = 0.6  # of the time that the whole study takes here, if that is later: a busy machine is killed as far on
@@ -78,8 +76,6 @@ def _end(study: Path, whole: dict[str, bytes]) -> set[str]:
     lost = {f"dvc repro: status {status}: {said.strip().splitlines()[-1:]}"} if status else set()
     if differs := difference(study, whole):
         lost.add(f"differs: {differs}")
-    # As `make ui` does first. The last stages of a study record nothing, so a run that a kill left open is still open.
-    subprocess.run(RECORD, cwd=study, env=variables(), capture_output=True, check=False)
     with closing(sqlite3.connect(study / "mlflow.db")) as store:
         if running := store.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]:
             lost.add(f"{running} runs RUNNING")

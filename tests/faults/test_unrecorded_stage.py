@@ -44,7 +44,7 @@ def test_a_training_that_dvc_did_not_record_is_not_trained_again(tmp_path: Path)
     assert f"train@{RUN}" not in (study / "dvc.lock").read_text()
     status, said = finish(study)
     assert status == 0, said
-    assert "it had ended, but DVC did not record it: going on from its end" in said
+    assert "it had ended, but DVC did not record it: continuing from its last state" in said
     assert models(study) == trained
     assert not [*study.glob(".scratch/train/*/*")]  # recorded now: the next stage has removed them
     assert subprocess.run(STAGE, cwd=study, env=variables(), capture_output=True, check=False).returncode == 0

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.runtime.paths import REPORTS
-from tests.gpu.gpu_table import GpuRow, Sheet
+from tests.gpu.gpu_table import GpuRow, RowSheet
 from tests.gpu.workplace import PREPARED, ROOT, furnish
 
 TESTS = ROOT / "tests"
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     place: Path = ROOT
 
 
-def steps(arguments: argparse.Namespace, settings: dict[str, object], place: Path, sheet: Sheet) -> Iterator[Step]:
+def steps(arguments: argparse.Namespace, settings: dict[str, object], place: Path, sheet: RowSheet) -> Iterator[Step]:
     """Name all steps but the last in their order."""
     yield measuring("environment", settings, 60)
     settings["rates"] = sheet.rates()
@@ -72,7 +72,7 @@ def marked_files() -> list[Path]:
     return [path for path in sorted(TESTS.rglob("test_*.py")) if MARK in path.read_text(encoding="utf-8")]
 
 
-def run(step: Step, limit: float, sheet: Sheet, logs: Path, device: str) -> bool:
+def run(step: Step, limit: float, sheet: RowSheet, logs: Path, device: str) -> bool:
     """Run one step, add its rows to the sheet as they come, and keep its output; tell whether it ended well."""
     start = time.monotonic()
     log = logs / f"{step.name.replace(' ', '-')}.log"
@@ -120,7 +120,7 @@ def environment(place: Path, device: str) -> dict[str, str]:
     return variables
 
 
-def training(seconds: float, sheet: Sheet, settings: Mapping[str, object], place: Path = ROOT) -> Step | None:
+def training(seconds: float, sheet: RowSheet, settings: Mapping[str, object], place: Path = ROOT) -> Step | None:
     """Name the training that fits into so many seconds, by the measured time of an epoch."""
     rows = {row.measurement: row.value for row in sheet.rows if row.step == "epoch"}
     epoch = rows.get(f"{TRAINED}, {settings['precision']}: an epoch")
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {"device": arguments.device, "small": arguments.small, "precision": arguments.precision, "rates": {}}
     logs = arguments.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    sheet = Sheet(arguments.out)
+    sheet = RowSheet(arguments.out)
     well = True
     with tempfile.TemporaryDirectory(prefix="capsnet-gpu-") as folder:
         place = Path(folder)

@@ -1,4 +1,4 @@
-"""Whether a GPU computes the right numbers: recorded steps against plain ones, routing against float64."""
+"""Whether a GPU computes the right numbers: captured steps against plain ones, routing against float64."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,11 +14,11 @@ from capsnet.training.training_config import TrainingConfig
 from tests.benchmarks.workloads import random_images
 from tests.gpu.gpu_table import tell
 from tests.gpu.measured_runs import Settings, failures_told, networks, precisions
-from tests.support.like_a_gpu import recorded
+from tests.support.like_a_gpu import captured
 
 
 def checks(settings: Settings, device: torch.device) -> None:
-    """Compare the Triton kernels with float64 in the sizes of the paper, and recorded steps with plain ones."""
+    """Compare the Triton kernels with float64 in the sizes of the paper, and replayed steps with plain ones."""
     sizes = (4, 16, 10, 8, 16) if settings["small"] else (128, 1152, 10, 8, 16)
     for leaky in (False, True):
         name = f"Triton routing{', leaky' if leaky else ''}: largest error against float64"
@@ -27,24 +27,24 @@ def checks(settings: Settings, device: torch.device) -> None:
             tell(name, "relative", worst, "ok" if worst < 1e-5 else "failed")
     for run, model, config in networks(settings):
         for precision in precisions(run, settings):
-            name = f"{run}, {precision}: recorded steps against plain ones"
+            name = f"{run}, {precision}: captured steps against plain ones"
             with failures_told(name, "relative"):
-                worst = recording_error(model, replace(config, precision=precision), device)
+                worst = replay_error(model, replace(config, precision=precision), device)
                 note = "equal to the bit" if worst == 0 else ""
                 tell(name, "relative", worst, "ok" if worst < 1e-5 else "failed", note)
 
 
-def recording_error(model: NetworkConfig, config: TrainingConfig, device: torch.device) -> float:
-    """Return the largest difference after two epochs with recorded steps and with plain ones.
+def replay_error(model: NetworkConfig, config: TrainingConfig, device: torch.device) -> float:
+    """Return the largest difference after two epochs with replayed steps and with plain ones.
 
-    On a CPU a recorder stands in that replays operations as a GPU would. Raises ValueError if nothing was recorded.
+    On a CPU a replayer stands in that replays operations as a GPU would. Raises ValueError if nothing was captured.
     """
     replayed, eager = (small_trainer(model, config, device) for _ in range(2))
-    with nullcontext() if device.type == "cuda" else recorded(replayed):
+    with nullcontext() if device.type == "cuda" else captured(replayed):
         two_epochs(replayed, config)
-        if replayed.recorder is None or not replayed.recorder.graphs:
-            raise ValueError("recorder: got no recorded step, expected one for each size of batch")
-    eager.recorder = None
+        if replayed.replayer is None or not replayed.replayer.graphs:
+            raise ValueError("replayer: got no captured step, expected one for each size of batch")
+    eager.replayer = None
     two_epochs(eager, config)
     return largest_difference(replayed.tensors(), eager.tensors())
 

@@ -53,7 +53,7 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-class Sheet:
+class RowSheet:
     """The rows so far; every new one is on the disk at once."""
 
     def __init__(self, folder: Path) -> None:

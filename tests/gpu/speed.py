@@ -32,9 +32,9 @@ def steps(settings: Settings, device: torch.device) -> None:
         if name == "mnist-fc":
             plain_steps(model, sizes[0], cost, settings, device)
         else:
-            label = f"{name}, float32, batch {sizes[0]}, steps not recorded"
+            label = f"{name}, float32, batch {sizes[0]}, steps not replayed"
             with failures_told(label, "images/s"):
-                speed, peak = step_speed(model, config, sizes[0], settings, device, recorded=False)
+                speed, peak = step_speed(model, config, sizes[0], settings, device, captured=False)
                 tell(label, "images/s", speed, note=in_words(speed, sizes[0], "float32", cost, settings, peak))
         for precision in precisions(name, settings):
             measured: dict[int, float] = {}
@@ -86,7 +86,7 @@ def step_speed(
     settings: Settings,
     device: torch.device,
     *,
-    recorded: bool = True,
+    captured: bool = True,
 ) -> tuple[float, float | None]:
     """Return images a second and, on a GPU, the MB that torch keeps for data, network, optimiser and steps."""
     number = 2 if settings["small"] else max(4, 6400 // batch)
@@ -96,14 +96,16 @@ def step_speed(
     images, labels = random_images(batch * number, model, device)
     members = torch.arange(len(images), device=device)
     trainer = Trainer(model, config, images, labels, members, 0, Processes())
-    if not recorded:
-        trainer.recorder = None
+    if not captured:
+        trainer.replayer = None
 
     def epoch(which: int) -> None:
         for _ in trainer.epoch(which, [batch] * number, [0.001] * number, config.alpha):
             pass
 
     epoch(1)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # of copies that were made while the step was captured
     taken = []
     for which in (2, 3, 4):
         synchronise(device)

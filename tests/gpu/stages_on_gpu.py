@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.runtime.launch import usable
+from pipeline.runtime.launch import usable_processes
 from tests.gpu.gpu_table import tell
 from tests.gpu.workplace import TINY, are_made_up
 
 
 def processes(settings: dict[str, Any]) -> None:
     """Train an epoch in two processes: over NCCL if there are two GPUs, over gloo on a CPU."""
-    run, number = "mnist-fc", usable(2, settings["device"])
+    run, number = "mnist-fc", usable_processes(2, settings["device"])
     if number < 2:
         tell(f"{run}: an epoch in two processes", "s", None, note="not tried: it needs two GPUs")
         return

@@ -1,5 +1,5 @@
 """What a GPU has to share with the CPU, the mathematics to rounding, and with itself: the same bytes twice, in a
-recorded step and in one that is not, beside other seeds and alone.
+captured step and in one that is not, beside other seeds and alone.
 
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
@@ -27,7 +27,7 @@ from pipeline.runtime.device import configure_torch
 
 LEAKY = pytest.mark.parametrize("leaky", [False, True], ids=["all", "leaky"])
 PRECISION = pytest.mark.parametrize("precision", PRECISIONS)
-# Two sizes of batch, so that there are two recordings; the first is replayed after the second was made.
+# Two sizes of batch, so that there are two graphs; the first is replayed after the second was made.
 SIZES, RATES, ALPHA = [12, 8, 12], [0.003, 0.002, 0.001], 0.0005
 
 pytestmark = [
@@ -93,15 +93,15 @@ def test_routing_gives_equal_bytes_twice_on_the_gpu(implementation: str, device:
 def test_replayed_steps_are_the_steps_themselves(
     precision: str, leaky: bool, normalised: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
-    """Batch normalisation, decoder and optimiser included; what was recorded is not left in the first step's state."""
+    """Batch normalisation, decoder and optimiser included; what was captured is not left in the first step's state."""
     config = replace(normalised, leaky_routing=leaky)
     replayed, eager = (trainer_on(there, config, replace(shifted, precision=precision)) for _ in range(2))
-    eager.recorder = None
+    eager.replayer = None
     for seed in (replayed, eager):
         epochs(seed, 1, 2)
         assert seed.means().bad_step == -1
-    assert set(replayed.recorder.graphs) == set(SIZES)
-    assert eager.recorder is None
+    assert set(replayed.replayer.graphs) == set(SIZES)
+    assert eager.replayer is None
     assert_equal_states(replayed, eager, 1e-6)
 
 
@@ -110,7 +110,7 @@ def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits
 ) -> None:
     field = replace(normalised, image_size=normalised.image_size + 2 * shifted.max_shift)
     replayed, eager = (trainer_on(there, field, replace(shifted, task="separate")) for _ in range(2))
-    eager.recorder = None
+    eager.replayer = None
     for seed in (replayed, eager):
         epochs(seed, 1)
         steps = seed.epoch(2, SIZES, RATES, ALPHA)
@@ -118,7 +118,7 @@ def test_replayed_steps_on_pairs_are_the_steps_themselves_and_python_never_waits
         with waiting_forbidden():
             assert list(steps) == SIZES[1:]
         assert seed.means().bad_step == -1
-    assert set(replayed.recorder.graphs) == set(SIZES)
+    assert set(replayed.replayer.graphs) == set(SIZES)
     assert_equal_states(replayed, eager, 1e-6)
 
 
@@ -132,23 +132,23 @@ def test_pairs_are_scored_alike_on_the_gpu_and_the_cpu(tiny_model: ModelConfig, 
     assert on_gpu.mloss == pytest.approx(on_cpu.mloss, rel=1e-4)
 
 
-def test_a_step_is_recorded_once_for_each_size_and_anew_when_the_number_of_steps_changes(
+def test_a_step_is_captured_once_for_each_size_and_anew_when_the_number_of_steps_changes(
     tiny_model: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
     replayed, eager = (trainer_on(there, tiny_model, shifted) for _ in range(2))
-    eager.recorder = None
+    eager.replayer = None
     epochs(replayed, 1)
-    first = dict(replayed.recorder.graphs)
+    first = dict(replayed.replayer.graphs)
     epochs(replayed, 2)
-    assert replayed.recorder.graphs == first
+    assert replayed.replayer.graphs == first
     assert list(replayed.epoch(3, [12, 20], [0.003, 0.001], ALPHA)) == [12, 20]
-    assert replayed.recorder.graphs[12] is not first[12]
+    assert replayed.replayer.graphs[12] is not first[12]
     epochs(eager, 1, 2)
     list(eager.epoch(3, [12, 20], [0.003, 0.001], ALPHA))
     assert_equal_states(replayed, eager, 1e-6)
 
 
-def test_a_state_taken_over_reaches_the_recorded_steps(
+def test_a_state_taken_over_reaches_the_replayed_steps(
     tiny_model: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
     trained, late = trainer_on(there, tiny_model, shifted), trainer_on(there, tiny_model, shifted)
@@ -161,7 +161,7 @@ def test_a_state_taken_over_reaches_the_recorded_steps(
 
 
 @PRECISION
-def test_python_never_waits_for_the_gpu_between_recorded_steps(
+def test_python_never_waits_for_the_gpu_between_replayed_steps(
     precision: str, normalised: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
     seed = trainer_on(there, normalised, replace(shifted, precision=precision))
@@ -174,12 +174,12 @@ def test_python_never_waits_for_the_gpu_between_recorded_steps(
 
 
 @PRECISION
-def test_a_step_that_is_not_recorded_does_not_wait_either(
+def test_a_step_that_is_not_captured_does_not_wait_either(
     precision: str, normalised: ModelConfig, there: Data, shifted: TrainingConfig
 ) -> None:
-    """Whatever a step waits for could not be recorded, or would be read once and for all."""
+    """Whatever a step waits for could not be captured, or would be read once and for all."""
     seed = trainer_on(there, normalised, replace(shifted, precision=precision))
-    seed.recorder = None
+    seed.replayer = None
     epochs(seed, 1)
     steps = seed.epoch(2, SIZES, RATES, ALPHA)
     next(steps)
@@ -245,7 +245,7 @@ def test_bfloat16_on_the_gpu_lowers_a_finite_loss(
         assert parameter.isfinite().all()
 
 
-def test_a_loss_that_is_not_finite_is_found_at_its_step_in_recorded_steps(
+def test_a_loss_that_is_not_finite_is_found_at_its_step_in_replayed_steps(
     tiny_model: ModelConfig, tiny_training: TrainingConfig, there: Data
 ) -> None:
     growing = replace(tiny_training, lr=1e-11, lr_decay=1e4, lr_decay_steps=1)

@@ -16,7 +16,7 @@ from tiny_project import ROOT
 from pipeline.settings.params import load_params, override
 from tests.gpu import stages_on_gpu
 from tests.gpu.__main__ import Step, marked_files, run, training
-from tests.gpu.gpu_table import GpuRow, Sheet, number, tell
+from tests.gpu.gpu_table import GpuRow, RowSheet, number, tell
 from tests.gpu.measured_runs import failures_told
 from tests.gpu.speed import pays
 from tests.gpu.step_cost import step_cost
@@ -27,8 +27,8 @@ def python(code: str) -> list[str]:
 
 
 @pytest.fixture
-def sheet(tmp_path: Path) -> Sheet:
-    return Sheet(tmp_path)
+def sheet(tmp_path: Path) -> RowSheet:
+    return RowSheet(tmp_path)
 
 
 def written(folder: Path) -> list[dict[str, str]]:
@@ -49,7 +49,7 @@ def test_numbers_have_three_digits_or_more(value: float | None, expected: str) -
     assert number(value) == expected
 
 
-def test_rows_of_a_step_that_fails_later_are_kept_and_it_hides_no_other(sheet: Sheet, tmp_path: Path) -> None:
+def test_rows_of_a_step_that_fails_later_are_kept_and_it_hides_no_other(sheet: RowSheet, tmp_path: Path) -> None:
     row = json.dumps({"measurement": "speed", "unit": "images/s", "value": 5.0, "verdict": "", "note": ""})
     failing = Step("first", python(f"print('row: ' + {row!r}); raise ValueError('no such card')"), 60)
     assert not run(failing, 60, sheet, tmp_path, "cpu")
@@ -60,17 +60,17 @@ def test_rows_of_a_step_that_fails_later_are_kept_and_it_hides_no_other(sheet: S
     assert "**failed**" in sheet.markdown()
 
 
-def test_a_step_that_takes_too_long_is_ended_and_called_so(sheet: Sheet, tmp_path: Path) -> None:
+def test_a_step_that_takes_too_long_is_ended_and_called_so(sheet: RowSheet, tmp_path: Path) -> None:
     assert not run(Step("slow", python("import time; time.sleep(60)"), 1), 1, sheet, tmp_path, "cpu")
     assert written(tmp_path)[0]["verdict"] == "too slow"
 
 
-def test_tests_of_which_none_ran_have_failed_on_a_gpu(sheet: Sheet, tmp_path: Path) -> None:
+def test_tests_of_which_none_ran_have_failed_on_a_gpu(sheet: RowSheet, tmp_path: Path) -> None:
     assert not run(Step("tests x", python("print('3 skipped in 1s')"), 60), 60, sheet, tmp_path, "cuda")
     assert run(Step("tests y", python("print('3 passed in 1s')"), 60), 60, sheet, tmp_path, "cuda")
 
 
-def test_the_training_takes_as_many_epochs_as_there_is_time_for(sheet: Sheet) -> None:
+def test_the_training_takes_as_many_epochs_as_there_is_time_for(sheet: RowSheet) -> None:
     settings = {"precision": "tf32", "small": False}
     assert training(100, sheet, settings) is None
     sheet.add(GpuRow("epoch", "mnist-deconv_bn, tf32: an epoch", "s", 10.0))
@@ -85,7 +85,7 @@ def test_every_file_with_tests_for_a_gpu_is_run() -> None:
     assert {"test_gpu.py", "test_triton_routing.py", "test_protocols.py"} <= {path.name for path in marked_files()}
 
 
-def test_a_step_with_a_failed_row_has_failed_though_its_process_ended_well(sheet: Sheet, tmp_path: Path) -> None:
+def test_a_step_with_a_failed_row_has_failed_though_its_process_ended_well(sheet: RowSheet, tmp_path: Path) -> None:
     row = json.dumps({"measurement": "error", "unit": "relative", "value": 1.0, "verdict": "failed", "note": ""})
     assert not run(Step("checks", python(f"print('row: ' + {row!r})"), 60), 60, sheet, tmp_path, "cpu")
     assert [row["verdict"] for row in written(tmp_path)] == ["failed", "failed"]
@@ -139,7 +139,7 @@ def test_two_processes_train_where_there_are_two_gpus(
         commands.append(arguments)
         (Path(arguments[-1]) / "history.csv").write_text(f"seed,epoch,train_loss\n0,1,{loss}\n")
 
-    monkeypatch.setattr(stages_on_gpu, "usable", lambda number, device: min(number, gpus))
+    monkeypatch.setattr(stages_on_gpu, "usable_processes", lambda number, device: min(number, gpus))
     monkeypatch.setattr(stages_on_gpu, "_stage", stage)
     stages_on_gpu.processes({"device": "cuda", "small": True})
     row = GpuRow.read(capsys.readouterr().out, "processes")

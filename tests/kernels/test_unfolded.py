@@ -41,6 +41,7 @@ def test_values_and_gradients_are_those_of_torch_in_any_parts_and_layout(
     for one, other in zip((got, *given), (expected, *wanted), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     assert got.is_contiguous(memory_format=torch.channels_last)
+    assert given[1].stride() == weight.stride()
 
 
 def test_images_that_need_no_gradient_get_none() -> None:

@@ -11,7 +11,7 @@ from trainings import Data
 
 from capsnet.evaluation.recognition import evaluate
 from capsnet.evaluation.separation import evaluate_pairs, fixed_pairs
-from capsnet.explain.coupling import place, receptive_field
+from capsnet.explain.coupling import place
 from capsnet.explain.primary import PrimaryTraining, train_decoder
 from capsnet.networks.attention import AttentionCapsules
 from capsnet.networks.capsnet import NETWORKS, AttentionConfig, CapsNet, ModelConfig, NetworkConfig
@@ -83,7 +83,7 @@ def test_a_network_is_scored_exported_and_looked_into(either: NetworkConfig, tin
 
 
 def test_primary_capsules_of_the_attention_network_see_the_whole_image(tiny_attention: AttentionConfig) -> None:
-    field = receptive_field(tiny_attention)
+    field = tiny_attention.layout.field
     assert (field.start, field.size, field.centre(0)) == (0, 20, 9.5)
     assert [place(tiny_attention, capsule) for capsule in (0, 3)] == [(0, 0, 0), (3, 0, 0)]
     assert isinstance(CapsNet(tiny_attention).class_capsules, AttentionCapsules)

@@ -1,47 +1,17 @@
 """Routing takes the fastest passes that work on the machine, and warns once if others would be faster."""
 
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from routings import RoutingGradients, random_capsules, routed
+from routings import random_capsules, routed
 
-from capsnet.kernels import tiles, triton_routing
+from capsnet.kernels import triton_routing
 from capsnet.networks import fused_routing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-# Sizes with which the interpreter of Triton's kernels is done in a moment.
-SMALL = (3, 3, 4, 4, 8)
-
-
-@pytest.fixture
-def can_compile_is_asked_anew() -> Iterator[None]:
-    tiles.can_compile.cache_clear()
-    yield
-    tiles.can_compile.cache_clear()
-
-
-def test_without_a_compiler_routing_warns_once_and_is_the_tiled_one(
-    can_compile_is_asked_anew: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(function: Any) -> Any:
-        raise RuntimeError("InvalidCxxCompiler: no compiler found\n\n")
-
-    monkeypatch.setattr(tiles, "_compiled", missing)
-    tensors = random_capsules(*SMALL)
-    expected = "torch.compile does not work here, so routing does not use it: InvalidCxxCompiler: no compiler found"
-    with pytest.warns(UserWarning, match=expected) as caught:
-        got: RoutingGradients = routed("compiled", *tensors)
-    assert len(caught) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again = routed("compiled", *tensors)
-    for one, other, tiled in zip(got, again, routed("tiled", *tensors), strict=True):
-        assert torch.equal(one, tiled)
-        assert torch.equal(other, tiled)
 
 
 @pytest.fixture
@@ -83,6 +53,8 @@ def test_without_triton_one_warning_says_so_and_no_kernel_is_taken(monkeypatch: 
     with pytest.warns(UserWarning, match="Triton is not installed") as caught:
         assert [fused_routing._kernels_accept(torch.ones(2, 3, 8)) for _ in range(2)] == [False, False]
     assert len(caught) == 1
+    with pytest.raises(ValueError, match="got 'triton', expected 'auto' or another one without Triton"):
+        fused_routing.PASSES["triton"]()
 
 
 def test_kernels_refuse_poses_that_take_minutes_to_compile_by_their_number() -> None:

@@ -255,7 +255,7 @@ def test_one_image_and_few_classes_keep_their_axes(implementation: str, upper: i
     ("options", "message"),
     [
         ({"iterations": 0}, "iterations: got 0, expected at least 1"),
-        ({"implementation": "fast"}, "implementation: got 'fast', expected one of plain, auto, tiled, compiled, trit"),
+        ({"implementation": "fast"}, "implementation: got 'fast', expected one of plain, auto, tiled, triton"),
     ],
 )
 def test_impossible_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The tiny project of tests/tiny_project.py as fixtures."""
+"""The tiny project of tests/tiny_project.py as fixtures, and empty stores of MLflow: making one takes two seconds."""
 
 import shutil
 import threading
@@ -11,12 +11,45 @@ from postgres import PostgresServer, programs, running_server
 from tiny_project import make_project
 
 from pipeline.tracking import outbox
+from pipeline.tracking import store as tracking_store
+from pipeline.tracking.moved_artifacts import correct_artifact_locations
+from pipeline.tracking.new_store import make_store
+from pipeline.tracking.store import ARTIFACTS
 
 
 @pytest.fixture(autouse=True)
 def _warns_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process warns once about a lost store; each test is a process of its own."""
     monkeypatch.setattr(outbox, "_said", threading.Event())
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without a run, to be copied."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    make_store(file)
+    return file
+
+
+def copy_store(empty: Path, file: Path) -> None:
+    shutil.copyfile(empty, file)
+    correct_artifact_locations(file, ARTIFACTS)
+
+
+@pytest.fixture(autouse=True)
+def _new_stores_are_copies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of the tests makes one store only. Processes that a test starts make their own."""
+    monkeypatch.setattr(
+        tracking_store, "make_store", lambda file: copy_store(request.getfixturevalue("empty_store"), file)
+    )
+
+
+@pytest.fixture
+def store(empty_store: Path, project: Path) -> Path:
+    """The store of the project, with no run in it; a process that a test starts need not make one."""
+    file = project / empty_store.name
+    copy_store(empty_store, file)
+    return file
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_the_test_images_do_not_depend_on_how_many_training_images_there_are(mni
 
 def test_a_training_digit_lies_unchanged_at_any_whole_pixel_of_the_field() -> None:
     images = np.random.default_rng(0).integers(1, 256, (3000, 1, 28, 28), np.uint8)
-    fields = affnist.place(images, np.random.default_rng(0))
+    fields = affnist.place_at_random(images, np.random.default_rng(0))
     corners = []
     for image, field in zip(images, fields, strict=True):
         rows, columns = np.flatnonzero(field[0].any(1)), np.flatnonzero(field[0].any(0))

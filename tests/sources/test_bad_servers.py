@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import in_thread
 
 from capsnet.data.arrays import read_arrays
 from capsnet.sources import transfer
@@ -61,13 +62,11 @@ def says(content: bytes) -> Behaviour:
 
 @pytest.fixture
 def bad() -> Iterator[BadServer]:
-    with BadServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.over.set()
-        server.shutdown()
-        thread.join()
+    with in_thread(BadServer()) as server:
+        try:
+            yield server
+        finally:
+            server.over.set()
 
 
 @pytest.fixture

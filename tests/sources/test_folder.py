@@ -205,7 +205,7 @@ def test_a_damaged_file_of_any_format_is_read_or_refused_in_one_line(format: str
         path = tmp_path / f"{number}.{format.lower()}"
         path.write_bytes(bad)
         try:
-            folder.load(path, 8, 3)
+            folder.load_picture(path, 8, 3)
         except ValueError as error:
             refused.append(str(error))
     assert refused

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,3 +236,14 @@ def test_the_final_file_appears_only_after_its_checksum_was_right(
 )
 def test_urls_are_told_from_folders(source: str, expected: bool) -> None:
     assert is_url(source) is expected
+
+
+def test_a_server_for_tests_ends_with_its_block_also_if_the_block_fails() -> None:
+    def fail() -> None:
+        with running() as server:
+            raise KeyError(server.url)
+
+    before = {*threading.enumerate()}
+    with pytest.raises(KeyError):
+        fail()
+    assert {*threading.enumerate()} <= before

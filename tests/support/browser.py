@@ -83,6 +83,17 @@ class BrowserPage:
                 raise TimeoutError(f"not so within {SECONDS} s: {expression}")
             time.sleep(0.05)
 
+    def load(self, url: str) -> None:
+        """Load an address, and wait until it has loaded."""
+        self.send("Page.navigate", url=url)
+        self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
+
+    def reload(self) -> None:
+        """Load the address of the page from the beginning: after a step within the page, too."""
+        address = self.evaluate("location.href")
+        self.send("Page.navigate", url="about:blank")
+        self.load(address)
+
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """Write what is in the window, or the whole page, as PNG."""
         answer = self.send("Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole))
@@ -128,8 +139,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.send("Emulation.setEmulatedMedia", features=[scheme])
-        page.send("Page.navigate", url=url)
-        page.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
+        page.load(url)
         return page
 
     def send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:

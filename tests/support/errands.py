@@ -134,12 +134,12 @@ class Errands:
 
 def ended(process: "subprocess.Popen[str]", status: int = 0) -> str:
     """Wait for a process; its exit status has to be this one."""
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == status, said
     return said
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 100) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline, "it never came to that"

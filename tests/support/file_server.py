@@ -1,10 +1,10 @@
 """A file server for tests, which can break off, be busy, or ignore ranges."""
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers import in_thread
 
 from capsnet.sources.transfer import File
 
@@ -65,11 +65,6 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def running() -> Iterator[FileServer]:
-    with FileServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def running() -> AbstractContextManager[FileServer]:
+    """Run the server for as long as a block lasts."""
+    return in_thread(FileServer())

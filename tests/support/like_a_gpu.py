@@ -1,4 +1,4 @@
-"""What a GPU asks of a program, tested on a CPU: recorded steps, nothing read in between, nothing that it refuses."""
+"""What a GPU asks of a program, tested on a CPU: replayed steps, nothing read in between, nothing that it refuses."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from capsnet.training.recording import StepRecorder
+from capsnet.training.replay import StepReplayer
 from capsnet.training.step import Trainer
 
 # What brings a number, or a shape that depends on numbers, from the device to Python, as far as a CPU sees it: there
@@ -97,7 +97,7 @@ class Graph:
 
     @torch.no_grad()
     def replay(self) -> None:
-        """Run the operations again, all but the first time: what records also runs them."""
+        """Run the operations again, all but the first time: a capture also runs them."""
         if self.ran:
             for func, args, kwargs, before in self.operations:
                 for made, kept in zip(tree_leaves(func(*args, **kwargs)), tree_leaves(before), strict=True):
@@ -106,8 +106,8 @@ class Graph:
         self.ran = True
 
 
-class Recording(TorchDispatchMode):
-    """Records the operations of the block; what Python decides or computes on the way is recorded as it is now."""
+class Capture(TorchDispatchMode):
+    """Captures the operations of the block; what Python decides or computes on the way is captured as it is now."""
 
     def __init__(self, graph: Graph, pool: Any = None, stream: Any = None) -> None:
         super().__init__()
@@ -130,13 +130,13 @@ class Stream:
 
 
 @contextmanager
-def recorded(trainer: Trainer) -> Iterator[StepRecorder]:
-    """Let a trainer on the CPU record its steps and replay them in the block; yield the recorder."""
+def captured(trainer: Trainer) -> Iterator[StepReplayer]:
+    """Let a trainer on the CPU capture its steps and replay them in the block; yield the replayer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "Stream", Stream)
         patch.setattr(torch.cuda, "CUDAGraph", Graph)
-        patch.setattr(torch.cuda, "graph", Recording)
+        patch.setattr(torch.cuda, "graph", Capture)
         patch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
         patch.setattr(torch.cuda, "current_stream", Stream)
-        patch.setattr(trainer, "recorder", trainer.build_recorder())
-        yield trainer.recorder
+        patch.setattr(trainer, "replayer", trainer.build_replayer())
+        yield trainer.replayer

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stored import select
 
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking import outbox
+from pipeline.tracking import store as tracking_store
 from pipeline.tracking.mlflow_run import record_run
 
 TAGS = {"stage": "train", "output": "models/x", "fingerprint": "f", "kind": "run"}
@@ -25,6 +27,19 @@ def away(store: Path) -> Iterator[None]:
     finally:
         store.rmdir()
         hidden.rename(store)
+
+
+def openings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that gets the file of the sqlite store each time that it is opened."""
+    opened: list[Path] = []
+    correct = tracking_store.correct_artifact_locations
+
+    def note(file: Path, artifacts: str) -> list[str]:
+        opened.append(file)
+        return correct(file, artifacts)
+
+    monkeypatch.setattr(tracking_store, "correct_artifact_locations", note)
+    return opened
 
 
 def query(statement: str) -> list[tuple[Any, ...]]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tiny_project import TINY, VARIANTS, tiny_params
+from tiny_project import TINY, VARIANTS, tiny_params, write_params
 
+from pipeline.settings.params import Params, load_params
 from pipeline.settings.runs import RUNS
 
 FOLDER = Path("reports/toy")
@@ -82,6 +83,14 @@ def write_results() -> None:
     frames = [Image.new("L", (120, 40), grey) for grey in (0, 255)]
     frames[0].save(FOLDER / "figures/squares/rotation.gif", save_all=True, append_images=frames[1:], loop=0)
     write_search("toy", [(0.0005, 0.01, 90.0), (0.001, 0.05, 95.0), (0.002, 0.02, 92.0), (0.01, 0.1, None)])
+
+
+def with_entry(kind: str, **changes: Any) -> Params:
+    """Return the tiny project's parameters with changes to a table."""
+    values = tiny_params()
+    values["tables"][f"toy-{kind}"] |= changes
+    write_params(Path(), values)
+    return load_params()
 
 
 def write_pictures(name: str, runs: list[str], captions: dict[str, str], title: str = "Seen") -> None:

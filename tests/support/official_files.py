@@ -8,7 +8,6 @@ import hashlib
 import io
 import struct
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from own_arrays import Contents
+from servers import in_thread
 
 from capsnet.sources import cifar10, mnist, smallnorb
 from capsnet.sources.transfer import File
@@ -123,13 +123,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder on this machine, and give its address."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server,
-    ):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    with pytest.MonkeyPatch.context() as patch, in_thread(server):
         patch.setenv("no_proxy", "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()

@@ -22,8 +22,8 @@ class RoutingGradients(NamedTuple):
     bias: Tensor
 
 
-def implementations(without: Iterable[str] = (), slow: Iterable[str] = ("compiled",)) -> list[Any]:
-    """Return all implementations as parameters; compiling takes seconds for each kind of argument."""
+def implementations(without: Iterable[str] = (), slow: Iterable[str] = ()) -> list[Any]:
+    """Return implementations as parameters; those of `slow` are marked so."""
     return [
         pytest.param(name, marks=[pytest.mark.slow] if name in slow else [])
         for name in IMPLEMENTATIONS

@@ -26,6 +26,8 @@ class Scene(NamedTuple):
     lines: str = ""  # "lined" or "squared"
     shadow: bool = False
     at_border: bool = False
+    stain: bool = False
+    desk: str = ""  # how the sheet lies on a dark desk: "straight", "rotated", "cut off" or "in perspective"
 
 
 SCENES = {
@@ -42,15 +44,29 @@ SCENES = {
     "blue on lined paper": Scene(ink=BLUE, lines="lined"),
     "pencil on squared paper": Scene(ink=PENCIL, strength=0.9, lines="squared"),
     "lined paper in a shadow": Scene(ink=BLUE, lines="lined", shadow=True),
+    "desk": Scene(desk="straight"),
+    "rotated on a desk": Scene(desk="rotated"),
+    "lined paper, rotated on a desk": Scene(ink=BLUE, lines="lined", desk="rotated"),
+    "cut off on a desk": Scene(desk="cut off"),
+    "perspective": Scene(ink=BLUE, desk="in perspective"),
+    "stain": Scene(stain=True),
 }
+DESKS = ((45, 40, 38), (74, 50, 34), (22, 22, 26), (58, 66, 76), (104, 76, 52))
 
 
-def photograph(images: Sequence[np.ndarray], scene: Scene, random: np.random.Generator) -> Image.Image:
-    """Return a photograph of digits in a row, each uint8 (S, S), bright on black."""
+def photograph(
+    images: Sequence[np.ndarray], scene: Scene, random: np.random.Generator, desks: Sequence[Colour] = DESKS
+) -> Image.Image:
+    """Return a photograph of digits in a row, each uint8 (S, S), bright on black; a desk has one of the colours."""
     page = np.ones((HEIGHT, WIDTH, 3)) * np.array(scene.ground)
     for mark, colour in _ruled(scene, random):
         page = _covered(page, mark, colour)
-    page = _covered(page, scene.strength * _written(images, scene, random), scene.ink)
+    if scene.stain:
+        page = _covered(page, _stain(random), (150, 105, 60))
+    ink = _written(images, scene, random)
+    page = _covered(page, scene.strength * ink, scene.ink)
+    if scene.desk:
+        page = _on_desk(page, _placement(ink, scene.desk, random), desks[random.integers(len(desks))], random)
     page *= _light(scene, random)[..., None]
     page = ndimage.gaussian_filter(page, (random.uniform(0.4, 1.2),) * 2 + (0,))
     page += random.normal(0, random.uniform(1, 4), page.shape)
@@ -114,6 +130,64 @@ def _ruled(scene: Scene, random: np.random.Generator) -> list[tuple[np.ndarray, 
 
 def _lines(distance: np.ndarray, pitch: float, wide: float) -> np.ndarray:
     return np.clip(wide / 2 + 0.5 - np.abs((distance % pitch) - pitch / 2), 0, 1)
+
+
+def _stain(random: np.random.Generator) -> np.ndarray:
+    """Return where coffee has dried, from 0 to 1: a pale disc with a soft edge and a darker rim."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    radius, soft = random.uniform(60, 140), random.uniform(4, 10)
+    inward = radius - np.hypot(y - random.uniform(0, HEIGHT), x - random.uniform(0, WIDTH))
+    disc = 1 / (1 + np.exp(-inward / soft))
+    rim = np.exp(-(((inward - soft) / (1.5 * soft)) ** 2))
+    return np.asarray(random.uniform(0.1, 0.3) * disc + random.uniform(0.05, 0.2) * rim)
+
+
+def _on_desk(page: np.ndarray, placement: np.ndarray, colour: Colour, random: np.random.Generator) -> np.ndarray:
+    """Return a photograph of a page as a sheet on a desk with a grain."""
+    inverse = np.linalg.inv(placement)
+    inverse = (inverse / inverse[2, 2]).ravel()[:8].tolist()
+    sheets = [Image.fromarray(page.round().clip(0, 255).astype(np.uint8)), Image.new("L", (WIDTH, HEIGHT), 255)]
+    seen, mask = (
+        np.asarray(each.transform((WIDTH, HEIGHT), Image.Transform.PERSPECTIVE, inverse, Image.Resampling.BICUBIC))
+        for each in sheets
+    )
+    grain = ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT, WIDTH)), (1, 40))
+    desk = np.array(colour) * (1 + 0.08 * grain / grain.std())[..., None]
+    return np.asarray(desk + mask[..., None] / 255 * (seen - desk))
+
+
+def _placement(ink: np.ndarray, lies: str, random: np.random.Generator) -> np.ndarray:
+    """Return the matrix (3, 3) that maps x, y, 1 on the page to the photograph, in which all of the ink is visible."""
+    size = np.array([WIDTH, HEIGHT])
+    corners = np.array([[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]])
+    angle = np.deg2rad({"straight": 3, "rotated": 25, "cut off": 10, "in perspective": 8}[lies] * random.uniform(-1, 1))
+    tilt = random.uniform(-0.15, 0.15, 2) * (lies == "in perspective")  # nearer to the camera at one side
+    matrix = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [*2 * tilt / size, 1]])
+    matrix = matrix @ np.array([[1, 0, -WIDTH / 2], [0, 1, -HEIGHT / 2], [0, 0, 1]])
+    around = np.ptp(_moved(corners, matrix), axis=0)
+    scale = random.uniform(0.75, 0.97) * min(size / around)
+    matrix = np.diag([scale, scale, 1]) @ matrix
+    low = random.uniform(0, 1, 2) * (size - scale * around) - _moved(corners, matrix).min(0)
+    matrix = _shift(*low) @ matrix
+    if lies != "cut off":
+        return matrix
+    axis, out = random.integers(2), random.uniform(0.05, 0.3)  # share of the sheet beyond the border
+    ends, written = (_moved(each, matrix)[:, axis] for each in (corners, np.argwhere(ink > 0.05)[:, ::-1]))
+    if random.random() < 0.5:
+        move = max(-out * np.ptp(ends) - ends.min(), 8 - written.min(initial=np.inf))
+    else:
+        move = min(size[axis] + out * np.ptp(ends) - ends.max(), size[axis] - 8 - written.max(initial=-np.inf))
+    return _shift(*move * np.eye(2)[axis]) @ matrix
+
+
+def _shift(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
+
+
+def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Map points x, y (N, 2) in perspective."""
+    mapped = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(mapped[:, :2] / mapped[:, 2:])
 
 
 def _light(scene: Scene, random: np.random.Generator) -> np.ndarray:

@@ -1,14 +1,18 @@
-"""Real servers for tests: started on a free port of this machine, awaited, and ended."""
+"""Real servers for tests: in a thread of this process, or as a program on a free port. They end with their block."""
 
 import os
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+AnyServer = TypeVar("AnyServer", bound=socketserver.BaseServer)
 
 
 def free_port() -> int:
@@ -17,6 +21,19 @@ def free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     return port
+
+
+@contextmanager
+def in_thread(server: AnyServer) -> Iterator[AnyServer]:
+    """Let a server answer in a thread for as long as the block lasts, also if the block fails, and close it."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 import functools
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from servers import in_thread
 from sklearn.datasets import load_digits
 
 from capsnet.data.arrays import Arrays, Split
@@ -46,14 +45,9 @@ class FolderHandler(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[FolderServer]:
-    with FolderServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def served(folder: Path) -> AbstractContextManager[FolderServer]:
+    """Serve a folder for as long as a block lasts."""
+    return in_thread(FolderServer(folder))
 
 
 def write_digits(each: int) -> None:

@@ -7,20 +7,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from latex import parse_latex
+from lost_store import openings
 from made_study import write_metrics
 from tiny_project import make_project, tiny_params, write_params
 
-from pipeline.apps import costs
+from pipeline.apps import costs, results
 from pipeline.reporting.findings import FINDINGS
 from pipeline.reporting.tables import build, write
-from pipeline.reporting.typeset import read_markdown
+from pipeline.reporting.typeset import read_parts
 from pipeline.settings.params import load_params
-from pipeline.tracking.lookup import RecordedTraining
+from pipeline.tracking.lookup import RecordedTraining, find_training
 from pipeline.tracking.process_facts import peak_memory
 
 PATH = Path("reports/toy/metrics/costs.csv")
 HEADER = [
-    "Run", "Model", "Data", "Seconds per epoch", "Epochs", "n", "Hours, all seeds", "Peak memory (MB)", "Hardware",
+    "Run", "Model", "Data", "Seconds per epoch", "Epochs", "n", "Hours, n seeds", "Peak memory (MB)", "Hardware",
     "Commit",
 ]  # fmt: skip
 RUNS = ["toy-fc", "toy-deconv", "toy-pairs"]
@@ -65,6 +66,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def recorded_speeds(model: Path) -> list[float]:
+    """Return the images per second of each epoch that MLflow recorded for a model."""
+    training = find_training(model)
+    assert training is not None
+    return training.seed.history("images_per_second")
+
+
 def test_what_mlflow_recorded_is_written_down_a_row_a_run_and_seed(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,14 +83,40 @@ def test_what_mlflow_recorded_is_written_down_a_row_a_run_and_seed(
     assert data[["run", "seed"]].to_numpy().tolist() == [[run, s] for run in ("toy-deconv", "toy-fc") for s in (0, 1)]
     assert set(data["images"]) == {48 - 12}
     assert set(data["epochs"]) == {2}
-    assert (data["seconds_an_epoch"] >= 0).all()
     assert (data["peak_memory_mb"] > 50).all()
     assert set(data["remark"]) == {"beside other work"}
     shutil.rmtree("models/toy-deconv")
+    monkeypatch.setattr(costs, "trained_on", lambda images, validation: 10**8)  # so that an epoch takes long
     costs.main(["toy"])
     again = pd.read_csv(PATH).set_index("run")
+    speeds = [recorded_speeds(Path(f"models/toy-fc/seed-{seed}.safetensors")) for seed in (0, 1)]
+    assert [len(of_seed) for of_seed in speeds] == [2, 2]
+    took = [(10**8 / first + 10**8 / second) / 2 for first, second in speeds]
+    assert again.loc["toy-fc", "seconds_an_epoch"].tolist() == pytest.approx(took, abs=0.01)
     assert again.loc["toy-deconv", "remark"].tolist() == ["beside other work"] * 2, "of no model here: stays"
     assert again.loc["toy-fc", "remark"].isna().all()
+
+
+def test_the_store_is_opened_once_and_a_model_without_a_run_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+    model = Path("models/toy-pairs/seed-0.safetensors")
+    model.parent.mkdir()
+    model.touch()
+    opened = openings(monkeypatch)
+    costs.main(["toy"])
+    assert len(opened) == 1
+    said = capsys.readouterr().out
+    assert f"{model}: MLflow did not record its training here; no row is written\n" in said
+    assert "pipeline.apps.record" not in said
+    shutil.rmtree(model.parent)
+
+
+def test_a_store_that_cannot_be_used_is_named(costly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "ftp://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"^MLflow: ftp://127\.0\.0\.1:9 cannot be used: "):
+        costs.main(["toy"])
 
 
 def test_without_a_recorded_training_nothing_is_written(costly: Path) -> None:
@@ -114,7 +148,11 @@ def test_seconds_are_images_by_speed_and_hours_those_of_all_epochs(
     environment = path.parent / "environment.json"
     environment.write_text(environment.read_text().replace("{", '{"cuda": "13",', 1))
     (path.parent / "seed-1.safetensors").unlink()  # the two were trained at the same time, wherever the other one is
-    assert costs.cost("toy-fc", 0, path, found, load_params(), "")["seconds_an_epoch"] == (3600 + 1200) / 2 / 2
+    params = load_params()
+    assert costs.cost("toy-fc", 0, path, found, params, "")["seconds_an_epoch"] == (3600 + 1200) / 2 / 2
+    several = params.runs["toy-fc"].model_copy(update={"processes": 2})  # they train one seed after the other
+    params = params.model_copy(update={"runs": {**params.runs, "toy-fc": several}})
+    assert costs.cost("toy-fc", 0, path, found, params, "")["seconds_an_epoch"] == (3600 + 1200) / 2
     monkeypatch.setattr(Recorded, "history", lambda *arguments: [])
     with pytest.raises(ValueError, match=r"seed-0\.safetensors: MLflow has no images_per_second of its training"):
         costs.cost("toy-fc", 0, path, found, load_params(), "")
@@ -125,7 +163,7 @@ def test_the_table_has_a_row_for_each_recorded_run_and_names_those_that_are_scor
         write_metrics(run, [97.0, 99.0])
     write_costs(("toy-fc", 0, 10.0, 1.0), ("toy-fc", 1, 30.0, 3.0), ("toy-deconv", 0, 1234.5, 2.25))
     write("toy-costs", load_params())
-    cells = read_markdown(Path("reports/toy/tables/costs.md").read_text())
+    cells = read_parts(Path("reports/toy/tables/costs.md").read_text())[0].cells
     assert cells == [
         HEADER,
         ["toy-fc", "FC", "squares", "20.0", "2", "2", "4.00", "701", "a slide rule", "0123456"],
@@ -136,8 +174,8 @@ def test_the_table_has_a_row_for_each_recorded_run_and_names_those_that_are_scor
     assert "Scored, but without recorded costs: toy-pairs." in caption
     csv = pd.read_csv("reports/toy/tables/costs.csv")
     assert FINDINGS["costs"](csv, load_params().tables["toy-costs"]) == [
-        "Training took 6.2 hours in total, for 3 networks of 2 runs.",
-        "An epoch takes between 20.0 seconds (toy-fc) and 1,234.5 seconds (toy-deconv).",
+        "6.2 hours of training are recorded, for 3 networks of 2 runs.",
+        "An epoch of a seed takes 20.0 to 1,234.5 seconds on a slide rule.",
     ]
 
 
@@ -145,10 +183,15 @@ def test_without_anything_written_down_the_table_says_so_and_the_page_is_made(co
     table = build("toy-costs", load_params())
     assert len(table.cells) == 1
     assert table.notes[0] == "No cost is recorded yet."
-    importlib.import_module("pipeline.apps.results").main(["toy"])
+    results.main(["toy"])
     page = Path("reports/toy/README.md").read_text()
     assert "No cost is recorded yet." in page
-    assert "In all:" not in page
+    assert "of training are recorded" not in page
+    write_costs(("toy-fc", 0, 10.0, 1.0))
+    results.main(["toy"])
+    page = Path("reports/toy/README.md").read_text()
+    assert "No cost is recorded yet." not in page
+    assert "1.0 hours of training are recorded, for 1 networks of 1 runs." in page
 
 
 def test_memory_is_that_of_this_process() -> None:

@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 from capsnet.data.geometry import rotate
-from capsnet.data.picture import Found
-from capsnet.explain.coupling import receptive_field
+from capsnet.data.picture import FoundDigit
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.layers import PADDINGS
 from pipeline.apps.explorer import panels
@@ -69,7 +68,7 @@ def test_the_grid_says_which_pixels_a_primary_capsule_sees(
 ) -> None:
     config = replace(tiny_model, padding=padding, primary_kernel=kernel, primary_stride=stride, image_size=32)
     model = CapsNet(config).eval()
-    where = receptive_field(config)
+    where = config.layout.field
     # A capsule in the middle, whose patch no border cuts off.
     place = config.primary_grid // 2
     images = torch.rand(1, 1, 32, 32, requires_grad=True)
@@ -84,7 +83,7 @@ def test_the_grid_says_which_pixels_a_primary_capsule_sees(
 def test_names_of_classes_are_text_and_no_markup(model: CapsNet) -> None:
     view = look(model, image_for(model), 0)._replace(winner=torch.tensor([1]))
     page = panels.pair(view, NAMES) + panels.bars(view.lengths, NAMES)
-    page += panels.coupling(view, receptive_field(model.config), NAMES[1])
+    page += panels.coupling(view, model.config, NAMES[1])
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     page = panels.verdict(NAMES[1], "<i>", "") + panels.verdict(NAMES[1], "<i>", "<u>") + panels.message("<u>")
@@ -100,13 +99,22 @@ def test_bars_are_as_long_as_their_capsules_and_of_many_the_longest() -> None:
     assert html.count("fill best") == 1
 
 
+@pytest.mark.parametrize(("leaky", "share"), [(False, "0.33"), (True, "0.25")])
+def test_an_even_share_counts_the_share_of_no_class_with_leaky_routing(
+    tiny_model: ModelConfig, leaky: bool, share: str
+) -> None:
+    model = CapsNet(replace(tiny_model, leaky_routing=leaky)).eval()
+    view = look(model, image_for(model), 0)
+    assert f"An even share would be {share}." in panels.coupling(view, model.config, "a")
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("decoder", ["none", "fc"])
 def test_every_kind_of_network_can_be_shown(tiny_model: ModelConfig, channels: int, decoder: str) -> None:
     model = CapsNet(replace(tiny_model, channels=channels, decoder=decoder)).eval()
     view: View = look(model, image_for(model), 90)
     assert panels.pair(view, NAMES).count("<img") == 1 + (decoder != "none")
-    assert panels.coupling(view, receptive_field(model.config), "a").count("<rect") == model.config.primary_grid**2
+    assert panels.coupling(view, model.config, "a").count("<rect") == model.config.primary_grid**2
 
 
 def test_a_slider_of_the_full_network_is_computed_in_less_than_a_tenth_of_a_second(tiny_model: ModelConfig) -> None:
@@ -125,7 +133,7 @@ def test_a_file_whose_decoder_fails_is_named_on_the_page_and_what_is_odd_about_o
 ) -> None:
     network = SimpleNamespace(
         path=tmp_path / "toy/seed-0.safetensors",
-        images=lambda *_: [Found(np.zeros((1, 4, 4), np.uint8), (0, 0, 4, 4))],
+        images=lambda *_: [FoundDigit(np.zeros((1, 4, 4), np.uint8), (0, 0, 4, 4))],
         treatment="picture",
         model=None,
     )
@@ -187,10 +195,10 @@ def test_a_slider_is_named_after_what_it_does_to_the_shape(tiny_model: ModelConf
     torch.manual_seed(0)
     model = CapsNet(replace(tiny_model, decoder="fc")).eval()
     model.decoder = Stretching()
-    bars = torch.zeros(6, 1, 20, 20)
+    bars = torch.zeros(6, 1, 20, 20, dtype=torch.uint8)
     for number in range(6):
-        bars[number, 0, 4:16, 4 : 12 + number % 2] = 1
-    names = effects(model, bars, 1, 0.25, (4,), 3)
+        bars[number, 0, 4:16, 4 : 12 + number % 2] = 255
+    names = effects(model, bars, 1, 0.25, 4, 3)
     assert names[1:] == [LITTLE] * 3
     assert names[0] in {f"{low} → {high}" for low, high in WORDS.values()}
     assert names[0] in {"narrower → wider", "less ink → more ink", "thinner → thicker"}

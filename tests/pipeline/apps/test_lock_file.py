@@ -49,7 +49,14 @@ def test_a_new_setting_is_written_and_named_and_the_other_entries_keep_their_byt
     after = LOCK.read_text().splitlines()
     assert [line for line in after if line not in before] == ["          warmth: 3"]
     assert len(before) - len(after) == 2 * 5 - 1
-    assert not any(stage.stale for stage in [stage._replace(then=stage.now) for stage in stages])
+    assert [stage.stale for stage in stages] == [True, True]
+    commit("Renew the lock")
+    assert [stage.stale for stage in renewed()] == [False, False]
+
+
+def test_a_new_setting_that_is_a_list_is_named_with_its_values(repository: Path) -> None:
+    set_run(warmth=[3, 4])
+    assert [stage.new_settings for stage in renewed()] == [["runs.toy-fc.warmth: [3, 4]"], []]
 
 
 def test_a_lock_that_changed_meanwhile_is_left_alone(repository: Path) -> None:

@@ -144,12 +144,28 @@ def test_a_merge_that_is_not_finished_is_left_to_its_person(tmp_path: Path) -> N
     assert mend(tmp_path) == []
 
 
-def test_the_cache_is_found_where_the_configuration_puts_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", ["system", "global", "repo", "local"])
+def test_the_cache_is_found_where_a_configuration_puts_it(
+    level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = torn_project(tmp_path / "project")
+    (root / RWLOCK).unlink()
+    for name in ("system", "global"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"DVC_{name.upper()}_CONFIG_DIR", str(tmp_path / name))
+    files = {"repo": root / ".dvc/config", "local": root / ".dvc/config.local"}
+    file = files.get(level, tmp_path / level / "config")
+    file.write_text("[cache]\n    dir = ../elsewhere\n['remote \"x\"']\n    url = /x\n")
+    (file.parent / "../elsewhere/runs/ab/abc").resolve().mkdir(parents=True)
+    assert [each.path.name for each in torn(root)] == ["abc"]
+
+
+def test_a_configuration_that_dvc_cannot_read_is_one_line(tmp_path: Path) -> None:
     torn_project(tmp_path)
-    (tmp_path / RWLOCK).unlink()
-    (tmp_path / ".dvc/config.local").write_text("[cache]\n    dir = ../elsewhere\n['remote \"x\"']\n    url = /x\n")
-    (tmp_path / "elsewhere/runs/ab/abc").mkdir(parents=True)
-    assert [each.path.name for each in torn(tmp_path)] == ["abc"]
+    (tmp_path / ".dvc/config").write_text("[cache\n")
+    with pytest.raises(ValueError, match=r"^DVC: .") as caught:
+        torn(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_command_is_silent_where_nothing_is_torn_and_finds_the_project_from_below(tmp_path: Path) -> None:
@@ -162,8 +178,15 @@ def test_the_command_is_silent_where_nothing_is_torn_and_finds_the_project_from_
         )
         assert ended.stderr.startswith(said) if said else not ended.stderr
         assert not ended.stdout
-    with pytest.raises(ValueError, match="got no project of DVC"):
-        project(Path("/nowhere"))
+
+
+def test_a_folder_outside_of_every_project_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^you are not inside of a DVC repository") as caught:
+        project()
+    assert "\n" not in str(caught.value)
 
 
 def test_every_target_that_calls_dvc_mends_first() -> None:

@@ -178,7 +178,9 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "a.png"], "RUN: got 'nobody', expected a .safetensors file, .* or a run in models/: toy$"),
+        (["nobody", "a.png"], "RUN: got 'nobody', no such file or network; expected pictures, or a network like toy$"),
+        (["nothere.png"], "RUN: got 'nothere.png', no such file or network; expected pictures, or a network like toy$"),
+        (["toy-deconv_b"], "RUN: got 'toy-deconv_b', .* or a network like toy-deconv_bn, toy-deconv"),
         (["toy-tuned", "a.png"], "models/toy-tuned: no trained models; `dvc repro train-tuned@toy` makes them"),
         (["toy"], "IMAGE: missing; expected pictures, or --export"),
         (["toy", "a.png", "--seed", "7"], "--seed: got 7, expected one of 0, 1 for toy"),
@@ -210,6 +212,14 @@ def test_an_export_without_its_libraries_says_what_to_install(run: str, monkeypa
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r"--export: onnxruntime is not installed; pip install '\.\[onnx\]'"):
         predict.main([run, "--export", "toy.onnx"])
+
+
+def test_an_export_without_pictures_is_all_that_is_done(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[Path] = []
+    monkeypatch.setattr(predict, "export", lambda network, path: exported.append(path))
+    predict.main([run, "--export", "toy.onnx", "--save", "seen"])
+    assert exported == [Path("toy.onnx")]
+    assert not Path("seen").exists()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from proofs import (
     move_the_losses,
     say_more,
     set_run,
+    write_made_up_lock,
 )
 
 from pipeline.apps import prove
@@ -65,33 +66,27 @@ def test_code_that_moved_is_named_for_the_models_that_there_are(trained: Path) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("path", "before", "after", "said"),
-    [
-        (
-            Path("capsnet/training/step.py"),
-            "loss = (self.config.margin_weight * mloss + self.plan.alpha * rloss).sum() / size",
-            "loss = (self.config.margin_weight * mloss + self.plan.alpha * rloss).sum() / size * (1 + 1e-7)",
-            "after step 21: model.",
-        ),
-        (
-            Path("pipeline/scoring/metrics.py"),
-            'summary[f"{key}_mean"] = statistics.mean(values)',
-            'summary[f"{key}_mean"] = statistics.mean(values) * (1 + 1e-15)',
-            "scores of the first steps: accuracy_mean: got ",
-        ),
-    ],
-)
-def test_one_rounding_is_refused_and_changes_nothing(
-    path: Path, before: str, after: str, said: str, trained: Path
-) -> None:
+def test_a_run_whose_learning_rate_depends_on_the_epochs_is_killed_and_resumed(repository: Path) -> None:
+    set_run(lr_schedule="one_cycle", lr_decay=1.0, lr_floor=0.0)
+    write_made_up_lock()
+    then = commit("One cycle")[:7]
+    move_the_losses()
+    first, _ = proved("toy-fc", "--steps", "150")
+    assert first.startswith(f"toy-fc: equal to the byte since {then}: seed 1, ")
+    assert ", resumed after epoch " in first
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_one_rounding_is_refused_and_changes_nothing(trained: Path) -> None:
     there = LOCK.read_bytes()
-    edit(path, before, after)
+    loss = "loss = (self.config.margin_weight * mloss + self.plan.alpha * rloss).sum() / size"
+    edit(Path("capsnet/training/step.py"), loss, f"{loss} * (1 + 1e-7)")
     shutil.rmtree("models")  # a user who has but the lock
     first, second = proved("toy-fc", status=1)
     then = called("git", "rev-parse", "--short=7", "HEAD").strip()
     assert first.startswith(f"toy-fc: differs from {then}: ")
-    assert said in first
+    assert "after step 21: model." in first
     assert second == "dvc.lock is unchanged"
     assert LOCK.read_bytes() == there
     assert len(called("git", "worktree", "list").splitlines()) == 1

@@ -14,10 +14,12 @@ from tiny_project import VARIANTS, tiny_params, write_params
 from pipeline import report
 from pipeline.apps import results
 from pipeline.apps.readme import with_results
+from pipeline.reporting.findings import HEADLINES
 from pipeline.reporting.gaps import missing
 from pipeline.reporting.page import gather
+from pipeline.reporting.table_shown import table
 from pipeline.reporting.tables import build, write
-from pipeline.reporting.typeset import read_parts
+from pipeline.reporting.typeset import plain_cell, read_parts
 from pipeline.settings.params import load_params
 
 KINDS = tiny_params()["studies"]["toy"]["tables"]
@@ -56,7 +58,7 @@ def test_a_run_that_is_not_scored_keeps_its_row_with_what_is_published_about_it(
     row = table.data.iloc[0]
     assert (row["seeds"], row["published_accuracy"]) == (0, 98.0)
     assert row[["accuracy_mean", "accuracy_std", "difference", "parameters"]].isna().all()
-    assert table.notes[0] == "Not run yet: toy-fc. These rows have published values only."
+    assert table.notes[0] == "Not run yet: toy-fc. These rows have no result of ours."
     assert table.missing == ["dvc repro evaluate@toy-fc"]
 
 
@@ -101,7 +103,7 @@ def test_the_number_of_seeds_is_that_of_the_networks_and_one_has_no_spread(study
     write_metrics("toy-fc", [97.0, 98.0])
     table = build("toy-decoders", load_params())
     assert [row[2] for row in table.cells[1:3]] == ["97.50 ± 0.71", "97.00"]
-    assert "n seeds (0, 1; or 0) (no spread where n is 1)" in table.notes[0]
+    assert "n seeds (0, 1, or 0 alone; no ± where n is 1)" in table.notes[0]
 
 
 def test_a_run_that_is_not_scored_on_rotated_images_says_so_at_every_angle(study: Path) -> None:
@@ -211,12 +213,43 @@ def test_the_findings_in_a_readme_begin_with_what_is_missing(study: Path) -> Non
     assert "old" not in filled
     assert filled.count("Not run yet") == 2, "once in the findings, once under the table"
     assert "- Ours: the network of the final epoch, mean ± sample standard deviation over n seeds (0, 1)" in filled
-    assert "- Trained on a slide rule" in filled
-    assert "- DeConv w/ BN reconstructs as well as DeConv: RLoss 20.00 against 20.00 (n = 2)" in filled
+    assert filled.count("- Trained on a slide rule") == 1, "under the table"
+    assert "- toy-deconv_bn reconstructs as well as toy-deconv: RLoss 20.00 ± 1.00 (n = 2) against 20.00" in filled
     assert "| toy-fc_bn | FC w/ BN | not run |" in filled
     assert with_results(filled) == filled
     shutil.rmtree(FOLDER)
     assert "<!-- table: toy/decoders -->\nNot made yet.\n<!-- end -->" in with_results(filled)
+
+
+def test_the_findings_of_one_table_stand_alone_without_its_notes(study: Path) -> None:
+    text = "<!-- findings: toy/decoders -->\nold\n<!-- end -->\n"
+    without("toy-fc_bn")
+    made()
+    filled = with_results(text)
+    assert filled.startswith("<!-- findings: toy/decoders -->\n- Not run yet: toy-fc_bn.\n- ")
+    assert "- toy-deconv_bn reconstructs as well as toy-deconv: RLoss 20.00 ± 1.00 (n = 2) against 20.00" in filled
+    assert "Ours: " not in filled
+    assert "old" not in filled
+    shutil.rmtree(FOLDER)
+    assert with_results(text) == "<!-- findings: toy/decoders -->\nNot made yet.\n<!-- end -->\n"
+    with pytest.raises(ValueError, match="study: got 'nobody', expected one of toy"):
+        with_results(text.replace("toy", "nobody"))
+
+
+def test_a_study_in_short_is_what_is_missing_and_a_sentence_for_each_table(study: Path) -> None:
+    text = "<!-- in short: toy -->\nold\n<!-- end -->\n"
+    without("toy-fc_bn")
+    made()
+    first, *others, end = with_results(text).removeprefix("<!-- in short: toy -->\n").splitlines()
+    assert first.startswith("- No result yet: 1 of ")
+    headlines = [table("toy", kind, load_params()).headline for kind in HEADLINES]
+    assert others == [f"- {plain_cell(headline)}" for headline in headlines if headline]
+    assert len(others) == len(HEADLINES)
+    assert end == "<!-- end -->"
+    shutil.rmtree(FOLDER / "tables")
+    assert with_results(text).splitlines()[2:] == ["<!-- end -->"]
+    with pytest.raises(ValueError, match="study: got 'toy/decoders', expected one of toy"):
+        with_results(text.replace("toy", "toy/decoders"))
 
 
 def test_a_table_of_a_gpu_says_that_nobody_measured_one_until_it_is_there(study: Path) -> None:

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from itertools import combinations
 
+import networkx
 from ruamel.yaml import YAML
 from tiny_project import ROOT
 
-from pipeline.apps.stage_graph import BOX, all_above, as_svg, without_implied
+from pipeline.apps.stage_graph import BOX, as_svg, graph_of, levels_of, without_implied
 
 NEEDS = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a", "c"}}
 
@@ -29,7 +30,13 @@ def test_the_drawing_in_the_docs_is_that_of_dvc_yaml_and_fits_a_screen() -> None
 def test_an_arrow_that_others_imply_is_left_out_and_nothing_else() -> None:
     shown = without_implied(NEEDS)
     assert shown == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}}
-    assert all(all_above(stage, shown) == all_above(stage, NEEDS) for stage in NEEDS)
+    for stage in NEEDS:
+        assert networkx.descendants(graph_of(shown), stage) == networkx.descendants(graph_of(NEEDS), stage)
+
+
+def test_a_stage_stands_one_column_right_of_the_last_that_it_needs() -> None:
+    assert levels_of(NEEDS) == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert levels_of({"f": {"a", "d"}, **NEEDS}) == {"a": 0, "b": 1, "c": 2, "d": 3, "f": 4}
 
 
 def test_no_box_lies_on_another_and_no_long_arrow_on_a_box() -> None:

@@ -3,13 +3,18 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.apps import predict
 from pipeline.apps.doubt import BOUNDS, doubt, relative_error
+from pipeline.apps.explorer.answers import Explorer
+from pipeline.apps.explorer.view import ChosenImage
+from pipeline.apps.network import find_model, open_network
 
 pytestmark = pytest.mark.usefixtures("project", "one_thread")
 
@@ -44,6 +49,18 @@ def test_pictures_with_no_digit_or_several_are_unsure_and_each_digit_is_read_wit
         r"three.png: unsure: 3 digits found, expected one; it would say (\d \d\.\d+ at [\d-]+(, )?){3}", three
     )
     assert [path.name for path in Path("seen").iterdir()] == ["three.png"]
+
+
+def test_the_explorer_is_unsure_of_no_digit_and_of_several_and_says_what_it_would_say(run: str) -> None:
+    network = open_network(find_model(run, None))._replace(dataset="mnist")  # whose pictures are digits
+    size = network.model.config.image_size
+    tests = SimpleNamespace(images=torch.zeros(2, 1, size, size, dtype=torch.uint8), labels=torch.tensor([0, 1]))
+    explorer = Explorer(network, tests)
+    assert explorer.own(written(320, [])) == "Unsure: no digit found."
+    several = explorer.own(written(320, [(40, 70, 60, 130), (140, 50, 160, 150)]))
+    assert isinstance(several, ChosenImage)
+    _, verdict, *_ = explorer.view(several, 0, [0.0] * network.model.config.class_dim)
+    assert "Unsure: 2 digits found, expected one; this is the largest. It would say <b>" in verdict
 
 
 def test_an_answer_is_unsure_beyond_the_bounds_of_its_data() -> None:

@@ -136,14 +136,7 @@ def test_without_a_spread_a_number_has_to_be_equal() -> None:
     assert found[0] == "decoders: fc: accuracy_mean: got 96.6, expected 96.5 exactly: it has no spread"
 
 
-def test_what_the_hardware_computes_in_is_told_and_no_fault() -> None:
-    text = "run,precision,seeds,accuracy_mean,accuracy_std\nfc,bfloat16,3,96.5,0.5\n"
-    found = compare("decoders", table(text.replace("bfloat16", "float32")), table(text))
-    assert found.remarks == ["decoders: fc: precision: got float32, expected bfloat16"]
-    assert found.faults == []
-
-
-def test_a_label_that_differs_in_the_precision_alone_is_told_and_no_fault() -> None:
+def test_the_name_of_a_model_may_differ_in_its_precision_with_a_remark() -> None:
     other = table(DECODERS.replace("DeConv w/ BN, bfloat16", "DeConv w/ BN"))
     found = compare("decoders", other, table())
     assert found.remarks == ["decoders: bfloat16: model: got DeConv w/ BN, expected DeConv w/ BN, bfloat16"]
@@ -202,6 +195,14 @@ def test_a_study_trained_on_a_gpu_is_known_by_its_metrics(repository: Path) -> N
 def test_a_table_that_was_only_checked_out_is_no_result(repository: Path) -> None:
     shutil.rmtree(repository / MODELS / "toy-fc")
     with pytest.raises(
-        FileNotFoundError, match="models/toy-fc: no trained models; `dvc repro train@toy-fc` makes them"
+        FileNotFoundError, match="models/toy-fc: no trained models; `dvc repro report@toy` makes this study"
     ):
         verify.main(["toy"])
+
+
+def test_before_the_demo_the_command_that_makes_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "reports/digits/tables", tmp_path / "reports/digits/tables")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verify, "committed", lambda path, _: path.read_text())
+    with pytest.raises(FileNotFoundError, match=r"models/digits-[a-z_0-9]*: no trained models; `make demo` makes this"):
+        verify.verify("digits", ["decoders"], "HEAD")

@@ -4,11 +4,12 @@ import csv
 import json
 import re
 import shlex
+import shutil
 import sys
 
 import pytest
-from small_study import SmallStudy
-from tiny_project import ROOT
+from small_study import SmallStudy, small_params
+from tiny_project import ROOT, write_params
 
 from pipeline.runtime.paths import SCORES
 
@@ -57,21 +58,64 @@ def test_plots_show_draws_the_curve_of_each_run_and_misses_none(study: SmallStud
 
 
 def test_an_experiment_is_compared_in_120_columns(study: SmallStudy) -> None:
-    study.call(*documented("dvc exp run --temp"), "--name", "long", "-S", "runs.toy-fc.epochs=12", "evaluate@toy-fc")
+    before = json.loads((study.folder / "reports/scores/toy-fc.json").read_text())
+    command = documented("dvc exp run --temp --name short -S runs.digits-fc.epochs=1 evaluate@digits-fc")
+    # One epoch would not change the accuracy of this small run.
+    study.call(*(word.replace("epochs=1", "epochs=12") for word in command))
     shown = study.call(*documented(COMPARE_EXPERIMENTS), "--no-pager")
     assert_narrow(shown)
     assert "reports/scores/toy-fc.json:accuracy" in shown
-    assert re.search(r"\[long\] .* 12 ", shown)
+    assert re.search(r"\[short\] .* 12 ", shown)
     assert "md5" not in shown
-    differences = study.call(*documented("dvc exp diff NAME")[:-1], "long")
+    differences = study.call(*documented("dvc exp diff short"))
     assert_narrow(differences)
-    assert all(re.search(rf"scores/toy-fc.json +{score} ", differences) for score in SCORES)
+    # The experiment was scored again: its scores are new ones.
+    for score in SCORES:
+        values = re.search(rf"scores/toy-fc.json +{score} +(\S+) +(\S+) ", differences)
+        assert values, differences
+        assert float(values[1]) != float(values[2]) == pytest.approx(before[score], rel=1e-3)
     # DVC applies it, then misses the files of the other study: the guide says so.
-    study.call(*documented("dvc exp apply NAME")[:-1], "long", status=255)
+    study.call(*documented("dvc exp apply NAME")[:-1], "short", status=255)
     changed = study.call(*documented("dvc metrics diff"))
     assert_narrow(changed)
     assert not MISSED.search(changed)
     assert [line.split()[1] for line in changed.splitlines()[1:]] == sorted(SCORES)
+
+
+def test_no_output_means_no_difference_and_the_stages_of_one_run_fit_120_columns(made: SmallStudy) -> None:
+    assert made.call(*documented("dvc metrics diff")) == ""
+    drawn = made.call(*documented("dvc dag evaluate@digits-fc"))
+    assert_narrow(drawn)
+    assert all(stage in drawn for stage in ("prepare@squares", "train@toy-fc", "evaluate@toy-fc"))
+    assert "report@toy" not in drawn
+
+
+def test_an_experiment_with_own_pictures_is_compared_without_their_checksum(study: SmallStudy) -> None:
+    pictures = study.folder.parent / "pictures.npz"
+    shutil.copyfile(study.folder / "squares.npz", pictures)
+    params = small_params()
+    params["datasets"]["mine"] = {"format": "npz", "raw": str(pictures)}
+    params["runs"]["mine"] = params["runs"]["toy-fc"] | {"dataset": "mine"}
+    write_params(study.folder, params)
+    study.call(*documented("dvc repro evaluate@mine"))
+    study.commit("Add own pictures")
+    study.call("dvc", "exp", "run", "--temp", "--name", "own", "-S", "runs.mine.epochs=12", "evaluate@mine")
+    assert "pictures" in study.call(*documented(COMPARE_EXPERIMENTS), "--no-pager", columns=400)
+    shown = study.call(*documented(COMPARE_EXPERIMENTS[:-1] + "|.*pictures'"), "--no-pager")
+    assert_narrow(shown)
+    assert re.search(r"\[own\] .* 12 ", shown)
+    assert "pictures" not in shown
+
+
+def test_a_changed_setting_and_the_stages_that_it_makes_stale_are_named(study: SmallStudy) -> None:
+    study.change("toy-fc", lr=0.02)
+    assert re.search(r"runs\.toy-fc\.lr +0\.01 +0\.02", study.call(*documented("dvc params diff")))
+    stale = study.call(*documented("dvc status --with-deps evaluate@digits-fc"))
+    assert [line for line in stale.splitlines() if line[:1].strip()] == ["train@toy-fc:"]
+    # What the guide warns of: the evaluation would run too, but --dry makes no model that differs.
+    dry = study.call(*documented("dvc repro --dry"), "evaluate@toy-fc")
+    assert "Running stage 'train@toy-fc'" in dry
+    assert "Stage 'evaluate@toy-fc' didn't change" in dry
 
 
 def test_the_values_that_a_search_found_are_shown_as_numbers(made: SmallStudy) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +93,30 @@ def trials_of(study: SmallStudy) -> pd.DataFrame:
 
 
 def wait_for_text(page: BrowserPage, *texts: str) -> str:
-    """Wait until a page shows all of these texts, and return everything that it shows."""
-    for text in texts:
-        page.wait_for(f"document.body.innerText.includes({json.dumps(text)})")
-    return str(page.evaluate("document.body.innerText"))
+    """Wait until a page shows all of these texts at once, and return everything that it shows.
+
+    A page that does not is loaded once more, as a person would do. Raises AssertionError with what it shows instead.
+    """
+    shown = f"{json.dumps(texts)}.every(text => document.body.innerText.includes(text))"
+    try:
+        page.wait_for(shown)
+    except TimeoutError:
+        page.reload()
+        with suppress(TimeoutError):
+            page.wait_for(shown)
+    text = str(page.evaluate("document.body.innerText"))
+    missing = [each for each in texts if each not in text]
+    assert not missing, f"no {missing} at {page.evaluate('location.href')}; {page.errors}; instead:\n{text}"
+    return text
 
 
 def follow(page: BrowserPage, text: str) -> None:
-    """Click on the link with this text, as soon as it is there."""
+    """Click on the link with this text, as soon as it is there, and wait until the address is another."""
+    before = json.dumps(page.evaluate("location.href"))
     found = f"{LINKS}.find(link => link.innerText.split('\\n').includes({json.dumps(text)}))"
     page.wait_for(f"Boolean({found})")
     page.evaluate(f"{found}.click()")
+    page.wait_for(f"location.href !== {before}")
 
 
 def wait_for_points(page: BrowserPage, points: Sequence[tuple[str, float, float]]) -> None:

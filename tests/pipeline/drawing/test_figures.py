@@ -3,6 +3,7 @@
 Axes: A angles, D pose size, J classes, M measures, R seeds.
 """
 
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from capsnet.explain.shape import MEASURES
 from pipeline.drawing.confusion import describe as describe_confusion
@@ -20,12 +22,12 @@ from pipeline.drawing.embedding import draw_embedding
 from pipeline.drawing.figure import write_below
 from pipeline.drawing.outputs import labels_of, reported_and_ours
 from pipeline.drawing.perturbation import Moved, agreement, tiled
-from pipeline.drawing.reconstructions import ReconstructionRow
+from pipeline.drawing.reconstructions import ReconstructionRow, draw_reconstructions
 from pipeline.drawing.reconstructions import describe as describe_reconstructions
 from pipeline.drawing.rotation import DEGREES, describe, pieces, trained_on
 from pipeline.drawing.rotation_accuracy import accuracies, as_counts, most_frequent_mistakes, percent
 from pipeline.drawing.rotation_accuracy import describe as describe_accuracy
-from pipeline.drawing.style import COLUMN, PAGE, class_look, each_class, example, first_of_each_class
+from pipeline.drawing.style import COLUMN, PHONE, class_look, each_class, example, first_of_each_class
 from pipeline.drawing.subject import Subject, with_decoder
 from pipeline.drawing.words import stretches
 from pipeline.settings.tables import PublishedValues
@@ -114,7 +116,7 @@ def test_pictures_lie_row_by_row_and_column_by_column_with_white_between() -> No
     assert (mosaic[0, :, 5] == 1).all()
 
 
-@pytest.mark.parametrize("width", [2.0, COLUMN, PAGE])
+@pytest.mark.parametrize("width", [2.0, COLUMN, PHONE])
 @pytest.mark.parametrize("layout", [None, "constrained"])
 def test_a_note_lies_below_its_picture_whatever_its_length_and_no_wider(width: float, layout: str | None) -> None:
     figure = Figure(figsize=(width, 2.0), layout=layout)
@@ -125,6 +127,20 @@ def test_a_note_lies_below_its_picture_whatever_its_length_and_no_wider(width: f
     box = text.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
     assert area.x0 == 0 <= box.x0 < box.x1 <= width == area.x1
     assert area.y0 <= box.y0 < box.y1 <= 0 < 2.0 == area.y1
+
+
+def test_a_legend_below_a_picture_is_not_drawn_over_the_note() -> None:
+    notes = []
+    for legend in (False, True):
+        figure = Figure(figsize=(COLUMN, 2.0), layout="constrained")
+        figure.subplots().plot([0, 1], label="one")
+        if legend:
+            figure.legend(loc="outside lower center")
+        area = write_below(figure, "a note")
+        figure.savefig(buffer := BytesIO(), format="png", dpi=100, bbox_inches=area)
+        notes.append(np.asarray(Image.open(buffer))[200:])
+    assert (notes[0] < 128).any()
+    np.testing.assert_array_equal(*notes)
 
 
 def test_a_curve_of_one_epoch_can_be_seen() -> None:
@@ -249,3 +265,15 @@ def test_recognised_reconstructions_are_counted_and_a_mistake_is_named() -> None
     ]
     assert describe_reconstructions([0, 1], rows[:1], ["a", "b"]) == "The network recognises all 2 images."
     assert describe_reconstructions([0, 1], rows, ["a", "b"]) == "1 of 4 answers is wrong: DeConv predicts a for b."
+
+
+@pytest.mark.parametrize("names", [[*"0123456789"], [f"class {number}" for number in range(10)]])
+def test_a_long_name_of_a_run_leaves_the_images_as_far_apart_as_without(names: list[str]) -> None:
+    images = np.zeros((10, 1, 4, 4))
+    row = ReconstructionRow("a run with a rather long name", images, [1, *range(1, 10)])
+    figure = draw_reconstructions(images, list(range(10)), [row], names)
+    figure.draw_without_rendering()
+    across = 10 if len(names[0]) == 1 else 5
+    lefts = [axes.get_position().x0 for axes in figure.axes[:across]]
+    assert np.ptp(np.diff(lefts)) < 0.01
+    assert [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()] == [names[1]]

@@ -6,7 +6,7 @@ import pytest
 from pipeline.reporting.findings import HEADLINES
 from pipeline.reporting.findings.benchmarks import benchmarks
 from pipeline.reporting.findings.costs import costs
-from pipeline.reporting.findings.decoders import decoders
+from pipeline.reporting.findings.decoders import decoders, names_of
 from pipeline.reporting.findings.robustness import robustness
 from pipeline.reporting.findings.shared import missing
 from pipeline.reporting.findings.topologies import topologies
@@ -38,23 +38,27 @@ def decoder_table(accuracies: list[float], spreads: list[float | None], **column
 
 def test_decoders_that_differ_by_less_than_their_seeds_are_said_to() -> None:
     assert decoders(decoder_table([97.0, 97.5, 97.25], [0.5, 0.25, 0.125]), DECODERS) == [
-        "B has the highest mean accuracy (97.50 %), A the lowest (97.00 %).",
-        "The difference of 0.50 points is within the standard deviation between the seeds of one run (0.12 to 0.50 "
-        "points, n = 3), so the order may be chance.",
+        "B has the highest mean accuracy (97.50 %), A the lowest (97.00 %): 0.50 points apart; the standard deviation "
+        "between the seeds of one run is 0.12 to 0.50 points, n = 3, so the order may be chance."
     ]
 
 
 def test_decoders_that_differ_by_more_are_not_called_chance_and_equals_are_named_together() -> None:
-    said = decoders(decoder_table([97.0, 98.0, 98.0], [0.25, 0.25, 0.5]), DECODERS)
-    assert said[0] == "B and C have the highest mean accuracy (98.00 %), A the lowest (97.00 %)."
-    assert said[1].startswith("The difference of 1.00 points is larger than")
-    assert "chance" not in said[1]
+    (said,) = decoders(decoder_table([97.0, 98.0, 98.0], [0.25, 0.25, 0.48]), DECODERS)
+    assert said.startswith(
+        "B and C have the highest mean accuracy (98.00 %), A the lowest (97.00 %): 1.00 points apart"
+    )
+    assert said.endswith("is 0.25 to 0.48 points, n = 3.")
+    (said,) = decoders(decoder_table([97.0, 98.0, 98.0], [0.25, 0.25, 0.5]), DECODERS)  # twice 0.5 points apart
+    assert said.endswith("is 0.25 to 0.50 points, n = 3, so the order may be chance.")
 
 
 def test_a_single_seed_has_no_spread_to_compare_with_and_equal_decoders_no_order() -> None:
     assert decoders(decoder_table([97.0, 98.0], [None, None], seeds=[1, 1]), DECODERS) == [
         "B has the highest mean accuracy (98.00 %), A the lowest (97.00 %)."
     ]
+    (said,) = decoders(decoder_table([97.0, 98.0], [0.25, None], seeds=[3, 1]), DECODERS)
+    assert said.endswith("is 0.25 points, n = 3.")
     said = decoders(decoder_table([97.0, 97.0], [0.5, 0.5], seeds=[2, 3]), DECODERS)
     assert said == ["A and B have a mean accuracy of 97.00 % (n = 2 and 3)."]
 
@@ -62,22 +66,21 @@ def test_a_single_seed_has_no_spread_to_compare_with_and_equal_decoders_no_order
 def test_a_difference_is_that_of_the_numbers_as_they_stand_there() -> None:
     table = decoder_table([97.2649, 96.8151], [0.1, 0.1], published_accuracy=[97.0051, None])
     said = decoders(table, DECODERS)
-    assert said[0] == "A has the highest mean accuracy (97.26 %), B the lowest (96.82 %)."
-    assert said[1].startswith("The difference of 0.44 points")
-    assert said[-1] == "Difference to the published accuracy, in points: A +0.25 (published 97.01 %)."
+    assert said[0].startswith("A has the highest mean accuracy (97.26 %), B the lowest (96.82 %): 0.44 points apart")
+    assert said[-1] == "Difference from the published accuracy, in points: A +0.25 (published 97.01 %)."
 
 
 def test_reconstruction_size_and_published_values_of_decoders_are_compared() -> None:
     columns = {"rloss_mean": [21.0, 10.5], "decoder_parameters": [1000, 250], "published_rloss": [20.0, None]}
     table = decoder_table([97.0, 98.0], [0.1, 0.1], **columns, published_accuracy=[97.5, None])
-    assert decoders(table, DECODERS)[2:] == [
+    assert decoders(table, DECODERS)[1:] == [
         "B reconstructs best, with an RLoss of 10.50 per image.",
         "B has the smallest decoder: 250 parameters, 75.0 % fewer than the 1,000 of A.",
-        "Difference to the published accuracy, in points: A −0.50 (published 97.50 %).",
-        "Difference to the published RLoss: A +1.00 (published 20.00).",
+        "Difference from the published accuracy, in points: A −0.50 (published 97.50 %).",
+        "Difference from the published RLoss: A +1.00 (published 20.00).",
     ]
     headline = HEADLINES["decoders"](table, DECODERS)
-    assert headline == "B reconstructs best, with a squared error of 10.50 per image; A has 21.00."
+    assert headline == "Of 2 runs, B reconstructs best, with a squared error of 10.50 per image; A has 21.00."
     assert HEADLINES["decoders"](table.iloc[:1], DECODERS) == ""
 
 
@@ -93,37 +96,49 @@ FOUR = {
 
 def test_the_claims_about_decoders_are_held_against_what_came_out() -> None:
     table = decoder_table([99.0] * 4, [0.1] * 4, **FOUR)
-    assert decoders(table, DECODERS)[:5] == [
-        f"DeConv reconstructs better than FC: RLoss 13.50 against 21.00 (n = 3), {FEWER}.",
-        f"DeConv w/ BN reconstructs better than FC w/ BN: RLoss 9.00 against 13.00 (n = 3), {FEWER}.",
-        "FC w/ BN reconstructs better than FC: RLoss 13.00 against 21.00 (n = 3).",
-        "DeConv w/ BN reconstructs better than DeConv: RLoss 9.00 against 13.50 (n = 3).",
-        "The order by RLoss, highest first, is FC; DeConv; FC w/ BN; DeConv w/ BN: published is FC; FC w/ BN; DeConv; "
+    fc, fc_bn, deconv, deconv_bn = (
+        f"{value} (n = 3)" for value in ("21.00 ± 0.50", "13.00 ± 0.25", "13.50 ± 0.50", "9.00 ± 0.25")
+    )
+    assert decoders(table, DECODERS)[:6] == [
+        f"DeConv w/ BN reconstructs better than FC: RLoss {deconv_bn} against {fc}, {FEWER}.",
+        f"DeConv reconstructs better than FC: RLoss {deconv} against {fc}, {FEWER}.",
+        f"DeConv w/ BN reconstructs better than FC w/ BN: RLoss {deconv_bn} against {fc_bn}, {FEWER}.",
+        f"FC w/ BN reconstructs better than FC: RLoss {fc_bn} against {fc}.",
+        f"DeConv w/ BN reconstructs better than DeConv: RLoss {deconv_bn} against {deconv}.",
+        "The order by RLoss, highest first, is FC, DeConv, FC w/ BN, DeConv w/ BN: published is FC, FC w/ BN, DeConv, "
         "DeConv w/ BN.",
     ]
     table["rloss_mean"] = [13.6, 13.0, 13.5, 9.0]
-    said = decoders(table, DECODERS)
-    assert said[0].endswith(
-        "(n = 3), which is within the spread of the seeds, with 82 % fewer parameters in the decoder."
+    assert decoders(table, DECODERS)[1].endswith(f", which is within the spread of the seeds, {FEWER}.")
+    table.loc[2, ["seeds", "rloss_std"]] = [1, float("nan")]
+    assert decoders(table, DECODERS)[1] == (
+        "DeConv reconstructs better than FC: RLoss 13.50 (n = 1) against 13.60 ± 0.50 (n = 3), which one seed does not "
+        f"settle, {FEWER}."
     )
     table["rloss_mean"] = [21.0, 13.0, 11.0, 11.0]
-    assert decoders(table, DECODERS)[3].startswith(
-        "DeConv w/ BN reconstructs as well as DeConv: RLoss 11.00 against 11"
-    )
+    assert decoders(table, DECODERS)[4].startswith("DeConv w/ BN reconstructs as well as DeConv: RLoss 11.00 ± 0.25")
     table["rloss_mean"] = [21.0, 13.0, 10.0, 11.0]
-    assert "DeConv w/ BN reconstructs worse than DeConv: RLoss 11.00 against 10.00 (n = 3)." in decoders(
-        table, DECODERS
-    )
+    assert decoders(table, DECODERS)[4].startswith("DeConv w/ BN reconstructs worse than DeConv: RLoss 11.00 ± 0.25")
 
 
 def test_claims_compare_runs_of_the_same_precision() -> None:
     names = ["FC, bfloat16", "FC w/ BN", "DeConv, bfloat16", "DeConv w/ BN, bfloat16"]
     said = decoders(decoder_table([99.0] * 4, [0.1] * 4, **FOUR | {"model": names}), DECODERS)
-    assert said[:2] == [
-        f"DeConv, bfloat16 reconstructs better than FC, bfloat16: RLoss 13.50 against 21.00 (n = 3), {FEWER}.",
-        "DeConv w/ BN, bfloat16 reconstructs better than DeConv, bfloat16: RLoss 9.00 against 13.50 (n = 3).",
+    compared = [sentence.partition(": RLoss")[0] for sentence in said[:4]]
+    assert compared[:3] == [
+        "DeConv w/ BN, bfloat16 reconstructs better than FC, bfloat16",
+        "DeConv, bfloat16 reconstructs better than FC, bfloat16",
+        "DeConv w/ BN, bfloat16 reconstructs better than DeConv, bfloat16",
     ]
-    assert said[2].startswith("The order by RLoss")
+    assert compared[3].startswith("The order by RLoss")
+
+
+def test_a_precision_that_all_share_is_not_repeated() -> None:
+    plain, tuned = decoder_table([99.0] * 4, [0.1] * 4, **FOUR), "DeConv w/ BN, bfloat16, tuned"
+    same = decoder_table([99.0] * 4, [0.1] * 4, **FOUR | {"model": [f"{name}, bfloat16" for name in plain["model"]]})
+    assert decoders(same, DECODERS) == decoders(plain, DECODERS)
+    same["model"] = [*same["model"][:3], tuned]
+    assert names_of(same)[3] == "DeConv w/ BN, tuned"
 
 
 def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
@@ -131,14 +146,16 @@ def test_a_claim_of_which_a_side_is_missing_is_not_made() -> None:
     table.loc[[1, 2], ["accuracy_mean", "rloss_mean"]] = float("nan")
     table["rloss_std"] = float("nan")
     table["seeds"] = [1, 0, 0, 1]
-    said = decoders(table, DECODERS)
-    assert said[:3] == [
+    assert decoders(table, DECODERS)[:4] == [
         "Not run yet: run-1 and run-2.",
-        "The order of these 2 runs by RLoss, highest first, is FC; DeConv w/ BN: as published.",
+        "DeConv w/ BN reconstructs better than FC: RLoss 9.00 (n = 1) against 21.00 (n = 1), which one seed does not "
+        f"settle, {FEWER}.",
+        "The order of these 2 runs by RLoss, highest first, is FC, DeConv w/ BN: as published.",
         "FC and DeConv w/ BN have a mean accuracy of 99.00 % (n = 1).",
     ]
     table.loc[[1, 2], "decoder_parameters"] = float("nan")  # then the others are no whole numbers in a file either
-    assert decoders(table, DECODERS)[4] == (
+    table["published_rloss"] = float("nan")
+    assert decoders(table, DECODERS)[3] == (
         "DeConv w/ BN has the smallest decoder: 180 parameters, 82.0 % fewer than the 1,000 of FC."
     )
     table["accuracy_mean"] = float("nan")
@@ -153,21 +170,22 @@ def test_a_run_that_is_scored_but_makes_no_ensemble_is_not_called_missing() -> N
 
 def test_runs_of_one_model_are_told_apart_by_their_names() -> None:
     said = decoders(decoder_table([97.0, 98.0], [0.1, 0.1], model=["FC", "FC"]), DECODERS)
-    assert said[0] == "run-1 has the highest mean accuracy (98.00 %), run-0 the lowest (97.00 %)."
+    assert said[0].startswith("run-1 has the highest mean accuracy (98.00 %), run-0 the lowest (97.00 %)")
 
 
 def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_networks() -> None:
     rows = [
-        ("a", "FC", "mnist", 3, 99.5, 0.1, 99.75, "S, table 1", -0.25),
-        ("b", "FC", "mnist", 3, 99.0, 0.1, None, None, None),
-        ("c", "none", "cifar10", 7, 70.0, 1.0, None, None, None),
-        ("c", "none (ensemble of 7)", "cifar10", 1, 75.0, None, 89.5, "S, section 7", -14.5),
-        (None, "Others", "mnist", None, None, None, 99.84, "T", None),
+        ("a", "FC", "mnist", 60, 3, 99.5, 0.1, 99.75, "S, table 1", -0.25),
+        ("b", "FC", "mnist", 25, 3, 99.0, 0.1, None, None, None),
+        ("c", "none", "cifar10", 25, 7, 70.0, 1.0, None, None, None),
+        ("c", "none (ensemble of 7)", "cifar10", 25, 1, 75.0, None, 89.5, "S, section 7", -14.5),
+        (None, "Others", "mnist", None, None, None, None, 99.84, "T", None),
     ]
     columns = [
         "run",
         "model",
         "dataset",
+        "epochs",
         "seeds",
         "accuracy_mean",
         "accuracy_std",
@@ -175,11 +193,12 @@ def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_netw
         "source",
         "difference",
     ]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns).assign(note=[None, None, "a copy", None, None])
     assert benchmarks(table, BENCHMARKS) == [
-        "a has the highest mean accuracy on mnist (99.50 %), b the lowest (99.00 %).",
-        "The difference of 0.50 points is larger than the standard deviation between the seeds of one run (0.10 to "
-        "0.10 points, n = 3).",
+        "a has the highest mean accuracy on mnist (99.50 %), b the lowest (99.00 %): 0.50 points apart; the standard "
+        "deviation between the seeds of one run is 0.10 points, n = 3.",
+        "These runs have 25 and 60 epochs, and may differ in other settings of training, so this is not a comparison "
+        "of networks alone.",
         "c has a mean accuracy of 70.00 % on cifar10 (n = 7).",
         "a differs by −0.25 points from the published 99.75 % (S, table 1).",
         "The ensemble of the 7 networks of c reaches 75.00 %, +5.00 points compared with the mean of the single "
@@ -187,7 +206,8 @@ def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_netw
         "The ensemble of the 7 networks of c differs by −14.50 points from the published 89.50 % (S, section 7).",
     ]
     assert HEADLINES["benchmarks"](table, BENCHMARKS) == (
-        "a (FC) recognises 99.50 % of the mnist test images (published 99.75 %); b recognises 99.00 %."
+        "a (FC) recognises 99.50 % of the mnist test images (published 99.75 %); b recognises 99.00 %; c (none) "
+        "recognises 70.00 % of the cifar10 test images (a copy)."
     )
     assert HEADLINES["benchmarks"](table.iloc[4:], BENCHMARKS) == ""
 
@@ -241,9 +261,10 @@ def test_a_finding_says_so_if_fewer_seeds_of_a_run_are_scored_on_rotated_images(
     [(0.002, "1 minute"), (0.031, "2 minutes"), (0.9, "54 minutes"), (1.0, "1.0 hours"), (1234.5, "1,234.5 hours")],
 )
 def test_what_training_took_is_in_minutes_below_an_hour(hours: float, words: str) -> None:
-    table = pd.DataFrame([{"run": "a", "seeds": 2, "seconds_an_epoch": 1.5, "hours": hours}])
-    assert costs(table, Costs(study="toy", title="Toy", kind="costs")) == [
-        f"Training took {words} in total, for 2 networks of 1 runs."
+    row = {"run": "a", "seeds": 2, "seconds_an_epoch": 1.5, "hours": hours, "hardware": "a slide rule"}
+    assert costs(pd.DataFrame([row]), Costs(study="toy", title="Toy", kind="costs")) == [
+        f"{words} of training are recorded, for 2 networks of 1 runs.",
+        "An epoch of a seed takes 1.5 seconds on a slide rule.",
     ]
 
 

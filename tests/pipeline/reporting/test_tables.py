@@ -3,44 +3,23 @@
 import importlib
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from latex import parse_latex
-from made_study import FOLDER, PAIRS, write_metrics, write_rotations
+from made_study import FOLDER, with_entry, write_metrics, write_rotations
 from ruamel.yaml import YAML
 from tiny_project import ROOT, TINY, tiny_params, write_params
 
 from pipeline.reporting.tables import BUILDERS, build
-from pipeline.reporting.typeset import read_markdown, read_parts
+from pipeline.reporting.tables.columns import cells, words
+from pipeline.reporting.typeset import read_parts
 from pipeline.runtime.command_line import run_stage
-from pipeline.settings.params import Params, load_params
+from pipeline.settings.params import load_params
 from pipeline.settings.tables import KINDS
 
 SCORED = tiny_params()["studies"]["toy"]["tables"]  # not costs, which are in test_costs.py
 STAGES = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
-
-
-def with_entry(kind: str, **changes: Any) -> Params:
-    """Return the tiny project's parameters with changes to a table."""
-    values = tiny_params()
-    values["tables"][f"toy-{kind}"] |= changes
-    write_params(Path(), values)
-    return load_params()
-
-
-@pytest.fixture
-def scored(project: Path) -> Path:
-    """The tiny project with metrics made by hand in place of trained runs."""
-    write_metrics("toy-fc", [97.0, 99.0], ensemble=99.25)
-    write_metrics("toy-fc_bn", [98.0, 99.0], batch_norm=True)
-    write_metrics("toy-deconv", [96.0, 97.0], decoder="deconv")
-    write_metrics("toy-deconv_bn", [99.0, 99.5], decoder="deconv", batch_norm=True)
-    write_metrics("toy-tuned", [97.0, 97.0])
-    write_metrics("toy-pairs", [70.0, 74.0], pairs=PAIRS, task="separate")
-    write_rotations("toy-fc", {0: (97.0, 99.0), 90: (20.0, 10.0), 180: (40.0, 50.0), 270: (15.0, 15.0)})
-    return project
 
 
 @pytest.mark.parametrize("kind", SCORED)
@@ -71,7 +50,7 @@ def test_the_columns_of_each_kind_are_the_promised_ones_with_the_difference_last
         "decoders": "run, model, parameters, decoder_parameters, epochs, seeds, rloss_mean, rloss_std, mloss_mean, "
         "mloss_std, accuracy_mean, accuracy_std, published_rloss, published_mloss, published_accuracy, difference",
         "benchmarks": "run, model, dataset, epochs, seeds, accuracy_mean, accuracy_std, published_accuracy, source, "
-        "difference",
+        "note, difference",
         "topologies": "factor, value, run, parameters, epochs, seeds, accuracy_mean, accuracy_std, rloss_mean, "
         "rloss_std, mloss_mean, mloss_std, difference",
         "robustness": "run, model, dataset, parameters, epochs, seeds, degrees, accuracy_mean, accuracy_std, "
@@ -116,75 +95,9 @@ def test_a_setting_without_published_values_has_no_empty_columns(scored: Path) -
     assert not [title for title in build("toy-decoders", params).cells[0] if "published" in title or "Diff" in title]
 
 
-def test_an_ensemble_is_a_row_of_its_own_without_spread_and_only_if_asked_for(scored: Path) -> None:
-    assert "ensemble" not in str(build("toy-benchmarks", load_params()))
-    table = build("toy-benchmarks", with_entry("benchmarks", runs=[{"run": "toy-fc", "ensemble": True}]))
-    assert table.data["model"].tolist() == ["FC", "FC (ensemble of 2)", "Others"]
-    single, ensemble = table.data.iloc[0], table.data.iloc[1]
-    assert (single["accuracy_mean"], single["seeds"]) == (98.0, 2)
-    assert (ensemble["accuracy_mean"], ensemble["seeds"]) == (99.25, 1)
-    assert single["published_accuracy"] == 98.0
-    assert ensemble[["accuracy_std", "published_accuracy", "difference"]].isna().all()
-    assert table.cells[2][table.cells[0].index("Accuracy (%)")] == "99.25"
-    assert sum("An ensemble is one result of the networks of all seeds" in note for note in table.notes) == 1
-
-
-def test_single_networks_and_their_ensemble_stand_beside_what_is_published_about_each(scored: Path) -> None:
-    values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {"runs": [{"run": "toy-fc", "ensemble": True}], "published": []}
-    values["published"]["toy-fc"] = {"accuracy": 98.0, "ensemble_accuracy": 99.0, "source": "Somebody 2001"}
-    write_params(Path(), values)
-    data = build("toy-benchmarks", load_params()).data
-    assert data["published_accuracy"].tolist() == [98.0, 99.0]
-    assert data["difference"].tolist() == pytest.approx((data["accuracy_mean"] - [98.0, 99.0]).tolist())
-
-
-def test_the_published_accuracy_of_an_ensemble_stands_beside_ours_and_beside_no_single_network(scored: Path) -> None:
-    values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {"runs": [{"run": "toy-fc", "ensemble": True}], "published": []}
-    values["published"]["toy-fc"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001, all together"}
-    write_params(Path(), values)
-    importlib.import_module("pipeline.tabulate").main(["toy-benchmarks"])
-    csv = pd.read_csv(FOLDER / "tables/benchmarks.csv")
-    assert csv["model"].tolist() == ["FC", "FC (ensemble of 2)"]
-    assert csv.loc[0, ["published_accuracy", "source", "difference"]].isna().all()
-    assert csv.loc[1, ["published_accuracy", "source"]].tolist() == [99.0, "Somebody 2001, all together"]
-    assert csv.loc[1, "difference"] == pytest.approx(0.25)
-    _, cells = parse_latex((FOLDER / "tables/benchmarks.tex").read_text())
-    assert cells == read_markdown((FOLDER / "tables/benchmarks.md").read_text())
-    beside = [cells[0].index(title) for title in ("Accuracy (%), published", "Difference (points)", "Source")]
-    assert [cells[1][place] for place in beside] == ["", "", ""]
-    assert [cells[2][place] for place in beside] == ["99.00", "+0.25", "Somebody 2001, all together"]
-    assert build("toy-decoders", load_params()).data["published_accuracy"].isna().all()
-
-
-def test_models_are_called_after_the_protocols_of_their_table(scored: Path) -> None:
-    runs = [
-        {"run": "toy-fc", "protocol": "one protocol", "ensemble": True},
-        {"run": "toy-fc_bn"},
-        {"run": "toy-deconv", "protocol": "another"},
-    ]
-    table = build("toy-benchmarks", with_entry("benchmarks", runs=runs, published=[]))
-    models = ["one protocol, FC", "FC w/ BN", "another, DeConv", "one protocol, FC (ensemble of 2)"]
-    assert table.data["model"].tolist() == models
-    assert [row[1] for row in table.cells[1:]] == models
-
-
-def test_a_run_of_one_seed_makes_no_ensemble_and_blocks_nothing(scored: Path) -> None:
-    values = tiny_params()
-    values["tables"]["toy-benchmarks"] |= {
-        "runs": [{"run": "toy-fc"}, {"run": "toy-deconv", "ensemble": True}],
-        "published": [],
-    }
-    write_params(Path(), values | {"seeds": [0]})
-    assert build("toy-benchmarks", load_params()).data["model"].tolist() == ["FC", "DeConv"]
-    values["published"]["toy-deconv"] = {"accuracy": 99.0, "ensemble": True, "source": "Somebody 2001"}
-    write_params(Path(), values | {"seeds": [0]})
-    table = build("toy-benchmarks", load_params())
-    assert table.data["model"].tolist() == ["FC", "DeConv", "DeConv (ensemble)"]
-    assert table.data.loc[2, ["seeds", "published_accuracy"]].tolist() == [0, 99.0]
-    assert table.cells[3][3:5] == ["not run", "99.00"]
-    assert table.missing == []
+def test_two_columns_may_have_the_same_title() -> None:
+    columns = [words("Value", "ours"), words("Value", "theirs")]
+    assert cells([{"ours": "1", "theirs": "2"}], columns) == [["Value", "Value"], ["1", "2"]]
 
 
 def test_topologies_group_runs_by_their_one_setting_with_the_base_in_each_group(scored: Path) -> None:
@@ -209,7 +122,7 @@ def test_numbers_of_a_setting_ascend_with_the_base_among_them(scored: Path) -> N
     table = build("toy-topologies", load_params())
     assert table.data["value"].tolist() == ["1", "2", "3", "10", "false", "true"]
     assert table.data["run"].tolist() == ["toy-1", "toy-fc", "toy-3", "toy-10", "toy-fc", "toy-fc_bn"]
-    assert any("(0, 1; or 0)" in note for note in table.notes)
+    assert any("(0, 1, or 0 alone; no ± where n is 1)" in note for note in table.notes)
 
 
 def test_the_setting_of_a_topology_is_that_of_the_models_that_were_scored(scored: Path) -> None:
@@ -267,8 +180,8 @@ def test_a_run_on_affine_digits_has_its_own_test_set_in_robustness(scored: Path)
     table = build("toy-robustness", load_params())
     assert table.data["difference"].tolist() == [-7.0]
     assert table.cells[1][3:6] == ["72.00 ± 2.83", "79.00", "−7.00"]
-    said = "moved: trained on digits that are shifted, scored on digits that are rotated, sheared and scaled."
-    assert said in table.notes
+    (note,) = (note for note in table.notes if note.startswith("moved: trained on digits that are shifted"))
+    assert note.endswith("published values are of the original affNIST.")
     assert [part.title for part in table.parts] == [""]
     assert not any("Columns of degrees" in note for note in table.notes)
 

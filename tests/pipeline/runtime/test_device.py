@@ -124,6 +124,20 @@ def test_a_search_computes_in_the_precision_that_there_is(
     assert ("does not compute bfloat16" in capsys.readouterr().out) == (not there)
 
 
+def test_a_search_that_began_on_another_kind_of_device_is_another_search(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device without numbers stands for the other kind: only its name counts before the first trial."""
+    keys = []
+    for kind in ("cpu", "meta"):
+        hardware = Hardware(torch.device(kind), "the same words")
+        monkeypatch.setattr(whole_search, "configure_torch", lambda device, threads, got=hardware: got)
+        params = load_params()
+        search = whole_search.prepare_search("toy", params.tune["toy"], params, "worker")
+        keys.append(search.tags["fingerprint"])
+    assert len(set(keys)) == 2
+
+
 @pytest.mark.parametrize(
     ("where", "there", "asked", "got"),
     [

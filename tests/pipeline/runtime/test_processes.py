@@ -4,7 +4,6 @@ import csv
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from stored import select
 from tiny_project import ROOT, tiny_params, write_params
 
 from capsnet.networks.saved import read_settings
-from pipeline.runtime.launch import usable
+from pipeline.runtime.launch import usable_processes
 from pipeline.settings.params import load_params, override
 
 # Rank 1 never takes part in the barrier, so rank 0 waits in C for it.
@@ -29,6 +29,22 @@ with torchrun.process_group("cpu") as group, group.closing(lambda: print("closed
     if group.rank == 1:
         time.sleep(600)
     group.wait()
+"""
+
+# SIGTERM arrives when the block has failed, and before anybody has said why.
+FAILING = """
+import os, signal
+from pipeline.runtime.command_line import run_stage
+from pipeline.runtime.termination import ends_on_sigterm
+
+def main():
+    try:
+        with ends_on_sigterm("another one has ended", print):
+            raise ValueError("the connection is gone")
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+run_stage(main)
 """
 
 
@@ -54,39 +70,43 @@ def train(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, said, complained
 
 
+def train_alone() -> None:
+    """Train in this process, which is one of one."""
+    from pipeline import train
+
+    train.main(["toy-fc", "--set", "processes=1", "--out", "alone"])
+
+
 def losses(folder: str) -> list[float]:
     with Path(folder, "history.csv").open() as file:
         return [float(row["train_loss"]) for row in csv.DictReader(file)]
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(prepared: Path) -> None:
+def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(prepared: Path, store: Path) -> None:
     set_processes(2)
     status, said, complained = train("toy-fc")
     assert (status, said) == (0, "models/toy-fc: toy-fc, seeds 0, 1\n"), complained
-    status, *_ = train("toy-fc", "--set", "processes=1", "--out", "alone")
-    assert status == 0
+    train_alone()
     assert losses("models/toy-fc") == pytest.approx(losses("alone"), rel=1e-5)
     assert read_settings(Path("models/toy-fc/seed-0.safetensors")) == read_settings(Path("alone/seed-0.safetensors"))
-    with sqlite3.connect("mlflow.db") as store:
-        recorded = store.execute("select name, count(*) from runs group by name order by name").fetchall()
+    recorded = select(store, "select name, count(*) from runs group by name order by name")
     assert recorded == [("toy-fc", 2), ("toy-fc seed 0", 2), ("toy-fc seed 1", 2)]
 
 
 @pytest.mark.slow
-def test_torchrun_by_hand_decides_the_number_of_processes(prepared: Path) -> None:
+def test_torchrun_by_hand_decides_the_number_of_processes(prepared: Path, store: Path) -> None:
     set_processes(3)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     process = python(*torchrun, "-m", "pipeline.train", "toy-fc", "--out", "one")
     _, complained = process.communicate(timeout=200)
     assert process.returncode == 0, complained
-    status, *_ = train("toy-fc", "--set", "processes=1", "--out", "alone")
-    assert status == 0
+    train_alone()
     assert losses("one") == losses("alone")
 
 
 @pytest.mark.slow
-def test_an_error_of_several_processes_is_told_in_one_line_with_status_2(prepared: Path) -> None:
+def test_an_error_of_several_processes_is_told_in_one_line_with_status_2(prepared: Path, store: Path) -> None:
     set_processes(2, batch_norm=True)
     status, _, complained = train("toy-fc")
     expected = "error: processes: got several without GPUs, expected one for a network that normalises batches"
@@ -110,9 +130,9 @@ def test_the_number_of_processes_is_not_recorded_and_survives_other_settings(pre
 def test_each_process_needs_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [usable(4, device) for device in ("auto", "cuda", "cpu")] == [2, 2, 4]
+    assert [usable_processes(4, device) for device in ("auto", "cuda", "cpu")] == [2, 2, 4]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert usable(4, "auto") == 4
+    assert usable_processes(4, "auto") == 4
 
 
 def free_port() -> str:
@@ -168,3 +188,9 @@ def test_sigterm_ends_a_process_that_runs_python_at_once(waiting: "list[subproce
     status, _, complained = ended(first)  # the connection is gone
     assert status != 0
     assert "one of the 2 processes of this training has ended" in complained
+
+
+def test_sigterm_after_a_failure_does_not_end_a_process_before_it_has_said_why() -> None:
+    process = python("-c", FAILING)
+    said, complained = process.communicate(timeout=200)
+    assert (process.returncode, said, complained) == (2, "", "error: the connection is gone\n")

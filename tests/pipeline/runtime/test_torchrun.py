@@ -18,7 +18,7 @@ from torch import distributed
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.training.processes import Processes
-from pipeline.runtime.device import configure_torch
+from pipeline.runtime.torchrun import process_group
 
 STEPS_AN_EPOCH = 3
 
@@ -34,12 +34,10 @@ def torchrun(number: int, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def train_alone(run: str, out: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pipeline.train", run, "--out", out],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=True,
-    )
+    """Train in this process, which is one of one."""
+    from pipeline import train
+
+    train.main([run, "--out", out])
 
 
 def losses(folder: str) -> list[float]:
@@ -63,16 +61,14 @@ def set_run(folder: Path, run: str, **changes: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("run", "changes"), [("toy-fc", {}), ("toy-pairs", {}), ("toy-attention", {"encoder_norm": "instance"})]
-)
+@pytest.mark.parametrize(("run", "changes"), [("toy-pairs", {}), ("toy-attention", {"encoder_norm": "instance"})])
 def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
-    run: str, changes: dict[str, object], prepared: Path
+    run: str, changes: dict[str, object], prepared: Path, store: Path
 ) -> None:
     set_run(prepared, run, epochs=7, **changes)
     train_alone(run, "alone")
     together = torchrun(2, "pipeline.train", run, "--out", "together")
-    said, _ = together.communicate(timeout=120)
+    said, _ = together.communicate(timeout=200)
     assert together.returncode == 0, said
     assert said.count(f"together: {run}, seeds 0, 1") == 1
     assert len(losses("alone")) * STEPS_AN_EPOCH >= 2 * 20
@@ -83,17 +79,18 @@ def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(prepared: Path) -> None:
-    epochs = 100
+@pytest.mark.timeout(900)  # three trainings: minutes on a machine with other work
+def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on(prepared: Path, store: Path) -> None:
+    epochs = 40
     set_run(prepared, "toy-fc", epochs=epochs, validation=0.0)
     together = torchrun(2, "pipeline.train", "toy-fc", "--out", "broken")
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     while not list(Path(".scratch").glob("train/toy-fc/*/seed-1.state.safetensors")):
         assert together.poll() is None, together.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(ranks(together.pid)["1"], signal.SIGKILL)
-    said, _ = together.communicate(timeout=60)
+    said, _ = together.communicate(timeout=200)  # seconds only if nothing ends it
     assert together.returncode != 0
     assert "one of the 2 processes of this training has ended, and the others with it" in said
     assert "error: MLflow" not in said
@@ -103,15 +100,6 @@ def test_a_killed_process_ends_the_others_with_a_message_and_one_process_goes_on
     train_alone("toy-fc", "broken")
     train_alone("toy-fc", "whole")
     assert losses("broken") == pytest.approx(losses("whole"), rel=1e-3)
-
-
-@pytest.mark.slow
-def test_batch_normalisation_over_several_processes_on_a_cpu_is_refused_by_name(prepared: Path) -> None:
-    set_run(prepared, "toy-fc", batch_norm=True)
-    together = torchrun(2, "pipeline.train", "toy-fc", "--out", "together")
-    said, _ = together.communicate(timeout=120)
-    assert together.returncode != 0
-    assert "error: processes: got several without GPUs, expected one for a network that normalises batches" in said
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
@@ -148,13 +136,11 @@ def test_the_first_bad_step_of_any_process_is_told(monkeypatch: pytest.MonkeyPat
 
 
 def test_more_processes_than_gpus_are_refused_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "4")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    before = torch.get_num_threads()
-    try:
-        with pytest.raises(ValueError, match="device: got 2 GPUs, expected one for each of 4 processes"):
-            configure_torch("cuda", 4)
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(before)
+    expected = pytest.raises(ValueError, match="device: got 2 GPUs, expected one for each of 4 processes")
+    with expected, process_group("cuda"):
+        pass

@@ -1,14 +1,17 @@
 """The working files of a training that has ended: kept until DVC has recorded its models, and no longer."""
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.runtime.command_line import run_stage
-from pipeline.runtime.scratch import scratch
+from pipeline.runtime.locks import LOCK, is_held
+from pipeline.runtime.scratch import note_closed, scratch
 from pipeline.runtime.stopping import DVC_STAGE
-from pipeline.runtime.unrecorded import ENDED, folder_md5
+from pipeline.runtime.unrecorded import ENDED, folder_md5, remove_recorded
 
 OUT = Path("models/toy-fc")
 
@@ -36,7 +39,9 @@ def end(states: int = 1) -> Path:
 
 def record() -> None:
     """Let dvc.lock name the models, as DVC does."""
+    later = time.time() + 1  # a clock of coarse steps would not see the difference
     Path("dvc.lock").write_text(f"stages:\n  train@toy-fc:\n    outs:\n    - md5: {folder_md5(OUT)}\n")
+    os.utime("dvc.lock", (later, later))
 
 
 def test_models_that_dvc_did_not_record_are_written_again_without_training(
@@ -77,6 +82,40 @@ def test_the_next_stage_removes_what_dvc_has_recorded(project: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_process_that_only_looks_brings_back_no_folder_that_another_has_just_removed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = end()
+    record()
+    glob = Path.glob
+
+    def removed_after_it_was_found(self: Path, pattern: str) -> list[Path]:
+        found = [*glob(self, pattern)]
+        shutil.rmtree(folder)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", removed_after_it_was_found)
+        remove_recorded()
+    assert not folder.exists()
+    assert not is_held(folder / LOCK)
+    note_closed(folder)
+    assert not folder.exists()
+
+
+def test_models_that_an_earlier_training_made_too_are_not_taken_for_recorded(project: Path) -> None:
+    end()
+    record()
+    earlier = time.time() - 10
+    os.utime("dvc.lock", (earlier, earlier))
+    folder = end()  # the training was repeated, and DVC was killed before it recorded that
+    run_stage(lambda: None)
+    assert (folder / ENDED).exists()
+    record()
+    run_stage(lambda: None)
+    assert not folder.exists()
+
+
 def test_a_stage_that_dvc_has_recorded_trains_anew_when_it_is_started_again(project: Path) -> None:
     end()
     record()
@@ -108,7 +147,7 @@ def test_a_folder_is_named_as_dvc_names_it(project: Path) -> None:
     from dvc_objects.fs.local import LocalFileSystem
 
     (project / "folder/below").mkdir(parents=True)
-    for name in ("b.txt", "a.txt", "below/ä.txt"):
+    for name in ("b.txt", "a.txt", "below-a.txt", "below/ä.txt"):
         (project / "folder" / name).write_text(name)
     fs = LocalFileSystem()
     _, _, tree = build(HashFileDB(fs, str(project / "cache")), str(project / "folder"), fs, "md5")

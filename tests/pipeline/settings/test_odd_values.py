@@ -10,7 +10,7 @@ from tiny_project import changed_params, tiny_params, write_params
 
 from pipeline.runtime.prepared import read_manifest, read_prepared
 from pipeline.settings.params import load_params
-from pipeline.settings.reading import MOST_FAULTS, parse_yaml
+from pipeline.settings.reading import MOST_FAULTS, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize("name", ["-h", "--out", "x" * 300, "a" * 101])
@@ -35,6 +35,14 @@ def test_numbers_that_no_generator_takes_are_refused(path: str, value: Any, proj
         load_params()
 
 
+def test_a_missing_file_is_named_and_the_top_folder_is_advised_only_elsewhere(project: Path) -> None:
+    for advice in ("", "; stages run in the project's top folder"):
+        with pytest.raises(FileNotFoundError) as missing:
+            read_yaml(Path("other.yaml"))
+        assert str(missing.value) == f"other.yaml: no such file in {project}{advice}"
+        Path("params.yaml").unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("text", ["[" * 10_000, "a: " + "{b: " * 10_000, "- " * 10_000 + "x"])
 def test_deeply_nested_yaml_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"params\.yaml.*not YAML") as refused:
@@ -47,6 +55,22 @@ def test_values_that_do_not_exist_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"params\.yaml.*not YAML") as refused:
         parse_yaml(text, "params.yaml")
     assert str(refused.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &x 1\nb: &x 2\nc: *x\n", "params.yaml:2: got another anchor &x, expected a name that line 1 has not"),
+        ("a: &x 1\nb: &x 2\nc: &x 3\n", "params.yaml:2: got another anchor &x, expected a name that line 1 has not"),
+        ('"a\\nb": 1\n"a\\nb": 2\n', 'params.yaml:2: not YAML: found duplicate key "a'),
+        ("a: 1\na: 2\n", 'params.yaml:2: not YAML: found duplicate key "a" with value "2" (original value: "1")'),
+        ("a: *x\n", "params.yaml:1: not YAML: found undefined alias 'x'"),
+    ],
+)
+def test_names_that_yaml_has_twice_or_not_at_all_are_refused_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match="params") as refused:
+        parse_yaml(text, "params.yaml")
+    assert str(refused.value) == said
 
 
 def test_a_file_of_thousands_of_faults_lists_the_first_hundred(project: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.settings.sizes import side_of
     [
         ("runs/toy-fc/crop", 65, "runs.toy-fc.crop: got 65, expected 0, or 20 to 64: images of at most 64 pixels"),
         ("runs/toy-fc/crop", 19, "runs.toy-fc.crop: got 19, expected 0, or 20 to 64"),
-        ("runs/toy-fc/max_shift", 64, "runs.toy-fc.max_shift: got 64, expected at most 63: something of images of"),
+        ("runs/toy-fc/max_shift", 64, "runs.toy-fc.max_shift: got 64, expected at most 63: part of images of"),
         ("runs/toy-fc/max_shift", 10**9, "runs.toy-fc.max_shift: got 1000000000, expected at most 63"),
         ("runs/toy-pairs/max_shift", 23, "runs.toy-pairs.max_shift: got 23, expected at most 22: images of at most"),
         ("runs/toy-fc/erase", 32, "runs.toy-fc.erase: got 32, expected at most 31: images of at most 64 pixels"),
@@ -33,7 +33,7 @@ def test_what_fits_no_image_is_refused(path: str, value: Any, said: str, project
     ("changes", "said"),
     [
         ({"crop": 21}, "crop: got 21, expected 0, or 20 to 20: images of 20 pixels"),
-        ({"max_shift": 20}, "max_shift: got 20, expected at most 19: something of images of 20 pixels has to stay"),
+        ({"max_shift": 20}, "max_shift: got 20, expected at most 19: part of images of 20 pixels must stay visible"),
         ({"erase": 10}, "erase: got 10, expected at most 9: the network sees 20 pixels"),
         ({"task": "separate", "max_shift": 23}, "max_shift: got 23, expected at most 22: images of 20 pixels, with"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tiny_project import TINY, changed_params, tiny_params, write_params
 
-from pipeline.settings.params import load_params
+from pipeline.settings.params import find, load_params
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,7 @@ from pipeline.settings.params import load_params
             "datasets.squares.duplicates: got 'keep', expected 'refuse' or 'allow'",
         ),
         ("datasets/squares", 3, "datasets.squares: got 3, expected a valid dictionary"),
+        ("presets/reference", 3, "presets.reference: got 3, expected a valid dictionary"),
         ("seeds", [], "seeds: got [], "),
         ("seeds", [0, 0, 2], "params.yaml: seeds: got 0 twice, expected each once"),
         ("runs/toy-fc/seeds", [3, 1, 3], "runs.toy-fc.seeds: got 3 twice, expected each once"),
@@ -172,3 +173,16 @@ def test_an_entry_fits_the_runs_that_it_names(project: Path, path: str, value: A
         load_params()
     assert str(caught.value).startswith(f"params.yaml: {said}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one-6", r"run: got 'one-6', expected one of 9 names; did you mean one-5, one-4, one-3\?"),
+        ("x", r"run: got 'x', expected one of one-0, one-1, .*, two, three, four"),
+    ],
+)
+def test_of_many_names_those_that_are_similar_to_a_wrong_one_are_listed(name: str, said: str) -> None:
+    known = dict.fromkeys([*(f"one-{number}" for number in range(6)), "two", "three", "four"])
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        find(name, known, "run")

@@ -37,6 +37,8 @@ def fail(module: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) 
         (["train", "toy-fc", "--set", "lr=0.1"], "--out: missing"),
         (["train", "toy-fc", "--seeds", "0", "0", "--out", "x"], "--set: seeds: got 0 twice, expected each once"),
         (["train", "toy-fc", "--device", "cuda", "--out", "x"], "torch sees no CUDA device"),
+        (["train", "toy-tuned"], "reports/toy/tuning/toy/best.yaml: no such file; `dvc repro tune@toy` writes it"),
+        (["evaluate", "nobody", "--out", "trained"], "run: got 'nobody', expected one of toy-"),
         (["evaluate", "toy-fc"], "models/toy-fc: no trained models; `dvc repro train@toy-fc` makes them"),
         (["evaluate", "toy-tuned"], "models/toy-tuned: no trained models; `dvc repro train-tuned@toy` makes them"),
         (["tabulate", "nothing"], "table: got 'nothing', expected one of toy-"),
@@ -49,7 +51,20 @@ def test_a_wrong_command_ends_in_one_line_and_status_2(
     project: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    Path("trained").mkdir()
+    Path("trained/seed-0.safetensors").touch()
     assert said in fail(arguments[0], arguments[1:], capsys)
+
+
+@pytest.mark.parametrize("content", ["", "alpha: 0.1", "[alpha, lr]"])
+def test_the_values_of_a_search_that_are_not_all_there_are_named(
+    project: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("reports/toy/tuning/toy/best.yaml")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    said = "best.yaml: expected alpha and lr; `dvc repro -f tune@toy` writes them"
+    assert said in fail("train", ["toy-tuned"], capsys)
 
 
 def test_a_real_process_shows_no_traceback(project: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_pictures_that_the_data_cannot_show_are_left_out_and_named(
 
 
 def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_are(
-    there: Path, capsys: pytest.CaptureFixture[str]
+    there: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     compare = importlib.import_module("pipeline.compare")
     compare.main(["toy-decoders"])
@@ -172,6 +173,22 @@ def test_runs_that_are_not_trained_are_left_out_of_a_comparison_as_long_as_two_a
     assert len(told["left_out"]) == len(VARIANTS) - 2
     assert "toy-deconv: it is not trained here (`dvc repro evaluate@toy-deconv` trains it)" in told["left_out"]
     assert [each["name"] for each in told["figures"]] == ["curves", "reconstructions"]
+    shutil.copy("reports/toy/metrics/toy-fc-history.csv", "reports/toy/metrics/toy-deconv-history.csv")
+    shutil.copy("reports/toy/metrics/toy-fc.json", "reports/toy/metrics/toy-deconv.json")
+    drawn: list[str] = []
+    draw_curves = importlib.import_module("pipeline.drawing.curves").draw_curves
+
+    def noted(histories: dict, scores: dict) -> object:
+        drawn.extend(histories)
+        return draw_curves(histories, scores)
+
+    monkeypatch.setattr("pipeline.drawing.curves.draw_curves", noted)
+    compare.main(["toy-decoders"])
+    assert drawn == ["FC", "DeConv", "DeConv w/ BN"], "a curve needs no network"
+    told = json.loads((FIGURES / "toy-decoders/figures.json").read_text())
+    assert told["runs"] == ["toy-fc", "toy-deconv_bn"]
+    missing = "toy-deconv: its weights are not here, so only its curve is drawn"
+    assert f"{missing} (`dvc repro evaluate@toy-deconv` trains it again)" in told["left_out"]
     shutil.rmtree("models/toy-fc")
     shutil.rmtree("published")
     with pytest.raises(SystemExit) as ended:
@@ -209,8 +226,12 @@ def test_results_are_drawn_once_and_again_when_a_model_is_newer_or_asked_for(
     values["figures"]["squares"]["pictures"] = ["curves"]
     write_params(there, values | {"compare": {}, "pairs": {}, "tune": {}, "tables": {}, "studies": {"toy": STUDY}})
     drawn: list[str] = []
-    main = draw.main
-    monkeypatch.setattr(draw, "main", lambda arguments: (drawn.extend(arguments), main(arguments)))
+
+    def draw_and_note(arguments: Sequence[str]) -> None:
+        drawn.extend(arguments)
+        draw.main(arguments)
+
+    monkeypatch.setitem(results.DRAWS, "draw", draw_and_note)
     for _ in range(2):
         results.main(["toy"])
     assert drawn == ["squares"]

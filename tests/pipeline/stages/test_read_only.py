@@ -55,6 +55,15 @@ def test_a_read_only_folder_ends_a_stage_in_one_line(folder: str, project: Path)
     stages[name]([argument])
 
 
+def test_a_file_that_cannot_be_read_is_to_be_made_readable(project: Path) -> None:
+    (project / "params.yaml").chmod(0o000)
+    ended = run("prepare", "squares")
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert "params.yaml" in line
+    assert line.endswith("; make it readable, then the same command continues")
+
+
 def test_a_process_of_root_may_obey_permissions(tmp_path: Path) -> None:
     """Otherwise the test above would pass for users, and prove nothing for root."""
     (tmp_path / "closed").mkdir(mode=0o555)

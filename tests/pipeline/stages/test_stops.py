@@ -51,7 +51,7 @@ def test_a_python_without_the_packages_names_the_environment(module: str) -> Non
     assert status == 2
     assert len(said) == 1
     assert said[0].startswith("error: environment: ")
-    assert said[0].endswith("`make test` builds .venv, `source .venv/bin/activate` enters it")
+    assert said[0].endswith("`make env` builds .venv, `source .venv/bin/activate` enters it")
 
 
 @pytest.mark.parametrize("app", ["verify toy", "prove toy-fc"])

@@ -16,6 +16,8 @@ from servers import free_port, serving
 
 from capsnet.files import md5
 from pipeline.apps import record
+from pipeline.tracking.mlflow_run import record_run
+from pipeline.tracking.run_search import PARENT
 from pipeline.tracking.views import TAG, VIEWS, page, views
 
 pytestmark = pytest.mark.slow  # each test makes a store
@@ -91,6 +93,41 @@ def test_models_and_searches_that_this_store_never_saw_get_runs_once(
     assert found["toy-fc seed 1"].data.tags["model"] == md5(trained / "models/toy-fc/seed-1.safetensors")
     assert found["toy trial 0"].data.params["alpha"] == "0.0005"
     assert found["toy trial 0"].data.metrics["val_accuracy"] == 90.0
+
+
+def test_a_seed_without_a_run_gets_one_beside_those_of_the_other_seeds(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = runs()
+    without_scores(trained / "mlflow.db")
+    client().delete_run(before["toy-fc seed 1"].info.run_id)
+    for said in ("recorded 1 runs that only files knew, and scores of 2 others", "nothing was missing"):
+        record.main(["toy"])
+        assert f"MLflow: {said}\n" in capsys.readouterr().out
+    after = runs()
+    assert before.keys() == after.keys()
+    assert after["toy-fc seed 1"].data.tags["origin"] == "files"
+    assert after["toy-fc seed 1"].data.tags[PARENT] == before["toy-fc"].info.run_id
+    assert after["toy-fc"].data.metrics == before["toy-fc"].data.metrics
+    scores = {key: value for key, value in before["toy-fc seed 1"].data.metrics.items() if key.startswith("test_")}
+    assert scores.items() <= after["toy-fc seed 1"].data.metrics.items()
+
+
+def test_seeds_without_a_run_get_a_run_of_all_seeds_if_there_is_none(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "mlflow.db").unlink()
+    tags = {"kind": "seed", "model": md5(trained / "models/toy-fc/seed-0.safetensors")}
+    with record_run("test", "alone", tags=tags):
+        pass
+    for said in ("recorded 2 runs that only files knew, and scores of 1 others", "nothing was missing"):
+        record.main(["toy"])
+        assert f"MLflow: {said}\n" in capsys.readouterr().out
+    found = runs()
+    assert {*found} == {"alone", "toy-fc", "toy-fc seed 1"}
+    assert found["toy-fc seed 1"].data.tags[PARENT] == found["toy-fc"].info.run_id
+    assert found["toy-fc"].data.params["seeds"] == "0, 1"
+    assert "test_accuracy" in found["alone"].data.metrics
 
 
 def test_a_whole_run_has_the_mean_of_its_seeds_for_each_epoch(trained: Path) -> None:

@@ -36,8 +36,12 @@ def network(tmp_path: Path, tiny_model: ModelConfig) -> Path:
     return tmp_path / "seed-0.safetensors"
 
 
+def experiment_of(run: MlflowRecorder) -> str:
+    return str(run.client.get_run(run.id).info.experiment_id)
+
+
 def recorded_model(run: MlflowRecorder) -> LoggedModel:
-    (model,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.id}'")
+    (model,) = run.client.search_logged_models([experiment_of(run)], f"source_run_id = '{run.id}'")
     return model
 
 
@@ -51,12 +55,12 @@ def test_a_recorded_network_is_a_model_that_mlflow_finds_and_loads(project: Path
     with record_run("test", "x", tags=TAGS, settings={"lr": 0.1}) as run:
         run.log_model(network)
         run.log_model(network)  # once more, as after a store that was lost
-        assert not run.failed
+        assert not run.waits
     model = recorded_model(run)
     assert (model.name, model.status.name) == ("toy-fc-seed-0", "READY")
     assert model.params == {"lr": "0.1"}
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    (row,) = mlflow.search_logged_models([run.experiment_id], output_format="list")
+    (row,) = mlflow.search_logged_models([experiment_of(run)], output_format="list")
     assert row.model_id == model.model_id
     for address in (f"models:/{model.model_id}", f"runs:/{run.id}/{model.name}"):
         loaded = mlflow.pyfunc.load_model(address)
@@ -143,7 +147,7 @@ def test_where_files_cannot_be_linked_a_recorded_network_is_a_copy(
     monkeypatch.setattr(Path, "hardlink_to", refused)
     with record_run("test", "x", tags=TAGS) as run:
         run.log_model(network)
-        assert not run.failed
+        assert not run.waits
     recorded = recorded_file(run, network.name)
     assert not recorded.samefile(network)
     assert recorded.read_bytes() == network.read_bytes()

@@ -15,6 +15,11 @@ from pipeline.tracking.new_store import HALF_MADE, make_store, set_half_made_asi
 TAGS = {"kind": "run"}
 
 
+@pytest.fixture(autouse=True)
+def _new_stores_are_copies() -> None:
+    """Here each new store is really made."""
+
+
 def write(file: Path, *statements: str) -> Path:
     """Write a database that nobody has changed for a while."""
     with closing(sqlite3.connect(file)) as connection, connection:

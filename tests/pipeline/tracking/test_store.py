@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from requests.exceptions import InvalidURL as BadAddress
 from tiny_project import ROOT
 
 from pipeline.runtime.prepared import DataSource
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking.lookup import find_training
 from pipeline.tracking.mlflow_run import record_run
-from pipeline.tracking.store import STORE, open_client, store_uri
+from pipeline.tracking.store import STORE, one_line_for_store_errors, open_client, store_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,7 +57,7 @@ def record(name: str, experiment: str = "test") -> Path:
     with record_run(experiment, name, tags=TAGS) as run:
         run.log(1, {"loss": 1.0})
         run.attach(Path("history.csv"))
-        assert not run.failed
+        assert not run.waits
     return artifact_of(run.client.get_run(run.id))
 
 
@@ -248,6 +249,23 @@ def test_a_store_that_cannot_be_used_is_named_without_a_login(
     said += refused + "".join(path.read_text() for path in Path(SCRATCH).rglob("*.jsonl"))
     assert "warning: MLflow: " in said
     assert not [secret for secret in SECRETS if secret in said], said
+
+
+@pytest.mark.parametrize("raised", [OSError("no answer"), RuntimeError("no answer"), BadAddress("no answer")])
+def test_an_error_of_the_store_is_one_line_that_names_it(raised: Exception, project: Path) -> None:
+    said = r"^MLflow: sqlite:.*mlflow\.db cannot be used: no answer$"
+    with pytest.raises(ValueError, match=said), one_line_for_store_errors():
+        raise raised
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ValueError("seed: got 1, expected 0"), KeyError("accuracy"), TypeError("None"), FileNotFoundError("data/x.json")],
+)
+def test_an_error_of_own_files_is_not_one_of_the_store(raised: Exception, project: Path) -> None:
+    with pytest.raises(type(raised)) as caught, one_line_for_store_errors():
+        raise raised
+    assert caught.value is raised
 
 
 def test_no_login_is_recorded(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from disks import full_for_a_moment
 from lost_store import TAGS, assert_recorded, away, query, record, waiting
 
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking import outbox
+from pipeline.tracking.delivery import ATTACH, LOG
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.recorder import MlflowRecorder
 
@@ -101,3 +103,39 @@ def test_a_disk_on_which_nothing_can_be_kept_ends_no_stage(store: Path, capsys: 
     with record_run("test", "x", tags=TAGS) as run, away(store):
         run.log(1, {"loss": 1.0})
     assert query("select key from metrics where key = 'loss'") == [("loss",)]
+
+
+def test_after_a_moment_without_room_files_and_what_follows_them_are_kept(project: Path) -> None:
+    for name in ("first.csv", "second.csv"):
+        Path(name).write_text(name)
+    paths = [str(Path(name).resolve()) for name in ("first.csv", "second.csv")]
+    entries = [outbox.Entry(ATTACH, "run", {"paths": paths}), outbox.Entry(LOG, "run", {"step": 1})]
+    kept = outbox.Waiting()
+    with full_for_a_moment():
+        kept.keep(entries)
+    assert [path.stat().st_size for path in waiting() if path.suffix == ".jsonl"] == [0]
+    kept.keep(entries)
+    assert_kept(kept)
+
+
+def test_files_of_which_only_the_first_could_be_kept_are_all_kept_later(project: Path) -> None:
+    Path("first.csv").write_text("first.csv")
+    paths = [str(Path(name).resolve()) for name in ("first.csv", "second.csv")]
+    entries = [outbox.Entry(ATTACH, "run", {"paths": paths}), outbox.Entry(LOG, "run", {"step": 1})]
+    kept = outbox.Waiting()
+    kept.keep(entries)
+    assert "first.csv" in [path.name for path in waiting()]
+    Path("second.csv").write_text("second.csv")
+    kept.keep(entries)
+    assert_kept(kept)
+
+
+def assert_kept(kept: outbox.Waiting) -> None:
+    """Check that a later process finds both entries, and the two files of the first one."""
+    kept.close()
+    (file,) = (path for path in waiting() if path.suffix == ".jsonl")
+    with file.open() as opened:
+        entries = {entry.kind: entry.values for entry in outbox._read(opened)}
+    assert entries[LOG] == {"step": 1}
+    assert [Path(path).read_text() for path in entries[ATTACH]["paths"]] == ["first.csv", "second.csv"]
+    assert all(Path(path).is_relative_to(Path(SCRATCH).resolve()) for path in entries[ATTACH]["paths"])

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from errands import lives, wait_until
+from errands import Errands, lives, wait_until
 
 from pipeline.apps.cluster import interrupts_call, main
 from pipeline.apps.workers import group, local
 from pipeline.apps.workers.progress import duration
 from pipeline.apps.workers.project_lock import earlier, finish, only_one
+from pipeline.apps.workers.stages import StagePlan
 from pipeline.runtime.command_line import run_stage
 
 # It writes its process id, and then how it was interrupted.
@@ -87,6 +88,25 @@ def test_what_was_recorded_earlier_is_remembered_until_all_is_done(tmp_path: Pat
     assert earlier(tmp_path, {"dvc.lock": ["a", "b"]}) == {"dvc.lock": ["a"]}
     finish(tmp_path)
     assert earlier(tmp_path, {"dvc.lock": ["a", "b"]}) == {"dvc.lock": ["a", "b"]}
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # a warning about DVC's own code
+def test_what_is_recorded_is_read_under_the_lock_of_dvc(errands: Errands, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.utils import serialize
+
+    monkeypatch.chdir(errands.folder)
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    plan, read = StagePlan([]), serialize.load_yaml
+    locked: list[bool] = []
+
+    def observed(path: Path) -> object:
+        locked.append(plan.repo.lock.is_locked)
+        return read(path)
+
+    monkeypatch.setattr(serialize, "load_yaml", observed)
+    assert plan.recorded() == {"dvc.lock": []}
+    assert locked == [True]
+    assert not plan.repo.lock.is_locked
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

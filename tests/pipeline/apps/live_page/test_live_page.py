@@ -190,13 +190,15 @@ def test_an_answer_is_quick(page: BrowserPage) -> None:
     assert 0 < min(page.evaluate(ask % label) for label in range(10)) < QUICK
 
 
-def test_no_request_leaves_the_page(page: BrowserPage, server: FolderServer, built: Path) -> None:
+def test_no_request_leaves_the_page(page: BrowserPage, server: FolderServer, built: Path, tmp_path: Path) -> None:
     assert all(address.startswith(server.url) for address in page.requests)
     files = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
     assert set(server.asked) <= files | {""}
     assert {"networks/mnist-deconv_bn.bin", "kernel.wasm", "worker.js"} <= set(server.asked)
-    with pytest.raises(AssertionError):
-        page.evaluate("fetch('http://127.0.0.2:9/')")
+    with served(tmp_path) as elsewhere:
+        with pytest.raises(AssertionError):
+            page.evaluate(f"fetch('{elsewhere.url}')")
+        assert elsewhere.asked == []
     policy = page.evaluate("document.querySelector('meta[http-equiv=Content-Security-Policy]').content")
     assert "default-src 'none'" in policy
     assert "http" not in policy

@@ -1,11 +1,11 @@
-"""Steps that are recorded once and replayed, as on a GPU, are the steps themselves."""
+"""Steps that are captured once and replayed, as on a GPU, are the steps themselves."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
-from like_a_gpu import Graph, NothingIsRead, Recording, recorded, waiting_forbidden
+from like_a_gpu import Capture, Graph, NothingIsRead, captured, waiting_forbidden
 from torch import Tensor
 from trainings import Data, assert_equal_states, trainer_on
 
@@ -16,7 +16,7 @@ from capsnet.training.step import PRECISIONS, Trainer
 from capsnet.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-# Two sizes of batch, so that there are two recordings, the second at the end of the epoch.
+# Two sizes of batch, so that there are two graphs, the second at the end of the epoch.
 SIZES, RATES, ALPHA = [12, 12, 8], [0.003, 0.002, 0.001], 0.0005
 
 
@@ -30,15 +30,15 @@ def epochs(trainer: Trainer, *numbers: int, rates: list[float] = RATES) -> None:
 def test_replayed_steps_give_the_same_bytes(
     task: str, precision: str, normalised: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
-    """Batch normalisation, decoder and optimiser included; what was recorded is not left in the first step's state."""
+    """Batch normalisation, decoder and optimiser included; what was captured is not left in the first step's state."""
     border = 2 * shifted.max_shift if task == "separate" else 0
     model = replace(normalised, image_size=normalised.image_size + border, leaky_routing=True)
     config = replace(shifted, task=task, precision=precision, brightness=32.0, contrast=(0.5, 1.5))
     replayed, eager = (trainer_on(tiny_data, model, config) for _ in range(2))
-    with recorded(replayed) as recorder:
+    with captured(replayed) as replayer:
         epochs(replayed, 1, 2)
     epochs(eager, 1, 2)
-    assert set(recorder.graphs) == set(SIZES)
+    assert set(replayer.graphs) == set(SIZES)
     assert_equal_states(replayed, eager, 0)
     assert replayed.means().bad_step == -1
 
@@ -51,34 +51,34 @@ def test_replayed_steps_of_the_other_network_give_the_same_bytes_with_every_augm
     model = replace(tiny_attention, encoder_norm=norm, decoder=decoder, standardise=norm == "instance")
     config = replace(shifted, rotation=30.0, rotation_share=0.5, squeeze=0.25, scale=0.1, erase=3, decoded_share=0.5)
     replayed, eager = (trainer_on(tiny_data, model, config) for _ in range(2))
-    with recorded(replayed):
+    with captured(replayed):
         epochs(replayed, 1, 2)
     epochs(eager, 1, 2)
     assert_equal_states(replayed, eager, 0)
 
 
-def test_a_step_is_recorded_once_and_anew_when_the_number_of_steps_changes(
+def test_a_step_is_captured_once_and_anew_when_the_number_of_steps_changes(
     tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     replayed, eager = (trainer_on(tiny_data, tiny_model, shifted) for _ in range(2))
-    with recorded(replayed) as recorder:
+    with captured(replayed) as replayer:
         epochs(replayed, 1, 2)
-        first = dict(recorder.graphs)
+        first = dict(replayer.graphs)
         epochs(replayed, 3)
-        assert recorder.graphs == first
+        assert replayer.graphs == first
         epochs(replayed, 4, rates=RATES[:2])
-        assert recorder.graphs[8] is not first[8]
+        assert replayer.graphs[8] is not first[8]
     epochs(eager, 1, 2, 3)
     epochs(eager, 4, rates=RATES[:2])
     assert_equal_states(replayed, eager, 0)
 
 
-def test_a_state_taken_over_reaches_the_recorded_steps(
+def test_a_state_taken_over_reaches_the_replayed_steps(
     tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig
 ) -> None:
     trained, late = (trainer_on(tiny_data, tiny_model, shifted) for _ in range(2))
     epochs(trained, 1)
-    with recorded(late):
+    with captured(late):
         epochs(late, 1, 2)
         late.restore({name: tensor.clone() for name, tensor in trained.tensors().items()})
         epochs(late, 2)
@@ -86,11 +86,11 @@ def test_a_state_taken_over_reaches_the_recorded_steps(
     assert_equal_states(late, trained, 0)
 
 
-def test_a_recording_keeps_what_python_computed_when_it_was_made() -> None:
+def test_a_graph_keeps_what_python_computed_when_it_was_made() -> None:
     """Or the tests above would find nothing that a GPU does."""
     total, python = torch.zeros(()), 1.0
     graph = Graph()
-    with torch.no_grad(), Recording(graph):
+    with torch.no_grad(), Capture(graph):
         total += python
     python = 100.0
     for _ in range(3):

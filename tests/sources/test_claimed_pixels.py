@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.apps.predicting.given_picture import open_given
+from capsnet.sources.folder import open_picture
 
 
 def test_a_tiny_file_that_claims_a_huge_picture_is_refused_and_takes_no_memory(
@@ -19,17 +19,17 @@ def test_a_tiny_file_that_claims_a_huge_picture_is_refused_and_takes_no_memory(
     path.write_bytes(content)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it takes memory for the pixels"))
     with pytest.raises(ValueError, match=rf"got 12000x12000 pixels in {len(content)} bytes, expected a whole picture"):
-        open_given(path)
+        open_picture(path)
 
 
 @pytest.mark.parametrize(("mode", "side"), [("1", 4000), ("L", 2000), ("RGB", 1900)])
 def test_an_empty_page_that_packs_well_is_opened(mode: str, side: int, tmp_path: Path) -> None:
     path = tmp_path / "page.png"
     Image.new(mode, (side, side), "white").save(path, optimize=True)
-    assert open_given(path).picture.size == (side, side)
+    assert open_picture(path).picture.size == (side, side)
 
 
 def test_what_is_no_picture_is_explained_as_before(tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("no picture")
     with pytest.raises(ValueError, match="cannot identify image file"):
-        open_given(tmp_path / "note.png")
+        open_picture(tmp_path / "note.png")

@@ -63,9 +63,15 @@ def test_the_first_seed_or_the_one_that_is_named_becomes_the_best(models: dict[i
 def test_a_network_is_one_version_however_often_it_is_registered(
     models: dict[int, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from mlflow import MlflowClient
+
     for seed in ("3", "10", "3"):
         main(["toy-fc", "--seed", seed])
     assert best()[0] == "1"
+    client = MlflowClient(store())
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    assert sorted(run.info.run_name for run in client.search_runs(experiments)) == ["toy-fc seed-10", "toy-fc seed-3"]
+    assert len(client.search_logged_models(experiments)) == 2
     said = capsys.readouterr().out
     assert f"{NAME}, version 1: models/toy-fc/seed-3.safetensors\n" in said
     assert f'mlflow models serve -m "models:/{NAME}@best"' in said
@@ -95,6 +101,37 @@ def test_what_cannot_be_registered_is_one_line(
     with pytest.raises(SystemExit, match="2"):
         run_stage(lambda: main(arguments))
     assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1:9", "postgresql://127.0.0.1:port/mlflow"])
+def test_a_registry_that_cannot_be_used_is_one_line(
+    address: str, models: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(SystemExit, match="2"):
+        run_stage(lambda: main(["toy-fc"]))
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: MLflow: {address} cannot be used: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "method", ["get_registered_model", "create_registered_model", "create_model_version", "set_registered_model_alias"]
+)
+def test_a_registry_that_fails_half_way_is_one_line(
+    method: str, models: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise MlflowException(f"no {method} today")
+
+    monkeypatch.setattr(MlflowClient, method, fail)
+    with pytest.raises(SystemExit, match="2"):
+        run_stage(lambda: main(["toy-fc"]))
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert said == [f"error: MLflow: {store()} cannot be used: no {method} today"]
 
 
 @pytest.mark.slow
