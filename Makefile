@@ -8,10 +8,12 @@ export MLFLOW_DISABLE_TELEMETRY := true
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo verify prove mend paper results test slowtest postgrestest faults gpu bench benchstudy check format readme ui explore site lock
+.PHONY: help env demo verify prove mend paper results test slowtest postgrestest faults gpu bench benchstudy check format readme ui explore site lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(VENV)/.built  ## build the environment, .venv, and nothing else: some minutes, several GB
 
 demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no download, minutes on two cores
 	python -m pipeline.apps.mend
@@ -21,7 +23,7 @@ demo: $(VENV)/.built  ## the whole study in small: scikit-learn's digits, no dow
 verify: $(VENV)/.built  ## compare every number of the demo's tables with the committed ones
 	python -m pipeline.apps.verify digits
 
-paper: $(VENV)/.built  ## the whole study on MNIST: a GPU, or days
+paper: $(VENV)/.built  ## the large study, on MNIST, SmallNORB and CIFAR10: days on a GPU (docs/speed.md)
 	python -m pipeline.apps.mend
 	dvc repro report@paper
 
@@ -35,15 +37,15 @@ mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; dem
 	python -m pipeline.apps.mend
 
 test: $(VENV)/.built  ## the test suite, on every core but at most four, one file at a time on each
-	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not postgres"
+	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
-	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n 3 --dist loadfile -m "slow and not gpu and not postgres"
+	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not postgres"
 
 postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
 
-faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, half an hour: reports/faults.csv
+faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, a quarter of an hour: reports/faults.csv
 	python -m tests.faults
 
 gpu: $(VENV)/.built  ## on a GPU: test and measure most of what is written for it, at most eight minutes: reports/gpu/
@@ -68,6 +70,9 @@ readme: $(VENV)/.built  ## put the tables of reports/ into README.md and docs/*.
 	python -m pipeline.apps.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
+	@case "$$MLFLOW_TRACKING_URI" in http*) ;; \
+	*) python -c 'import socket; socket.create_server(("127.0.0.1", int("$(PORT)")))' 2>/dev/null || \
+	  { echo "error: PORT: $(PORT) is in use, or is not allowed; name another: make ui PORT=..." >&2; exit 2; } ;; esac
 	@python -m pipeline.apps.record --address http://127.0.0.1:$(PORT) || echo "showing what MLflow has" >&2
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
 	*) MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
@@ -86,8 +91,9 @@ lock: $(VENV)/.built  ## resolve pyproject.toml into requirements.lock anew
 
 $(VENV)/.built: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || \
-	  { echo "error: PYTHON: got $(PYTHON), expected Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	  { echo "error: PYTHON: got $(PYTHON), expected Python 3.11, 3.12 or 3.13; name one: make env PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) makes no environment; install its package venv" >&2; exit 2; }
+	@echo "building $(VENV): some minutes, several GB" >&2
 	@{ $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
 	  $(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python requirements.lock; } || \
 	  { echo "error: not all packages could be installed; is there a network, and room on the disk? then start the same command again" >&2; exit 2; }
