@@ -23,7 +23,7 @@ from pipeline.tracking.mlflow_model import model_uri
 from pipeline.tracking.mlflow_run import record_run
 from pipeline.tracking.outbox import deliver_left
 from pipeline.tracking.recorder import MlflowRecorder
-from pipeline.tracking.store import does_not_exist, one_line_for_store_errors, open_client
+from pipeline.tracking.store import exists_already, one_line_for_store_errors, open_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,11 +66,10 @@ def new_version(client: "MlflowClient", registered: str, run: MlflowRecorder, ta
     from mlflow import set_tracking_uri
 
     try:
-        client.get_registered_model(registered)
-    except Exception as error:
-        if not does_not_exist(error):
-            raise
         client.create_registered_model(registered)
+    except Exception as error:
+        if not exists_already(error):
+            raise
     set_tracking_uri(client.tracking_uri)  # otherwise the registry looks for the model in MLflow's own default store
     source = str(model_uri(run.client, run.id))
     return str(client.create_model_version(registered, source, run.id, tags=tags).version)

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.tracking.store import artifacts_uri, does_not_exist, refused
+from pipeline.tracking.store import artifacts_uri, does_not_exist, exists_already, refused
 from pipeline.tracking.views import describe_experiment
 
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ def experiment_id(client: "MlflowClient", name: str, outer: "Run | None") -> str
     name = os.environ.get(NAME) or name
     found = client.get_experiment_by_name(name)
     if found is None:
-        identity = client.create_experiment(name, artifacts_uri())
+        try:
+            identity = client.create_experiment(name, artifacts_uri())
+        except Exception as error:
+            if not exists_already(error):
+                raise
+            return experiment_id(client, name, None)  # another training created it in between
         describe_experiment(client, client.get_experiment(identity))
         return identity
     if found.lifecycle_stage != "active":

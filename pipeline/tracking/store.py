@@ -109,6 +109,11 @@ def does_not_exist(error: Exception) -> bool:
     return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
+def exists_already(error: Exception) -> bool:
+    """Tell whether the store answers that it has what it was asked to create: another process was quicker, perhaps."""
+    return getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS"
+
+
 def refused(error: Exception) -> bool:
     """Tell whether the store answers, and would refuse the same again: a person deleted the run, for example."""
     return getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE"

@@ -177,6 +177,29 @@ def test_an_artifact_that_was_left_where_it_was_is_still_found(
     assert uri.startswith((made_store / "mlartifacts").as_uri())
 
 
+def test_an_experiment_that_another_process_creates_at_the_same_moment_is_shared(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = open_client()
+    find = type(client).get_experiment_by_name
+    asked: list[str] = []
+
+    def find_none_at_first(self: object, name: str) -> object:
+        asked.append(name)
+        if len(asked) > 1:
+            return find(client, name)
+        open_client().create_experiment(name)
+        return None
+
+    monkeypatch.setattr(type(client), "get_experiment_by_name", find_none_at_first)
+    with record_run("shared", "x", tags=TAGS):
+        pass
+    assert query("select e.name, r.name, r.status from runs r join experiments e using (experiment_id)") == [
+        ("shared", "x", "FINISHED")
+    ]
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_artifacts_that_a_user_keeps_elsewhere_stay_there(there: Path, tmp_path: Path) -> None:
     open_client().create_experiment("own", (tmp_path / "on-a-big-disk").as_uri())
     assert record("second", "own").is_relative_to(tmp_path / "on-a-big-disk")
