@@ -11,9 +11,10 @@ from pathlib import Path
 from capsnet.files import write_whole
 from pipeline.runtime.command_line import name_argument, run_stage
 from pipeline.runtime.device import configure_torch
-from pipeline.runtime.paths import DECODER, MODELS, PRIMARY, csv_text, model_files
+from pipeline.runtime.paths import DECODER, MODELS, PRIMARY, csv_text
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.scratch import fingerprint
+from pipeline.runtime.weights import models_of
 from pipeline.settings.figures import Figures
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.mlflow_run import record_run
@@ -25,7 +26,7 @@ def train_primary(name: str, entry: Figures, params: Params) -> Path:
     from capsnet.networks.saved import load
 
     run = params.runs[entry.run]
-    seed, path = next(iter(model_files(MODELS / entry.run).items()))
+    seed, path = next(iter(models_of(entry.run).items()))
     hardware = configure_torch(run.device, run.threads)
     data = read_prepared(run.dataset, "train", hardware.device)
     folder = MODELS / (name + PRIMARY)

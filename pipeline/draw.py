@@ -49,7 +49,9 @@ def lacking(figure: str, subject: Subject) -> str:
     """Return why a figure cannot be drawn, with its name; nothing for one that can be drawn."""
     dataset = subject.test.manifest.dataset
     if figure == "primary" and not primary_path(dataset).is_file():
-        return f"primary: there is no decoder of primary capsules (`dvc repro decode@{dataset}` makes it)"
+        # DVC would train the run first.
+        makes = f"python -m pipeline.decode {dataset}" if subject.published_files else f"dvc repro decode@{dataset}"
+        return f"primary: there is no decoder of primary capsules (`{makes}` makes it)"
     if figure == "rotation-accuracy" and not rotated_path(subject.study, subject.run).is_file():
         return f"rotation-accuracy: {subject.run} has no scores yet (`dvc repro rotate@{subject.run}` makes them)"
     unknown = [name for name in LABELS if name not in subject.test.attributes]

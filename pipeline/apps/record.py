@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.apps.recording.from_files import record_models, record_search
+from pipeline.drawing.words import counted
 from pipeline.runtime.command_line import parser, run_stage
 from pipeline.settings.params import Params, find, load_params
 from pipeline.tracking.experiments import experiment_id
@@ -42,7 +43,7 @@ def record(studies: Sequence[str], params: Params, client: "MlflowClient") -> st
             created += record_search(client, name, params)
     if not created and not scored:
         return "nothing was missing"
-    return f"recorded {created} runs that only files knew, and scores of {scored} others"
+    return f"recorded {counted(created, 'run')} that only files knew, and scores of {counted(scored, 'other')}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

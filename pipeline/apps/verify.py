@@ -78,15 +78,17 @@ def compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame, *, same_draws: 
 def tolerances(table: pd.DataFrame, same_draws: bool) -> dict[str, "pd.Series[float]"]:
     """Return the difference that is allowed for each number of a committed table, by column.
 
-    The number of an ensemble has no spread of its own. It is one measurement, no mean over n seeds, and may
-    differ by the root of n times as much as the mean of its run.
+    The number of an ensemble has no spread of its own, but that of the mean of its run, at the same angle. It is one
+    measurement, no mean over n seeds, and may differ by the root of n times as much.
     """
     allowed = {}
+    same = [column for column in ("run", "degrees") if column in table]
     for spread in (column for column in table.columns if column.endswith("_std")):
-        of_run = table[table[spread].notna()].drop_duplicates("run").set_index("run")  # the first row with a spread
+        means = table.dropna(subset=spread).drop_duplicates(same)  # the first row with a spread
+        of_mean_row = table[same].merge(means[[*same, spread, "seeds"]], how="left", on=same).set_axis(table.index)
         pooled = math.sqrt(table[spread].pow(2).mean())
-        own = table["run"].map(of_run[spread]).fillna(pooled)
-        seeds = table["run"].map(of_run["seeds"]).fillna(1)
+        own = of_mean_row[spread].fillna(pooled)
+        seeds = of_mean_row["seeds"].fillna(1)
         of_mean = ((own.pow(2) + pooled**2) / 2).pow(0.5)
         is_mean = table[spread].notna()
         tolerance = of_mean.where(is_mean, seeds.pow(0.5) * of_mean)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = 6
 STEPS = 5  # weights from 0 to that of the capsule
 COUNTS = (0, 1, 2, 4, 16, 64, 256)  # strongest capsules that are decoded together
-FEW = 16  # of them, which the finding names
+FEW = 16  # of them, or fewer than all, which the finding names
 
 
 def primary(subject: Subject) -> Drawing:
@@ -80,7 +80,7 @@ def decode(decoder: "PrimaryDecoder", routed: "Routed", capsules: list[int]) -> 
 
 def describe(counts: list[int], errors: list[float]) -> str:
     """Return the finding: how well the strongest few capsules reconstruct the test images, against all of them."""
-    few = next((place for place, count in enumerate(counts) if count >= FEW), len(counts) - 1)
+    few = next(place for place, count in enumerate(counts) if count >= min(FEW, counts[-2]))
     return (
         f"Decoded from the {counts[few]} strongest of its {counts[-1]} primary capsules, an image has a squared error "
         f"of {errors[few]:.1f}; decoded from all of them it has {errors[-1]:.1f}, from none {errors[0]:.1f}."

@@ -113,6 +113,20 @@ fc,FC (ensemble of 3),digits,1,97.0,,,
     assert said == "benchmarks: Others: published_accuracy: got 98.0, expected 99.0"
 
 
+def test_a_rotated_row_is_held_to_the_spread_at_its_own_angle() -> None:
+    text = """\
+run,model,dataset,seeds,degrees,accuracy_mean,accuracy_std
+fc,FC,digits,3,,96.0,0.5
+fc,FC,digits,3,45,30.0,3.0
+fc,FC (ensemble of 3),digits,1,45,31.0,
+"""
+    mean, at_45, ensemble = tolerances(table(text), same_draws=True)["accuracy_mean"]
+    pooled = (0.5**2 + 3.0**2) / 2
+    assert mean == pytest.approx(math.sqrt((0.5**2 + pooled) / 2))
+    assert at_45 == pytest.approx(math.sqrt((3.0**2 + pooled) / 2))
+    assert ensemble == pytest.approx(math.sqrt(3) * at_45)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -22,6 +22,7 @@ from pipeline.drawing.embedding import draw_embedding
 from pipeline.drawing.figure import write_below
 from pipeline.drawing.outputs import labels_of, reported_and_ours
 from pipeline.drawing.perturbation import Moved, agreement, tiled
+from pipeline.drawing.primary import describe as describe_primary
 from pipeline.drawing.reconstructions import ReconstructionRow, draw_reconstructions
 from pipeline.drawing.reconstructions import describe as describe_reconstructions
 from pipeline.drawing.rotation import DEGREES, describe, pieces, trained_on
@@ -58,6 +59,19 @@ def test_a_rotation_finds_how_often_an_image_is_recognised_and_its_most_frequent
     )
     assert describe(lengths[:, :2], 1, ("a", "b")) == "The image of class b is recognised at every angle."
     assert "class a is recognised at 0 % of the angles" in describe(lengths, 0, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "errors", "few"),
+    [
+        ([0, 1, 2, 4, 16, 64, 100], [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], "the 16 strongest of its 100 primary capsules"),
+        ([0, 1, 2, 4, 16], [9.0, 8.0, 7.0, 5.0, 3.0], "the 4 strongest of its 16 primary capsules"),
+    ],
+)
+def test_few_primary_capsules_are_fewer_than_all(counts: list[int], errors: list[float], few: str) -> None:
+    assert describe_primary(counts, errors) == (
+        f"Decoded from {few}, an image has a squared error of 5.0; decoded from all of them it has 3.0, from none 9.0."
+    )
 
 
 @pytest.mark.parametrize(

@@ -137,10 +137,14 @@ def test_pictures_of_a_run_are_drawn_from_its_published_weights_without_what_els
     assert [each["name"] for each in told["figures"]] == pictures[:-1]
     assert told["weights"] == ["published/toy-deconv_bn.safetensors"]
     assert told["left_out"] == [
-        "primary: there is no decoder of primary capsules (`dvc repro decode@squares` makes it)",
+        "primary: there is no decoder of primary capsules (`python -m pipeline.decode squares` makes it)",
     ]
     history = pd.read_csv("reports/toy/metrics/toy-deconv_bn-history.csv")
     assert history["seed"].nunique() == 2, "the course of every seed is in git"
+    importlib.import_module("pipeline.decode").main(["squares"])
+    importlib.import_module("pipeline.draw").main(["squares"])
+    told = json.loads((FIGURES / "squares/figures.json").read_text())
+    assert [each["name"] for each in told["figures"]] == pictures
 
 
 def test_pictures_that_the_data_cannot_show_are_left_out_and_named(

@@ -101,7 +101,7 @@ def test_a_seed_without_a_run_gets_one_beside_those_of_the_other_seeds(
     before = runs()
     without_scores(trained / "mlflow.db")
     client().delete_run(before["toy-fc seed 1"].info.run_id)
-    for said in ("recorded 1 runs that only files knew, and scores of 2 others", "nothing was missing"):
+    for said in ("recorded 1 run that only files knew, and scores of 2 others", "nothing was missing"):
         record.main(["toy"])
         assert f"MLflow: {said}\n" in capsys.readouterr().out
     after = runs()
@@ -120,7 +120,7 @@ def test_seeds_without_a_run_get_a_run_of_all_seeds_if_there_is_none(
     tags = {"kind": "seed", "model": md5(trained / "models/toy-fc/seed-0.safetensors")}
     with record_run("test", "alone", tags=tags):
         pass
-    for said in ("recorded 2 runs that only files knew, and scores of 1 others", "nothing was missing"):
+    for said in ("recorded 2 runs that only files knew, and scores of 1 other", "nothing was missing"):
         record.main(["toy"])
         assert f"MLflow: {said}\n" in capsys.readouterr().out
     found = runs()
