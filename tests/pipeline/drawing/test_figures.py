@@ -64,7 +64,11 @@ def test_a_rotation_finds_how_often_an_image_is_recognised_and_its_most_frequent
 @pytest.mark.parametrize(
     ("counts", "errors", "few"),
     [
-        ([0, 1, 2, 4, 16, 64, 100], [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0], "the 16 strongest of its 100 primary capsules"),
+        (
+            [0, 1, 2, 4, 16, 64, 100],
+            [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0],
+            "the 16 strongest of its 100 primary capsules",
+        ),
         ([0, 1, 2, 4, 16], [9.0, 8.0, 7.0, 5.0, 3.0], "the 4 strongest of its 16 primary capsules"),
     ],
 )
