@@ -8,7 +8,7 @@ from pipeline.tracking.views import describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 NAME = "MLFLOW_EXPERIMENT_NAME"
 
@@ -23,22 +23,26 @@ def experiment_id(client: "MlflowClient", name: str, outer: "Run | None") -> str
     if outer is not None:
         return str(outer.info.experiment_id)
     name = os.environ.get(NAME) or name
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            identity = client.create_experiment(name, artifacts_uri())
-        except Exception as error:
-            if not exists_already(error):
-                raise
-            return experiment_id(client, name, None)  # another training created it in between
-        describe_experiment(client, client.get_experiment(identity))
-        return identity
+    found = client.get_experiment_by_name(name) or _create(client, name)
     if found.lifecycle_stage != "active":
         raise ValueError(
             f"experiment {name!r} was deleted; restore it (`mlflow experiments restore --experiment-id "
             f"{found.experiment_id}`), or choose another name: tracking.experiment in params.yaml, or {NAME}"
         )
     return str(found.experiment_id)
+
+
+def _create(client: "MlflowClient", name: str) -> "Experiment":
+    """Create and describe an experiment, or return the one that another process has created in between."""
+    try:
+        identity = client.create_experiment(name, artifacts_uri())
+    except Exception as error:
+        if not exists_already(error) or (found := client.get_experiment_by_name(name)) is None:
+            raise
+        return found
+    created = client.get_experiment(identity)
+    describe_experiment(client, created)
+    return created
 
 
 def run_of_mlflow_run(client: "MlflowClient") -> "Run | None":

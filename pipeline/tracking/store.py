@@ -105,7 +105,7 @@ def misconfigured(error: Exception) -> bool:
 
 
 def does_not_exist(error: Exception) -> bool:
-    """Tell whether the store answers that it does not have what it was asked for: a run, or a registered model."""
+    """Tell whether the store answers that it does not have what it was asked for: a run, for example."""
     return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
