@@ -110,7 +110,8 @@ def run(step: Step, limit: float, sheet: RowSheet, logs: Path, device: str) -> b
 
 def environment(place: Path, device: str) -> dict[str, str]:
     """Return the environment of a step; stages in a folder of their own also have a tracking store of their own."""
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": path}
     if device == "cuda":
         variables["CAPSNET_TEST_GPU"] = "1"
     else:
