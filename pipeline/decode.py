@@ -2,7 +2,8 @@
 
     python -m pipeline.decode digits
 
-Training takes minutes at most, so an interrupted one starts again from the beginning.
+The network is that of models/, else the published one. Training takes minutes at most, so an interrupted one starts
+again from the beginning.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,8 @@
 """Training steps as CUDA graphs: captured once for each size of batch, then replayed."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -67,6 +69,23 @@ class StepReplayer:
         # A graph leaves nothing in its memory that another graph needs, so all can share the memory.
         pool = next((earlier.pool() for earlier in self.graphs.values()), None)
         self.optimizer.zero_grad(set_to_none=True)
-        with capturable(self.optimizer), torch.cuda.graph(graph, pool=pool, stream=self.stream):
+        with without_collector(), capturable(self.optimizer), torch.cuda.graph(graph, pool=pool, stream=self.stream):
             self.step(size)
         self.graphs[size] = graph
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Collect garbage now, and none in the block: a graph that is freed while another is captured spoils the capture.
+
+    A trainer and its replayer refer to each other, so a trainer of before is freed by the collector alone. PyTorch
+    collected before each capture until 2.8 (github.com/pytorch/pytorch/pull/161037).
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

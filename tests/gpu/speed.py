@@ -1,5 +1,6 @@
 """The speed of training steps, of whole epochs, and of scoring."""
 
+import gc
 import time
 from dataclasses import replace
 from functools import partial
@@ -90,6 +91,7 @@ def step_speed(
 ) -> tuple[float, float | None]:
     """Return images a second and, on a GPU, the MB that torch keeps for data, network, optimiser and steps."""
     number = 2 if settings["small"] else max(4, 6400 // batch)
+    gc.collect()  # the trainers of before, whose graphs keep memory
     if device.type == "cuda":
         torch.cuda.empty_cache()
     before = _reserved(device)

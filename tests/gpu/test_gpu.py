@@ -4,6 +4,7 @@ captured step and in one that is not, beside other seeds and alone.
 Axes: B batch, I lower capsules, J upper capsules, K pose size of a lower capsule, D pose size of an upper capsule.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,30 @@ def test_a_step_is_captured_once_for_each_size_and_anew_when_the_number_of_steps
     epochs(eager, 1, 2)
     list(eager.epoch(3, [12, 20], [0.003, 0.001], ALPHA))
     assert_equal_states(replayed, eager, 1e-6)
+
+
+def test_an_earlier_trainer_that_becomes_garbage_in_a_capture_does_not_spoil_it(
+    tiny_model: ModelConfig, there: Data, shifted: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search makes one trainer after the other in a process; a CUDA graph freed in a capture spoils it."""
+    earlier, later = [trainer_on(there, tiny_model, shifted)], trainer_on(there, tiny_model, shifted)
+    epochs(earlier[0], 1)
+    step = later.replayer.step
+
+    def leaving_garbage(size: int) -> None:
+        if torch.cuda.is_current_stream_capturing():
+            earlier.clear()  # it refers to its replayer and that to it, so the collector alone can free them
+        step(size)
+
+    monkeypatch.setattr(later.replayer, "step", leaving_garbage)
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        epochs(later, 1)
+    finally:
+        gc.set_threshold(*before)
+    assert set(later.replayer.graphs) == set(SIZES)
+    assert later.means().bad_step == -1
 
 
 def test_a_state_taken_over_reaches_the_replayed_steps(

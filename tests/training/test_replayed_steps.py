@@ -1,7 +1,10 @@
 """Steps that are captured once and replayed, as on a GPU, are the steps themselves."""
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +21,15 @@ from capsnet.training.training_config import TrainingConfig
 pytestmark = pytest.mark.usefixtures("one_thread")
 # Two sizes of batch, so that there are two graphs, the second at the end of the epoch.
 SIZES, RATES, ALPHA = [12, 12, 8], [0.003, 0.002, 0.001], 0.0005
+
+
+@pytest.fixture
+def busy_collector() -> Iterator[None]:
+    """Collect garbage whenever an object is made."""
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    yield
+    gc.set_threshold(*before)
 
 
 def epochs(trainer: Trainer, *numbers: int, rates: list[float] = RATES) -> None:
@@ -71,6 +83,41 @@ def test_a_step_is_captured_once_and_anew_when_the_number_of_steps_changes(
     epochs(eager, 1, 2, 3)
     epochs(eager, 4, rates=RATES[:2])
     assert_equal_states(replayed, eager, 0)
+
+
+@pytest.mark.usefixtures("busy_collector")
+def test_garbage_is_collected_before_a_capture_and_not_in_it(
+    tiny_model: ModelConfig, tiny_data: Data, shifted: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA graph that is freed while another is captured spoils the capture."""
+    collected: list[str] = []
+    left: list[object] = []
+
+    class Watched(Capture):
+        def __enter__(self) -> Any:
+            left.append(earlier())
+            gc.callbacks.append(note)
+            return super().__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            gc.callbacks.remove(note)
+            super().__exit__(*error)
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collected.append(phase)
+
+    trainer = trainer_on(tiny_data, tiny_model, shifted)
+    graph = Graph()
+    graph.operations.append((graph, None, None, None))  # refers to itself, as a trainer and its replayer do
+    earlier = weakref.ref(graph)
+    gc.disable()
+    del graph
+    gc.enable()
+    with captured(trainer):
+        monkeypatch.setattr(torch.cuda, "graph", Watched)
+        epochs(trainer, 1)
+    assert (left, collected) == ([None] * len(set(SIZES)), [])
+    assert gc.isenabled()
 
 
 def test_a_state_taken_over_reaches_the_replayed_steps(
