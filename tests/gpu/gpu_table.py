@@ -1,4 +1,4 @@
-"""What was found on a GPU, as a table: reports/gpu/environment.json and tables/gpu.{csv,md}, costs.md."""
+"""What was found on a GPU, as tables: reports/gpu/environment.json and tables/gpu.{csv,md}, costs.md, rates.md."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from pipeline.runtime.paths import TABLES, csv_text
 
 PREFIX = "row: "
 COSTS = ("epoch", "training")  # steps whose seconds the README shows
+BARE = ": an epoch"  # the row after it has the same epoch with its scoring
 MARKS = {"": "", "ok": "ok", "failed": "**failed**", "too slow": "**too slow**"}
 
 
@@ -66,6 +67,7 @@ class RowSheet:
         write_whole(self.folder / TABLES / "gpu.csv", csv_text([each._asdict() for each in self.rows]))
         write_whole(self.folder / TABLES / "gpu.md", self.markdown())
         write_whole(self.folder / TABLES / "costs.md", self.costs())
+        write_whole(self.folder / TABLES / "rates.md", self.images_per_second())
         if row.step == "environment":
             write_whole(self.folder / "environment.json", json.dumps(self.facts(), indent=2) + "\n")
 
@@ -94,10 +96,25 @@ class RowSheet:
 
     def costs(self) -> str:
         """Return the short table for the README: what an epoch and the training cost on this card."""
-        timed = [row for row in self.rows if row.step in COSTS and row.unit == "s" and row.value is not None]
+        timed = [row for row in self.rows if row.step in COSTS and row.unit == "s" and row.note]
+        shown = [row for row in timed if not row.measurement.endswith(BARE)]
         lines = ["| What | Seconds | |", "| --- | --- | --- |"]
-        lines += [f"| {row.measurement} | {number(row.value)} | {row.note} |" for row in timed if row.note]
+        lines += [f"| {row.measurement} | {number(row.value)} | {row.note} |" for row in shown]
         return "\n".join([*lines, "", f"- Measured on {self._measured_on()}."]) + "\n"
+
+    def images_per_second(self) -> str:
+        """Return the table of training steps: a network and a batch in each row, a precision in each column."""
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for row in self.rows:
+            network, *setting = row.measurement.rsplit(", ", 2)
+            if row.step == "steps" and row.unit == "images/s" and setting[-1].startswith("batch "):
+                precision, batch = setting
+                found.setdefault((network, batch.removeprefix("batch ")), {})[precision] = number(row.value) or "failed"
+        columns = list(dict.fromkeys(precision for cells in found.values() for precision in cells))
+        lines = [f"| Network | Batch | {' | '.join(columns)} |", "| --- " * (2 + len(columns)) + "|"]
+        for (network, batch), cells in found.items():
+            lines.append(f"| {network} | {batch} | {' | '.join(cells.get(column, '') for column in columns)} |")
+        return "\n".join([*lines, "", f"- Images per second. Measured on {self._measured_on()}."]) + "\n"
 
     def _measured_on(self) -> str:
         facts = self.facts()

@@ -60,6 +60,21 @@ def test_rows_of_a_step_that_fails_later_are_kept_and_it_hides_no_other(sheet: R
     assert "**failed**" in sheet.markdown()
 
 
+def test_the_table_of_steps_has_a_row_for_each_network_and_batch_and_says_what_failed(sheet: RowSheet) -> None:
+    for measurement, value in (
+        ("plain network (bmm, eager), float32, batch 8", 10.0),
+        ("run, float32, batch 8", 20.0),
+        ("run, float32, batch 8, steps not replayed", 5.0),
+        ("run, bfloat16, batch 8", None),
+    ):
+        sheet.add(GpuRow("steps", measurement, "images/s", value))
+    sheet.add(GpuRow("steps", "run, float32: largest batch that pays", "images", 8.0))
+    rows = sheet.images_per_second().splitlines()
+    assert rows[0] == "| Network | Batch | float32 | bfloat16 |"
+    assert rows[2:4] == ["| plain network (bmm, eager) | 8 | 10 |  |", "| run | 8 | 20 | failed |"]
+    assert not rows[4]
+
+
 def test_a_step_that_takes_too_long_is_ended_and_called_so(sheet: RowSheet, tmp_path: Path) -> None:
     assert not run(Step("slow", python("import time; time.sleep(60)"), 1), 1, sheet, tmp_path, "cpu")
     assert written(tmp_path)[0]["verdict"] == "too slow"
