@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_project import ROOT, TINY, make_project, tiny_params, write_params
+from warm_python import warm
 
 CODE = ("capsnet", "pipeline", ".dvc", "dvc.yaml", ".dvcignore", ".gitignore", "MLproject")
 QUEUE_SECONDS = 400  # within which queued experiments end
@@ -102,7 +103,7 @@ class SmallStudy:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, "PATH": PATH, "COLUMNS": str(columns), **environment},
+            env=warm({**os.environ, "PATH": PATH, "COLUMNS": str(columns), **environment}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
