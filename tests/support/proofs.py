@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from tiny_project import ROOT, make_project, tiny_params, write_params
+from warm_python import warm
 
 from pipeline.apps.proving.lock_file import LockedStage, code_entry, locked_stages, read_lock
 
@@ -21,7 +22,8 @@ FOR_ALL = {"brightness": 10.0, "flip": True, "seeds": [1]}
 
 def called(*command: str, status: int = 0) -> str:
     """Run a command that has to end with a status; return what it said."""
-    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    variables = warm(environment(), throughout=True)
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert ended.returncode == status, ended.stdout + ended.stderr
     return ended.stdout
 

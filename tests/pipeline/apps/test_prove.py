@@ -32,7 +32,7 @@ from pipeline.runtime.command_line import run_stage
 
 
 def proved(*arguments: str, status: int = 0) -> list[str]:
-    return called(sys.executable, "-m", "pipeline.apps.prove", *arguments, status=status).splitlines()
+    return called("python", "-m", "pipeline.apps.prove", *arguments, status=status).splitlines()
 
 
 @pytest.mark.slow
