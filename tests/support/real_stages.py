@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tiny_project import ROOT, make_project, write_params
+from warm_python import warm_commands
 
 
 def two_projects(
@@ -28,9 +29,9 @@ def two_projects(
     return folders[0], folders[1]
 
 
-def start(*arguments: str) -> "subprocess.Popen[str]":
+def start(*arguments: str, python: str = sys.executable) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [python, "-m", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,7 +40,7 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def finish(*arguments: str) -> str:
-    process = start(*arguments)
+    process = start(*arguments, python=str(warm_commands() / "python"))
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
     return said

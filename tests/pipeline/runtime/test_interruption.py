@@ -13,7 +13,7 @@ from tiny_project import tiny_params, write_params
 from pipeline.runtime.scratch import fingerprint, scratch
 from pipeline.runtime.workspace import owner
 
-EPOCHS = 40
+EPOCHS = 20
 
 
 def query(statement: str) -> list[tuple[object, ...]]:

@@ -176,7 +176,7 @@ def test_whether_a_process_runs() -> None:
     assert not still_runs(dead())
 
 
-EPOCHS = 250
+EPOCHS, CHECKPOINT = 120, 20
 LIKE_DVC = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pipeline.train', 'toy-fc'])"
 
 
@@ -184,7 +184,7 @@ LIKE_DVC = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pipel
 def long_projects(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Two equal projects, in which a training takes seconds; the working directory is the first."""
     params = tiny_params()
-    params["runs"]["toy-fc"] |= {"epochs": EPOCHS, "checkpoint_every": 50}
+    params["runs"]["toy-fc"] |= {"epochs": EPOCHS, "checkpoint_every": CHECKPOINT}
     params["tracking"]["tensorboard"] = False
     return two_projects(tmp_path_factory, monkeypatch, params, "stopped")
 
@@ -217,9 +217,9 @@ def test_a_training_outlives_neither_its_dvc_nor_a_sigterm_and_loses_no_epoch(
     from capsnet.training.checkpoint import read_history
 
     reached = len(read_history(state))
-    assert 50 <= reached < EPOCHS
+    assert CHECKPOINT <= reached < EPOCHS
     asked = start("pipeline.train", "toy-fc")
-    done = epochs_done(50 * (reached // 50 + 1))
+    done = epochs_done(CHECKPOINT * (reached // CHECKPOINT + 1))
     wait_until(lambda: done([state]) or asked.poll() is not None)
     asked.send_signal(signal.SIGTERM)
     said, _ = asked.communicate(timeout=60)
