@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from tiny_project import ROOT, make_project, tiny_params, write_params
+from warm_python import warm
 
 TARGET = "tabulate@toy-decoders"
 RUN = "toy-fc"
@@ -46,7 +47,7 @@ def make_study(folder: Path) -> Path:
     return folder
 
 
-def variables() -> dict[str, str]:
+def own_variables() -> dict[str, str]:
     """Return the environment of a user in the study."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     small = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""}
@@ -59,7 +60,7 @@ def begin(folder: Path, command: Sequence[str]) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             command,
             cwd=folder,
-            env=variables(),
+            env=own_variables(),
             stdout=said,
             stderr=said,
             text=True,
@@ -68,11 +69,15 @@ def begin(folder: Path, command: Sequence[str]) -> "subprocess.Popen[str]":
         )
 
 
-def finish(folder: Path) -> tuple[int, str]:
-    """Do what `make demo` does: mend, then run DVC to its end. Return its status and what it said."""
-    for command in ((sys.executable, "-m", "pipeline.apps.mend"), DVC):
+def finish(folder: Path, variables: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Do what `make demo` does: mend, then run DVC to its end. Return its status and what it said.
+
+    Processes start as quickly as they can, unless variables are given.
+    """
+    chosen = warm(own_variables()) if variables is None else variables
+    for command in (("python", "-m", "pipeline.apps.mend"), ("dvc", "repro", "-q", TARGET)):
         ended = subprocess.run(
-            command, cwd=folder, env=variables(), capture_output=True, text=True, check=False, timeout=1200
+            command, cwd=folder, env=chosen, capture_output=True, text=True, check=False, timeout=1200
         )
     return ended.returncode, ended.stdout + ended.stderr
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from errands import wait_until
+from warm_python import warm
 
-from tests.faults.faulty_study import DVC, RUN, begin, difference, finish, made, make_study, variables
+from tests.faults.faulty_study import DVC, RUN, begin, difference, finish, made, make_study, own_variables
 from tests.faults.result import Fault
 
 TEST = "tests/faults/test_folders.py"
@@ -87,7 +88,7 @@ def _row(
     lost = [] if ended.status == 0 or ended.errors else [f"status {ended.status} without a line: {ended.said[-200:]}"]
     lost += [f"{len(ended.errors)} lines"] if len(ended.errors) > 1 else []
     lost += ["a traceback"] if "Traceback" in ended.said else []
-    later = EndedCommand(*finish(study)) if by_dvc else _run(study, BY_HAND)
+    later = EndedCommand(*finish(study)) if by_dvc else _run(study, ("python", *BY_HAND[1:]), warm(own_variables()))
     lost += [f"later: status {later.status}: {later.said[-200:]}"] if later.status else []
     wanted = whole if by_dvc else {name: content for name, content in whole.items() if name != "dvc.lock"}
     lost += [f"differs: {differs}"] if (differs := difference(study, wanted)) else []
@@ -118,6 +119,7 @@ def _command(by_dvc: bool) -> tuple[str, ...]:
     return tuple(word for word in DVC if word != "-q") if by_dvc else BY_HAND
 
 
-def _run(study: Path, command: tuple[str, ...]) -> EndedCommand:
-    ended = subprocess.run(command, cwd=study, env=variables(), capture_output=True, text=True, check=False)
+def _run(study: Path, command: tuple[str, ...], variables: dict[str, str] | None = None) -> EndedCommand:
+    chosen = variables or own_variables()
+    ended = subprocess.run(command, cwd=study, env=chosen, capture_output=True, text=True, check=False)
     return EndedCommand(ended.returncode, ended.stderr)

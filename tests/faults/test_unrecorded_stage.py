@@ -1,12 +1,12 @@
 """DVC killed after a training has ended and before it is recorded: the same bytes, and nothing is trained again."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm
 
-from tests.faults.faulty_study import RUN, STAGE, TARGET, finish, make_study, variables
+from tests.faults.faulty_study import RUN, TARGET, finish, make_study, own_variables
 
 pytestmark = pytest.mark.slow
 # DVC that is killed where it begins to record the training, when the process of the stage has ended.
@@ -35,9 +35,9 @@ def models(study: Path) -> dict[str, bytes]:
 
 
 def test_a_training_that_dvc_did_not_record_is_not_trained_again(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
-    command = (sys.executable, "-c", KILLED.replace("TARGET", TARGET))
-    killed = subprocess.run(command, cwd=study, env=variables(), capture_output=True, text=True, check=False)
+    study, variables = make_study(tmp_path), warm(own_variables())
+    command = ("python", "-c", KILLED.replace("TARGET", TARGET))
+    killed = subprocess.run(command, cwd=study, env=variables, capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
     assert (study / "models" / RUN / "history.csv").exists()
     trained = models(study)
@@ -47,5 +47,5 @@ def test_a_training_that_dvc_did_not_record_is_not_trained_again(tmp_path: Path)
     assert "it had ended, but DVC did not record it: continuing from its last state" in said
     assert models(study) == trained
     assert not [*study.glob(".scratch/train/*/*")]  # recorded now: the next stage has removed them
-    assert subprocess.run(STAGE, cwd=study, env=variables(), capture_output=True, check=False).returncode == 0
+    subprocess.run(["python", "-m", "pipeline.train", RUN], cwd=study, env=variables, capture_output=True, check=True)
     assert models(study) == trained
