@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tiny_project import ROOT
+from warm_python import warm
 
 WORK = r'''"""Do an errand: python work.py NAME OUT IN..."""
 import os
@@ -64,6 +65,7 @@ class Errands:
     """The project's folder, and commands in it."""
 
     command = (sys.executable, "-m", "pipeline.apps.cluster")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,12 +86,11 @@ class Errands:
 
     def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a command; it and its environment are those of a user in this folder."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.started.append(
             subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PATH": self.path, "PYTHONPATH": str(ROOT), **environment},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -102,7 +103,7 @@ class Errands:
 
     def call(self, *command: str, status: int = 0) -> str:
         """Run a command to its end, and return what it says."""
-        return ended(self.start(*command), status)
+        return ended(self.start(*command, **warm({"PATH": self.path})), status)
 
     def tries(self, name: str) -> list[list[str]]:
         """Return process, GPU and stage of each try of an errand."""

@@ -10,20 +10,17 @@ from errands import Errands, ended, wait_until
 from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
 
-EPOCHS = 40  # of the training that loses its worker
+EPOCHS = 20  # of the training that loses its worker
 OUTPUTS = ("data/*", "models/**/*", "reports/**/*", "dvc.lock", ".dvc/cache/**/*")
 
 
 def few_params() -> dict:
     params = tiny_params()
-    params["runs"] = {"toy-fc": params["runs"]["toy-fc"] | {"epochs": EPOCHS}}
-    params["figures"]["squares"] |= {"run": "toy-fc", "pictures": ["curves"]}
-    params |= {"compare": {}, "pairs": {}, "published_weights": {}}
-    params["robustness"] = {"toy-fc": params["robustness"]["toy-fc"]}
-    params["studies"]["toy"]["tables"] = ["decoders", "robustness"]
-    params["tables"] = {name: params["tables"][name] for name in ("toy-decoders", "toy-robustness")}
-    params["tables"]["toy-decoders"]["runs"] = ["toy-fc", "toy-tuned"]
-    params["tables"]["toy-robustness"]["runs"] = ["toy-fc"]
+    runs = {"toy-fc": {"epochs": EPOCHS}, "toy-deconv": {"seeds": [0]}}
+    params["runs"] = {name: params["runs"][name] | changes for name, changes in runs.items()}
+    params |= {part: {} for part in ("tune", "figures", "compare", "pairs", "robustness", "published_weights")}
+    params["studies"]["toy"]["tables"] = ["decoders"]
+    params["tables"] = {"toy-decoders": params["tables"]["toy-decoders"] | {"runs": list(runs)}}
     return params
 
 
@@ -36,6 +33,9 @@ def make_study(folder: Path) -> Errands:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "tmp", "cache"))
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copyfile(ROOT / name, folder / name)
+    for name in ("figures", "tuning"):  # no stage of this study draws or tunes
+        (folder / "reports/toy" / name).mkdir(parents=True)
+        (folder / "reports/toy" / name / ".gitkeep").touch()
     study = Errands(folder)
     study.call("git", "init", "--quiet")
     study.call("git", "add", "--all")
