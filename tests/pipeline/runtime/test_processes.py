@@ -13,6 +13,7 @@ import pytest
 import torch
 from stored import select
 from tiny_project import ROOT, tiny_params, write_params
+from warm_python import warm
 
 from capsnet.networks.saved import read_settings
 from pipeline.runtime.launch import usable_processes
@@ -48,9 +49,9 @@ run_stage(main)
 """
 
 
-def python(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+def python(*arguments: str, program: str = sys.executable, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [program, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,7 +66,7 @@ def set_processes(number: int, **changes: object) -> None:
 
 
 def train(*arguments: str) -> tuple[int, str, str]:
-    process = python("-m", "pipeline.train", *arguments)
+    process = python("-m", "pipeline.train", *arguments, program="python", **warm(throughout=True))
     said, complained = process.communicate(timeout=200)
     return process.returncode, said, complained
 
@@ -98,7 +99,8 @@ def test_a_run_of_two_processes_starts_them_itself_and_trains_what_one_trains(pr
 def test_torchrun_by_hand_decides_the_number_of_processes(prepared: Path, store: Path) -> None:
     set_processes(3)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
-    process = python(*torchrun, "-m", "pipeline.train", "toy-fc", "--out", "one")
+    command = [*torchrun, "-m", "pipeline.train", "toy-fc", "--out", "one"]
+    process = python(*command, program="python", **warm(throughout=True))
     _, complained = process.communicate(timeout=200)
     assert process.returncode == 0, complained
     train_alone()

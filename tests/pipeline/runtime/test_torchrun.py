@@ -15,6 +15,7 @@ import torch
 from stored import select
 from tiny_project import ROOT, tiny_params, write_params
 from torch import distributed
+from warm_python import warm
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.training.processes import Processes
@@ -23,10 +24,10 @@ from pipeline.runtime.torchrun import process_group
 STEPS_AN_EPOCH = 3
 
 
-def torchrun(number: int, *arguments: str) -> "subprocess.Popen[str]":
+def torchrun(number: int, *arguments: str, python: str = sys.executable, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "-m", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "-m", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -67,7 +68,7 @@ def test_two_processes_give_the_losses_of_one_and_write_and_record_once(
 ) -> None:
     set_run(prepared, run, epochs=7, **changes)
     train_alone(run, "alone")
-    together = torchrun(2, "pipeline.train", run, "--out", "together")
+    together = torchrun(2, "pipeline.train", run, "--out", "together", python="python", **warm(throughout=True))
     said, _ = together.communicate(timeout=200)
     assert together.returncode == 0, said
     assert said.count(f"together: {run}, seeds 0, 1") == 1
