@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_project import ROOT
+from warm_python import warm
 
 from pipeline.settings.params import load_params, override
 from tests.gpu import stages_on_gpu
@@ -171,8 +172,9 @@ def test_two_processes_train_where_there_are_two_gpus(
 @pytest.mark.slow
 def test_every_step_that_needs_one_device_runs_in_small_on_a_cpu(tmp_path: Path) -> None:
     only = ["--only", "checks", "steps", "epoch", "checkpoint", "training"]
-    command = [sys.executable, "-m", "tests.gpu", "--device", "cpu", "--small", "--out", str(tmp_path), *only]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+    command = ["python", "-m", "tests.gpu", "--device", "cpu", "--small", "--out", str(tmp_path), *only]
+    variables = warm(throughout=True)
+    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=280)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = written(tmp_path)
     assert {row["step"] for row in rows} == {"environment", *only[1:]}

@@ -19,6 +19,7 @@ from errands import wait_until
 from servers import free_port
 from stored import select
 from tiny_project import ROOT, make_project, tiny_params, write_params
+from warm_python import warm
 
 from pipeline.tracking.moved_artifacts import correct_artifact_locations
 
@@ -63,8 +64,8 @@ class RecordedStudy:
 
     def call(self, module: str, *arguments: str) -> None:
         """Run a stage that nothing disturbs."""
-        command = (sys.executable, "-m", module, *arguments)
-        subprocess.run(command, cwd=self.folder, env=self.variables, capture_output=True, check=True)
+        command = ("python", "-m", module, *arguments)
+        subprocess.run(command, cwd=self.folder, env=warm(self.variables), capture_output=True, check=True)
 
     def train(
         self,
@@ -137,7 +138,7 @@ def template() -> Path:
     code = "from pipeline import prepare; from pipeline.tracking.store import open_client as make"
     code += "; prepare.main(['squares']); make()"
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, capture_output=True, check=True)
+    subprocess.run(["python", "-c", code], cwd=folder, env=warm(variables), capture_output=True, check=True)
     return folder
 
 
