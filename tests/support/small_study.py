@@ -96,7 +96,7 @@ class SmallStudy:
         deadline = time.monotonic() + QUEUE_SECONDS
         while re.search("Queued|Running", said := self.call("dvc", "queue", "status")):
             assert time.monotonic() < deadline, said
-            time.sleep(3)  # each question costs more than a second of a core
+            time.sleep(1)  # each question costs a part of a second of a core
 
     def call(self, *command: str, status: int | None = 0, columns: int = 120, **environment: str) -> str:
         """Run a command to its end, and return what it says; None accepts any exit status."""

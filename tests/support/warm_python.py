@@ -13,6 +13,7 @@ import os
 import random
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -78,6 +79,7 @@ def warm(variables: Mapping[str, str] | None = None, *, throughout: bool = False
 def warm_commands() -> Path:
     """Return a folder for PATH with `python`, `dvc` and `mlflow`; what is behind them ends with this process."""
     folder = Path(tempfile.mkdtemp(prefix="capsnet-warm-"))
+    atexit.register(shutil.rmtree, folder)
     address = str(folder / "socket")
     for name, before in COMMANDS.items():
         (folder / name).write_text(COMMAND.format(python=sys.executable, before=before, address=address))
@@ -159,7 +161,7 @@ def ended(words: list[str]) -> int:
     except BaseException:
         traceback.print_exc()
         status = 1
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -111,7 +111,7 @@ def test_what_a_new_store_gets_from_files_was_not_made_by_mlflow_run(study: Smal
 
 
 def test_what_was_killed_under_one_mlflow_run_is_nested_in_the_one_that_finished_it(study: SmallStudy) -> None:
-    study.change("toy-fc", epochs=40)
+    study.change("toy-fc", epochs=20)
     command = ("-e", "evaluate", "-P", "run=toy-fc")
     variables = {**os.environ, "PATH": PATH, "MLFLOW_DISABLE_TELEMETRY": "true"}
     started = subprocess.Popen(
