@@ -42,16 +42,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # The files that take longest, the longest first. One that began last would leave all other cores without work.
 LONGEST = (
-    "tests/pipeline/doors/test_mlflow_projects.py",
-    "tests/pipeline/doors/test_queues_and_copies.py",
-    "tests/pipeline/apps/cluster/test_study.py",
-    "tests/pipeline/runtime/test_torchrun.py",
+    "tests/pipeline/runtime/test_interruption.py",
+    "tests/pipeline/stages/test_whole_files.py",
+    "tests/pipeline/apps/test_prove.py",
     "tests/faults/test_faults_in_small.py",
     "tests/pipeline/doors/test_dvc_commands.py",
-    "tests/pipeline/runtime/test_processes.py",
+    "tests/pipeline/doors/test_mlflow_projects.py",
+    "tests/pipeline/stages/test_read_only.py",
+    "tests/pipeline/apps/cluster/test_cluster.py",
+    "tests/pipeline/doors/test_queues_and_copies.py",
+    "tests/pipeline/apps/cluster/test_study.py",
+    "tests/pipeline/apps/cluster/test_lost_workers.py",
+    "tests/pipeline/runtime/test_torchrun.py",
+    "tests/pipeline/runtime/test_stopping.py",
     "tests/faults/test_folders.py",
+    "tests/networks/test_fused_routing.py",
     "tests/pipeline/tracking/test_store_faults.py",
-    "tests/pipeline/runtime/test_interruption.py",
+    "tests/kernels/test_triton_routing.py",
+    "tests/pipeline/runtime/test_processes.py",
+    "tests/benchmarks/test_speed_tables.py",
 )
 
 

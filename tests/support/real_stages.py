@@ -30,8 +30,9 @@ def two_projects(
 
 
 def start(*arguments: str, python: str = sys.executable) -> "subprocess.Popen[str]":
+    """Start a module with its arguments, or `-c` with a text of Python."""
     return subprocess.Popen(
-        [python, "-m", *arguments],
+        [python, *(arguments if arguments[0] == "-c" else ("-m", *arguments))],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

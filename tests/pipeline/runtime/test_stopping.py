@@ -176,13 +176,29 @@ def test_whether_a_process_runs() -> None:
     assert not still_runs(dead())
 
 
-EPOCHS, CHECKPOINT = 120, 20
-LIKE_DVC = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pipeline.train', 'toy-fc'])"
+EPOCHS, CHECKPOINT = 24, 4
+# A training that rests after each epoch of a seed: while it does, it uses no processor.
+RESTING = """
+import sys, time
+from pipeline import train
+from pipeline.runtime.command_line import run_stage
+from pipeline.tracking.recorder import MlflowRecorder
+
+log = MlflowRecorder.log
+
+def log_and_rest(self, step, values):
+    log(self, step, values)
+    time.sleep(0.15)
+
+MlflowRecorder.log = log_and_rest
+run_stage(lambda: train.main(sys.argv[1:]))
+"""
+LIKE_DVC = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
 
 
 @pytest.fixture
 def long_projects(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Two equal projects, in which a training takes seconds; the working directory is the first."""
+    """Two equal projects with enough epochs to be stopped in; the working directory is the first."""
     params = tiny_params()
     params["runs"]["toy-fc"] |= {"epochs": EPOCHS, "checkpoint_every": CHECKPOINT}
     params["tracking"]["tensorboard"] = False
@@ -201,7 +217,8 @@ def test_a_training_outlives_neither_its_dvc_nor_a_sigterm_and_loses_no_epoch(
     stopped, whole = long_projects
     environment = {**os.environ, "PYTHONPATH": str(ROOT), DVC_STAGE: "train@toy-fc"}
     with Path("said.txt").open("w") as said_there:
-        like_dvc = subprocess.Popen([sys.executable, "-c", LIKE_DVC], env=environment, stderr=said_there)
+        command = [sys.executable, "-c", LIKE_DVC, RESTING, "toy-fc"]
+        like_dvc = subprocess.Popen(command, env=environment, stderr=said_there)
     pattern = ".scratch/train/toy-fc/*/"
     wait_until(lambda: any(stopped.glob(f"{pattern}seed-0.state.safetensors")))
     (path,) = stopped.glob(f"{pattern}{LOCK}")
@@ -218,7 +235,7 @@ def test_a_training_outlives_neither_its_dvc_nor_a_sigterm_and_loses_no_epoch(
 
     reached = len(read_history(state))
     assert CHECKPOINT <= reached < EPOCHS
-    asked = start("pipeline.train", "toy-fc")
+    asked = start("-c", RESTING, "toy-fc")
     done = epochs_done(CHECKPOINT * (reached // CHECKPOINT + 1))
     wait_until(lambda: done([state]) or asked.poll() is not None)
     asked.send_signal(signal.SIGTERM)

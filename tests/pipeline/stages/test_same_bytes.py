@@ -1,15 +1,13 @@
-"""The same project gives the same bytes, from training data alone, and files are replaced as a whole."""
+"""The same project gives the same bytes, from training data alone."""
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from every_stage import ORDER, REPORTS, contents, run_stage
+from every_stage import REPORTS, contents, run_stage
 from tiny_project import make_project, tiny_params, write_params
 
 from pipeline.runtime.paths import model_files
@@ -55,35 +53,6 @@ def test_training_and_tuning_never_read_the_test_split(
         for tuning in (prepared / "reports/toy/tuning", there / "reports/toy/tuning")
     )
     assert one == other
-
-
-@pytest.mark.parametrize(
-    "stages",
-    [
-        [("prepare", ["squares"]), ("train", ["toy-fc"]), ("evaluate", ["toy-fc"]), ("tabulate", ["toy-robustness"])],
-        pytest.param(ORDER, marks=pytest.mark.slow),
-    ],
-    ids=["four stages", "every stage"],
-)
-def test_what_a_stage_wrote_is_replaced_and_never_written_into(
-    stages: list[tuple[str, list[str]]], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DVC's cache and MLflow have the same files under other names."""
-    names = ("data", "models", "reports", "mlartifacts", "params.yaml", "squares.npz")
-    for name in names:
-        if (finished / name).is_dir():
-            shutil.copytree(finished / name, tmp_path / name, copy_function=os.link)
-        else:
-            shutil.copy(finished / name, tmp_path)
-    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_nlink > 1]
-    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-    kept = {path: (finished / path.relative_to(tmp_path)) for path in files}
-    monkeypatch.chdir(tmp_path)
-    for name, arguments in stages:
-        run_stage(name, arguments)
-    assert sum(path.stat().st_ino != before[path][0] for path in files) > len(stages)
-    for path in files:
-        assert kept[path].stat().st_mtime_ns == before[path][1], path
 
 
 def test_an_ad_hoc_run_writes_into_its_folder_alone_and_can_be_continued(prepared: Path) -> None:

@@ -1,33 +1,13 @@
-"""What stops a user on the first day: another Python, a missing program, nothing made yet, a full disk."""
+"""What stops a user on the first day: another Python, a missing program, nothing made yet."""
 
-import importlib
 import os
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
-from disks import fill_disk
 from tiny_project import ROOT
-
-from pipeline.runtime.command_line import run_stage
-
-# Each stage that writes results after short work, and each app that writes files.
-WRITERS = [
-    ("prepare", "squares"),
-    ("evaluate", "toy-fc"),
-    ("rotate", "toy-fc"),
-    ("decode", "squares"),
-    ("tabulate", "toy-decoders"),
-    ("compare", "toy-decoders"),
-    ("draw", "squares"),
-    ("separate", "toy-pairs"),
-    ("publish", "toy-deconv_bn"),
-    ("report", "toy"),
-    ("apps.results", "toy"),
-]
 
 
 def start(*arguments: str, **environment: str) -> tuple[int, list[str]]:
@@ -71,26 +51,3 @@ def test_data_that_was_not_downloaded_is_named_with_the_command_that_downloads_i
         status, said = start("-m", "pipeline.prepare", name)
         fault = f"datasets.{name}.raw: data/raw/{raw}: no such file or folder"
         assert (status, said) == (2, [f"error: {fault}; `dvc repro prepare@{name}` downloads it"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("module", "name"), WRITERS, ids=lambda value: value)
-def test_a_full_disk_is_named_in_one_line_and_leaves_no_half_written_file(
-    module: str,
-    name: str,
-    there: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = shutil.copytree(there, tmp_path / "project", ignore=shutil.ignore_patterns("mlartifacts", ".scratch"))
-    monkeypatch.chdir(folder)
-    texts = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".json", ".csv", ".md", ".html")}
-    fill_disk(monkeypatch)
-    with pytest.raises(SystemExit) as ended:
-        run_stage(partial(importlib.import_module(f"pipeline.{module}").main, [name]))
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert ended.value.code == 2
-    assert last.startswith("error: ")
-    assert "No space left on device" in last
-    assert all(path.read_bytes() == text for path, text in texts.items() if path.exists())
