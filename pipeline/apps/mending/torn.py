@@ -1,7 +1,8 @@
 """The three files of DVC that a kill between two stages can leave torn, and how each is mended.
 
 DVC writes dvc.lock and its rwlock in place, and puts an entry of the run cache beside its final name first. What is
-torn is moved to `.dvc/tmp/torn/`, never deleted.
+torn is moved to `.dvc/tmp/torn/`, never deleted. So is a rwlock whose process was killed and is still listed: DVC asks
+whether there is a process with that number, and a container may have nobody who waits for orphans.
 """
 
 import json
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from voluptuous import Invalid
 
 from capsnet.files import write_whole
@@ -95,14 +97,28 @@ def _rwlock(root: Path) -> Iterator[Torn]:
     path = root / RWLOCK
     if not path.is_file():
         return
+    from dvc.rwlock import SCHEMA
+
     try:
-        sound = isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (ValueError, RecursionError):
-        sound = False
-    if not sound:
+        names = SCHEMA(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, Invalid, RecursionError):
         yield Torn(
             path, f"{RWLOCK} is cut off", lambda: f"DVC makes it anew. The torn file is {_set_aside(root, path)}"
         )
+        return
+    entries = [*names["write"].values(), *(entry for readers in names["read"].values() for entry in readers)]
+    there = {process: _state(process) for process in {entry["pid"] for entry in entries}}
+    if there and {*there.values()} <= {psutil.STATUS_ZOMBIE, None} and any(there.values()):
+        zombie = min(process for process, state in there.items() if state)
+        what = f"process {zombie} has ended and still blocks DVC, because its parent does not wait for it"
+        yield Torn(path, what, lambda: f"DVC goes on. What it left is {_set_aside(root, path)}")
+
+
+def _state(process: int) -> str | None:
+    try:
+        return str(psutil.Process(process).status())
+    except psutil.Error:
+        return None
 
 
 def _run_cache(root: Path) -> Iterator[Torn]:

@@ -84,6 +84,37 @@ def test_a_torn_rwlock_is_set_aside(content: str, errands: Errands) -> None:
     goes_on(errands, whole)
 
 
+def names(*processes: int) -> str:
+    """Return the content of a rwlock that these processes hold."""
+    first, *others = ({"pid": process, "cmd": "dvc repro"} for process in processes)
+    return json.dumps({"write": {"/a": first}, "read": {"/b": others}})
+
+
+@pytest.mark.slow
+def test_a_process_that_ended_and_that_nobody_waited_for_blocks_dvc_until_it_is_mended(errands: Errands) -> None:
+    whole = errands.made()
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        (errands.folder / RWLOCK).write_text(names(killed.pid).replace("/a", str(errands.folder / "prepared.txt")))
+        (errands.folder / "prepared.txt").unlink()
+        assert "is busy" in errands.call(*DVC, "repro", status=255)
+        (line,) = mend(errands.folder)
+        assert line.startswith(f".dvc/tmp/rwlock: process {killed.pid} has ended")
+        goes_on(errands, whole)
+
+
+def test_a_rwlock_that_also_a_living_process_holds_is_left_alone(tmp_path: Path) -> None:
+    rwlock = torn_project(tmp_path) / RWLOCK
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        rwlock.write_text(names(ended.pid, os.getpid()))
+        assert mend(tmp_path) == []
+        rwlock.write_text(names(ended.pid))
+        assert len(mend(tmp_path)) == 1
+    rwlock.write_text(names(ended.pid))  # DVC sees by itself that this one is gone
+    assert mend(tmp_path) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("left", ["nothing", "a half", "a half beside a whole entry"])
 def test_a_half_written_entry_of_the_run_cache_is_set_aside(left: str, errands: Errands) -> None:
