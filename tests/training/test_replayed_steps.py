@@ -23,6 +23,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES, RATES, ALPHA = [12, 12, 8], [0.003, 0.002, 0.001], 0.0005
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_collector() -> Iterator[None]:
+    """Let a collection look at what these tests make, and not at all that was imported: each capture begins with one."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def busy_collector() -> Iterator[None]:
     """Collect garbage whenever an object is made."""
