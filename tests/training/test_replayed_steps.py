@@ -25,7 +25,7 @@ SIZES, RATES, ALPHA = [12, 12, 8], [0.003, 0.002, 0.001], 0.0005
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_collector() -> Iterator[None]:
-    """Let a collection look at what these tests make, and not at all that was imported: each capture begins with one."""
+    """Let a collection, with which each capture begins, look at what a test makes and not at all that was imported."""
     gc.freeze()
     yield
     gc.unfreeze()

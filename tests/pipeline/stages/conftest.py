@@ -7,17 +7,28 @@ from every_stage import ORDER, run_stage
 from like_a_gpu import Operations
 from tiny_project import make_project
 
+from pipeline.runtime.locks import lock
 
-@pytest.fixture(scope="session")
-def operations() -> Operations:
-    """What torch was asked for in the stages of the finished project."""
-    return Operations()
+OPERATIONS = "operations.txt"  # beside the project
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, operations: Operations) -> Path:
-    """The project after all of its stages."""
-    folder = make_project(tmp_path_factory.mktemp("finished"))
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The project after all of its stages. All processes of the tests share it; the first that needs it makes it."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "finished"
+    asked = folder.with_name(OPERATIONS)
+    with lock(folder.with_suffix(".lock")):
+        if not asked.exists():
+            folder.mkdir()
+            asked.write_text("\n".join(sorted(_make(folder).names)))
+    return folder
+
+
+def _make(folder: Path) -> Operations:
+    """Run every stage in a new project, and return what torch was asked for."""
+    operations = Operations()
+    make_project(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "CAPSNET_OPTUNA_STORAGE"):
@@ -25,7 +36,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, operations: Operations) -
         for name, arguments in ORDER:
             with operations:
                 run_stage(name, arguments)
-    return folder
+    return operations
+
+
+@pytest.fixture
+def operations(finished: Path) -> set[str]:
+    """What torch was asked for in the stages of the finished project."""
+    return {*finished.with_name(OPERATIONS).read_text().splitlines()}
 
 
 @pytest.fixture
