@@ -107,18 +107,18 @@ def _rwlock(root: Path) -> Iterator[Torn]:
         )
         return
     entries = [*names["write"].values(), *(entry for readers in names["read"].values() for entry in readers)]
-    there = {process: _state(process) for process in {entry["pid"] for entry in entries}}
-    if there and {*there.values()} <= {psutil.STATUS_ZOMBIE, None} and any(there.values()):
-        zombie = min(process for process, state in there.items() if state)
-        what = f"process {zombie} has ended and still blocks DVC, because its parent does not wait for it"
+    blocking = sorted({entry["pid"] for entry in entries if psutil.pid_exists(entry["pid"])})  # as DVC asks
+    if blocking and all(map(_is_zombie, blocking)):
+        what = f"process {blocking[0]} has ended and still blocks DVC, because its parent does not wait for it"
         yield Torn(path, what, lambda: f"DVC goes on. What it left is {_set_aside(root, path)}")
 
 
-def _state(process: int) -> str | None:
+def _is_zombie(process: int) -> bool:
+    """Tell whether a process has ended and is still listed; not if the system does not show it."""
     try:
-        return str(psutil.Process(process).status())
+        return bool(psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
-        return None
+        return False
 
 
 def _run_cache(root: Path) -> Iterator[Torn]:

@@ -84,22 +84,22 @@ def test_a_torn_rwlock_is_set_aside(content: str, errands: Errands) -> None:
     goes_on(errands, whole)
 
 
-def names(*processes: int) -> str:
-    """Return the content of a rwlock that these processes hold."""
+def held_by(*processes: int, path: str = "/a") -> str:
+    """Return the content of a rwlock in which the first process writes a path, and the others read another one."""
     first, *others = ({"pid": process, "cmd": "dvc repro"} for process in processes)
-    return json.dumps({"write": {"/a": first}, "read": {"/b": others}})
+    return json.dumps({"write": {path: first}, "read": {"/b": others}})
 
 
 @pytest.mark.slow
 def test_a_process_that_ended_and_that_nobody_waited_for_blocks_dvc_until_it_is_mended(errands: Errands) -> None:
     whole = errands.made()
-    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
-        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
-        (errands.folder / RWLOCK).write_text(names(killed.pid).replace("/a", str(errands.folder / "prepared.txt")))
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        (errands.folder / RWLOCK).write_text(held_by(ended.pid, path=str(errands.folder / "prepared.txt")))
         (errands.folder / "prepared.txt").unlink()
         assert "is busy" in errands.call(*DVC, "repro", status=255)
         (line,) = mend(errands.folder)
-        assert line.startswith(f".dvc/tmp/rwlock: process {killed.pid} has ended")
+        assert line.startswith(f".dvc/tmp/rwlock: process {ended.pid} has ended")
         goes_on(errands, whole)
 
 
@@ -107,11 +107,11 @@ def test_a_rwlock_that_also_a_living_process_holds_is_left_alone(tmp_path: Path)
     rwlock = torn_project(tmp_path) / RWLOCK
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        rwlock.write_text(names(ended.pid, os.getpid()))
+        rwlock.write_text(held_by(ended.pid, os.getpid()))
         assert mend(tmp_path) == []
-        rwlock.write_text(names(ended.pid))
+        rwlock.write_text(held_by(ended.pid))
         assert len(mend(tmp_path)) == 1
-    rwlock.write_text(names(ended.pid))  # DVC sees by itself that this one is gone
+    rwlock.write_text(held_by(ended.pid))  # DVC sees by itself that this one is gone
     assert mend(tmp_path) == []
 
 

@@ -20,12 +20,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     asked = folder.with_name(OPERATIONS)
     with lock(folder.with_suffix(".lock")):
         if not asked.exists():
-            folder.mkdir()
-            asked.write_text("\n".join(sorted(_make(folder).names)))
+            folder.mkdir(exist_ok=True)  # another process may have failed to make it, and this one then says why
+            asked.write_text("\n".join(sorted(_make(folder))))
     return folder
 
 
-def _make(folder: Path) -> Operations:
+def _make(folder: Path) -> set[str]:
     """Run every stage in a new project, and return what torch was asked for."""
     operations = Operations()
     make_project(folder)
@@ -36,7 +36,7 @@ def _make(folder: Path) -> Operations:
         for name, arguments in ORDER:
             with operations:
                 run_stage(name, arguments)
-    return operations
+    return operations.names
 
 
 @pytest.fixture
