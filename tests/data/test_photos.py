@@ -29,14 +29,22 @@ def originals() -> np.ndarray:
     return enlarge(load_digits().images[[0, 2, 3, 5]])[:, 0]
 
 
-@pytest.mark.parametrize("kind", sorted(SCENES.keys() - {"stain"}))  # a stain may count as another shape
-def test_one_digit_is_found_in_every_kind_of_photograph(originals: np.ndarray, kind: str) -> None:
+@pytest.fixture(scope="module", params=SCENES)
+def photographs(request: pytest.FixtureRequest, originals: np.ndarray) -> tuple[str, list[Image.Image]]:
+    """A kind of scene, and each of the originals in it."""
     random = np.random.default_rng(0)
-    for place, image in enumerate(originals):
-        found = digits(photograph([image], SCENES[kind], random), WRITINGS["digits"], SIZE)
-        assert len(found) == 1
-        away = np.abs(found[0].image.astype(float) - originals).mean((1, 2))
-        assert away.argmin() == place
+    return request.param, [photograph([image], SCENES[request.param], random) for image in originals]
+
+
+def test_one_digit_is_found_in_every_kind_of_photograph(
+    originals: np.ndarray, photographs: tuple[str, list[Image.Image]]
+) -> None:
+    kind, pictures = photographs
+    for place, picture in enumerate(pictures):
+        found = digits(picture, WRITINGS["digits"], SIZE)
+        assert len(found) == 1 or kind == "stain"  # which may count as another shape
+        away = [np.abs(each.image.astype(float) - originals).mean((1, 2)).argmin() for each in found]
+        assert place in away
 
 
 @pytest.mark.parametrize("kind", ["white", "lined", "squared", "blackboard", "pencil on squared paper", "desk"])
@@ -45,12 +53,10 @@ def test_nothing_is_found_on_a_page_without_a_digit(kind: str) -> None:
     assert digits(photograph([empty], SCENES[kind], np.random.default_rng(1)), WRITINGS["mnist"], SIZE) == []
 
 
-@pytest.mark.parametrize("kind", SCENES)
-def test_a_sheet_is_found_only_where_one_lies_on_a_desk(originals: np.ndarray, kind: str) -> None:
-    random = np.random.default_rng(5)
-    photographs = [photograph([image], SCENES[kind], random).convert("RGB") for image in originals]
-    found = [find_sheet(each, 320) is not None for each in photographs]
-    assert found == [bool(SCENES[kind].desk)] * len(originals)
+def test_a_sheet_is_found_only_where_one_lies_on_a_desk(photographs: tuple[str, list[Image.Image]]) -> None:
+    kind, pictures = photographs
+    found = [find_sheet(picture.convert("RGB"), 320) is not None for picture in pictures]
+    assert found == [bool(SCENES[kind].desk)] * len(pictures)
 
 
 def test_a_board_is_found_before_a_bright_wall(originals: np.ndarray) -> None:
