@@ -1,5 +1,6 @@
 """Run-time shape checks of the library, and the tiny network and images that tests share."""
 
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,8 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 from overlapping import SHIFT
+
+from pipeline.runtime.collector import collect_rarely
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +74,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
+    collect_rarely()
     _forget_outside()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the modules of the tests import out of every later collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from pipeline.runtime.collector import collect_rarely
 from pipeline.runtime.freed_memory import keep_freed_memory
 from pipeline.runtime.scratch import left_by_kills
 from pipeline.runtime.stopping import DVC_STAGE
@@ -31,6 +32,7 @@ def run_stage(main: Callable[[], None], ways_out: Mapping[type[Exception], str] 
     now, and ends the MLflow runs of killed trainings last.
     """
     keep_freed_memory()
+    collect_rarely()
     try:
         if os.environ.get(DVC_STAGE):
             remove_recorded()
