@@ -84,6 +84,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # else Triton, at the end of Python, calls what is left of it leaks
+
+
 @pytest.fixture(autouse=True)
 def _nothing_from_outside() -> Iterator[None]:
     """Undo what a test leaves in these variables, as MLflow's set_tracking_uri does.
