@@ -23,14 +23,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES, RATES, ALPHA = [12, 12, 8], [0.003, 0.002, 0.001], 0.0005
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_collector() -> Iterator[None]:
-    """Let a collection, with which each capture begins, look at what a test makes and not at all that was imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
 def busy_collector() -> Iterator[None]:
     """Collect garbage whenever an object is made."""
