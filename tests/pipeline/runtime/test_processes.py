@@ -52,7 +52,7 @@ run_stage(main)
 def python(*arguments: str, program: str = sys.executable, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [program, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

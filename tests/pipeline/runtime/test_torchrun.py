@@ -27,7 +27,7 @@ STEPS_AN_EPOCH = 3
 def torchrun(number: int, *arguments: str, python: str = sys.executable, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [python, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", "-m", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
+        env={**os.environ, **variables, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
