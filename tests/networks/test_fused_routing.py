@@ -169,7 +169,7 @@ def largest_allocation(implementation: str, tensors: tuple[Tensor, ...], leaky: 
 def test_nothing_as_large_as_the_votes_is_ever_allocated(
     implementation: str, leaky: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, lower, upper, dim, upper_dim = sizes = (16, 40, 3, 4, 16)
+    batch, lower, upper, dim, upper_dim = sizes = (16, 20, 3, 4, 16)
     monkeypatch.setattr(tiles, "TILE_FLOATS", 3 * batch * upper * dim)
     monkeypatch.setattr(triton_routing, "SCRATCH", 3 * batch * upper * dim)
     votes = 4 * batch * lower * upper * upper_dim
