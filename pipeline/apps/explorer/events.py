@@ -1,6 +1,6 @@
 """What happens on the explorer's page: which answer follows which event."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -91,8 +91,11 @@ class PageEvents:
             return chosen, UPRIGHT, *self._show(chosen, UPRIGHT)  # turned, it might be no mistake
 
         asked = [parts.kind, parts.number, parts.degrees]
-        triggers = [parts.kind.input, parts.number.input, parts.tabs.test.select]
+        triggers = [parts.kind.input, parts.number.input]
         gr.on(triggers, test_image, asked, self.answered, api_name="test_image", **self.quietly)
+        parts.tabs.test.select(
+            self.opened_test, [parts.image, *asked], self.answered, api_visibility="private", **self.quietly
+        )
         parts.kind.input(last_of, parts.kind, parts.number, api_visibility="private")
         parts.any.click(
             any_image,
@@ -166,6 +169,16 @@ class PageEvents:
             trigger_mode="once",
         )
         parts.play.click(toggle, turning, [turning, timer, parts.play], api_visibility="private", **self.quietly)
+
+    def opened_test(self, seen: ChosenImage | None, kind: str, number: float, degrees: float) -> Sequence[Any]:
+        """Answer the opened tab of the test images. What is seen already stays, with what was moved.
+
+        gradio opens this tab when it has loaded the page, too.
+        """
+        chosen = self.explorer.test_image(kind, number)
+        if seen is not None and seen.truth == chosen.truth and np.array_equal(seen.image, chosen.image):
+            return [gr.skip()] * len(self.answered)
+        return self._show(chosen, degrees)
 
     def _show(self, chosen: ChosenImage | str, degrees: float) -> tuple[Any, ...]:
         """Answer a newly chosen image, with all sliders at zero; or say why there is none."""

@@ -20,6 +20,8 @@ from tiny_project import ROOT
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
 from pipeline.apps import explore
+from pipeline.apps.network import find_model, open_network
+from pipeline.runtime.prepared import read_prepared
 
 DIM = 4
 ZEROS = [0.0] * DIM
@@ -184,6 +186,24 @@ def test_the_page_works_in_a_browser_and_asks_nobody_else(server: str) -> None:
         assert len(page.requests) > 5
         assert [url for url in page.requests if not url.startswith((f"{server}/", "blob:"))] == []
         assert page.errors == []
+
+
+def test_what_was_moved_while_the_page_was_loading_stays(toy: Path, one_thread: None) -> None:
+    """The tab of the test images is opened then."""
+    import gradio as gr
+
+    from pipeline.apps.explorer.answers import ANY, Explorer
+    from pipeline.apps.explorer.events import PageEvents, PageParts
+
+    explorer = Explorer(open_network(find_model("toy", None)), read_prepared("squares", "test", torch.device("cpu")))
+    parts = PageParts(*[None] * len(PageParts._fields))._replace(sliders=[None] * DIM)
+    opened = PageEvents(explorer, parts).opened_test
+    first, second = (explorer.test_image(ANY, number) for number in (1, 2))
+    assert all(answer == gr.skip() for answer in opened(first, ANY, 1, 0.0))
+    for seen in (None, second):
+        shown, view, *_ = opened(seen, ANY, 1, 0.0)
+        assert np.array_equal(shown.image, first.image)
+        assert view.pixels.shape == (1, 20, 20)
 
 
 @pytest.mark.slow
