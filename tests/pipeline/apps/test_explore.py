@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import statistics
 import sys
 import time
@@ -15,10 +16,11 @@ import torch
 from browser import CHROMIUM, NO_CHROMIUM, BrowserPage, browser
 from PIL import Image
 from servers import free_port, serving
-from tiny_project import ROOT
+from tiny_project import ROOT, make_project
 
 from capsnet.networks.capsnet import CapsNet, ModelConfig
 from capsnet.networks.saved import save_model
+from pipeline import prepare
 from pipeline.apps import explore
 from pipeline.apps.network import find_model, open_network
 from pipeline.runtime.prepared import read_prepared
@@ -28,33 +30,46 @@ ZEROS = [0.0] * DIM
 PATIENCE = 120
 
 
-@pytest.fixture
-def toy(prepared: Path, tiny_model: ModelConfig) -> Path:
-    """The prepared project with two networks: with a decoder, and without."""
+@pytest.fixture(scope="module")
+def shared(tiny_model: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared project with two networks: with a decoder, and without. Only to be looked at."""
+    folder = make_project(tmp_path_factory.mktemp("explored"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare.main(["squares"])
     for name, decoder in (("toy", "fc"), ("bare", "none")):
         torch.manual_seed(0)
         facts = {"settings": {"dataset": "squares", "crop": 0}}
-        save_model(Path(f"models/{name}/seed-0.safetensors"), CapsNet(replace(tiny_model, decoder=decoder)), facts)
-    return prepared
+        save_model(folder / f"models/{name}/seed-0.safetensors", CapsNet(replace(tiny_model, decoder=decoder)), facts)
+    return folder
 
 
-def serve(run: str) -> Iterator[str]:
+@pytest.fixture
+def toy(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project; the working directory is its folder."""
+    folder = shutil.copytree(shared, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def serve(folder: Path, run: str) -> Iterator[str]:
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipeline.apps.explore", run, "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
-    with serving(command, f"{address}/config", PATIENCE, env=environment):
+    with serving(command, f"{address}/config", PATIENCE, cwd=folder, env=environment):
         yield address
 
 
-@pytest.fixture
-def server(toy: Path) -> Iterator[str]:
-    yield from serve("toy")
+@pytest.fixture(scope="module")
+def server(shared: Path) -> Iterator[str]:
+    """One for all tests: each visitor has a page of its own."""
+    yield from serve(shared, "toy")
 
 
 @pytest.fixture
-def bare_server(toy: Path) -> Iterator[str]:
-    yield from serve("bare")
+def bare_server(shared: Path) -> Iterator[str]:
+    yield from serve(shared, "bare")
 
 
 def drawn(html: str) -> str:
