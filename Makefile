@@ -40,7 +40,7 @@ test: $(VENV)/.built  ## the test suite, on every core but at most four, one fil
 	OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not postgres"
 
 slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
-	OMP_WAIT_POLICY=PASSIVE python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not postgres"
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not postgres"
 
 postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
