@@ -43,7 +43,7 @@ slowtest: $(VENV)/.built  ## the tests that kill real processes or compile
 	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "slow and not gpu and not postgres"
 
 postgrestest: $(VENV)/.built  ## the tests that start a PostgreSQL server; left out where none is installed
-	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 python -m pytest -q -n auto --maxprocesses 2 --dist loadfile -m postgres tests/pipeline/searching tests/pipeline/tracking
 
 faults: $(VENV)/.built  ## kill, fill and damage a small study, and see that nothing is lost, a quarter of an hour: reports/faults.csv
 	python -m tests.faults

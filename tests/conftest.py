@@ -78,8 +78,9 @@ def pytest_configure() -> None:
     _forget_outside()
 
 
-def pytest_collection_finish() -> None:
-    """Leave what the modules of the tests import out of every later collection."""
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_there_stays() -> None:
+    """Leave what was imported up to here out of later collections: a test may ask for dozens."""
     gc.collect()
     gc.freeze()
 
