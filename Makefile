@@ -33,7 +33,7 @@ results: $(VENV)/.built  ## tables, figures, pages and README from what there is
 prove: $(VENV)/.built  ## keep a model whose code changed but trains the same bytes: make prove RUN=mnist-fc
 	python -m pipeline.apps.prove $(RUN)
 
-mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; demo and paper do it by themselves
+mend: $(VENV)/.built  ## set aside what a kill left torn of DVC's own files; demo, paper and site do it by themselves
 	python -m pipeline.apps.mend
 
 test: $(VENV)/.built  ## the test suite, on every core but at most four, one file at a time on each
@@ -70,12 +70,13 @@ readme: $(VENV)/.built  ## put the tables of reports/ into README.md and docs/*.
 	python -m pipeline.apps.readme
 
 ui: $(VENV)/.built  ## serve the tracked runs on http://127.0.0.1:PORT
-	@case "$$MLFLOW_TRACKING_URI" in http*) ;; \
+	@case "$$MLFLOW_TRACKING_URI" in http*) \
+	  python -m pipeline.apps.record || echo "showing what MLflow has" >&2; \
+	  echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
 	*) python -c 'import socket; socket.create_server(("127.0.0.1", int("$(PORT)")))' 2>/dev/null || \
-	  { echo "error: PORT: $(PORT) is in use, or is not allowed; name another: make ui PORT=..." >&2; exit 2; } ;; esac
-	@python -m pipeline.apps.record --address http://127.0.0.1:$(PORT) || echo "showing what MLflow has" >&2
-	@case "$$MLFLOW_TRACKING_URI" in http*) echo "the runs are on $$MLFLOW_TRACKING_URI" | sed 's,://.*@,://***@,' ;; \
-	*) MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  { echo "error: PORT: $(PORT) is in use, or is not allowed; name another: make ui PORT=..." >&2; exit 2; }; \
+	  python -m pipeline.apps.record --address http://127.0.0.1:$(PORT) || echo "showing what MLflow has" >&2; \
+	  MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  mlflow ui --port $(PORT) ;; esac
 
 explore: $(VENV)/.built  ## look into a network on a page of this machine: the best published, or make explore RUN=digits-fc

@@ -13,7 +13,7 @@ from capsnet.sources.transfer import File
 OFFICIAL = ("digits", "mnist", "fashion", "cifar10", "smallnorb")
 
 
-@runtime_checkable
+@runtime_checkable  # the tests check types as they run
 class SourceModule(Protocol):
     """What the module of a data set offers."""
 
@@ -40,6 +40,8 @@ def read_copy(name: str, path: Path) -> Arrays:
     """
     dataset = official(name)
     arrays = read_arrays(path)
+    if arrays.classes > len(dataset.CLASS_NAMES):
+        raise ValueError(f"{path}: got {arrays.classes} classes, expected those of {name}: {len(dataset.CLASS_NAMES)}")
     arrays = arrays._replace(
         note=arrays.note or "copy: not the original files, no note says how it differs",
         class_names=arrays.class_names or dataset.CLASS_NAMES[: arrays.classes],

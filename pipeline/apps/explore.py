@@ -18,6 +18,8 @@ from pipeline.runtime.device import configure_torch
 from pipeline.runtime.prepared import DATA, read_prepared
 from pipeline.runtime.weights import PUBLISHED
 
+LAST_PORT = 65535
+
 
 def default_run() -> str:
     """Return the best published run whose data set is prepared, or else the first such run in models/.
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--seed", metavar="N", type=int, help="a seed of the run [the first]")
     made.add_argument("--port", type=int, help="the port to listen on [the first free one from 7860]")
     arguments = made.parse_args(argv)
+    if arguments.port is not None and not 0 < arguments.port <= LAST_PORT:
+        raise ValueError(f"--port: got {arguments.port}, expected 1 to {LAST_PORT}")
     hardware = configure_torch("cpu", os.cpu_count() or 1)
     network = open_network(find_model(arguments.run or default_run(), arguments.seed))
     if not network.dataset:

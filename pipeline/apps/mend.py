@@ -6,8 +6,8 @@ With such a file every command of DVC ends with the same error: "validation fail
 structure is corrupted"; "join() argument must be str ... not 'NoneType'"; "is busy, it is being blocked by" a process
 that was killed. A torn file is moved to .dvc/tmp/torn/, and nothing is lost: whole entries of dvc.lock are kept, those
 that are missing come from the last commit, and all others from the run cache. If nothing is torn, nothing is changed or
-printed. While DVC works in this project, its files are left alone. `make demo`, `make paper`, `pipeline.apps.cluster`
-and `mlflow run` do this first.
+printed. While DVC works in this project, its files are left alone. `make demo`, `make paper`, `make site`,
+`pipeline.apps.cluster` and `mlflow run` do this first.
 """
 
 import sys

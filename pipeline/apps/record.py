@@ -15,6 +15,7 @@ result came. A stage of DVC would be skipped like the others.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from capsnet.sources.transfer import without_password
 from pipeline.apps.recording.from_files import record_models, record_search
 from pipeline.drawing.words import counted
 from pipeline.runtime.command_line import parser, run_stage
@@ -46,11 +47,16 @@ def record(studies: Sequence[str], params: Params, client: "MlflowClient") -> st
     return f"recorded {counted(created, 'run')} that only files knew, and scores of {counted(scored, 'other')}"
 
 
+def pages_address() -> str:
+    """Return the address of MLflow's pages: that of the tracking server, without a login, or that of `mlflow ui`."""
+    return without_password(store_uri()) if store_uri().startswith("http") else ADDRESS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     made = parser(__doc__)
     made.add_argument("studies", metavar="STUDY", nargs="*", help="keys of `studies` in params.yaml [all]")
-    made.add_argument("--address", default=ADDRESS, help=f"of MLflow's pages, to be printed [{ADDRESS}]")
+    made.add_argument("--address", help=f"of MLflow's pages, to be printed [of MLFLOW_TRACKING_URI, or {ADDRESS}]")
     arguments = made.parse_args(argv)
     params = load_params()
     for study in arguments.studies:
@@ -62,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         identity = experiment_id(client, params.tracking.experiment, None)
         describe_experiment(client, client.get_experiment(identity))
     print(f"MLflow: {said}")
-    address = store_uri() if store_uri().startswith("http") and arguments.address == ADDRESS else arguments.address
+    address = arguments.address or pages_address()
     for view, what in VIEWS.items():
         print(f"{view + ':':<8} {address.rstrip('/')}/{page(identity, view)}  ({what})")
 

@@ -1,12 +1,12 @@
 """What the stages that draw have in common: they read runs and test images, and write figures."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.drawing.figure import Drawing, save
 from pipeline.drawing.subject import Record, Subject
 from pipeline.runtime.device import configure_torch
+from pipeline.runtime.made_files import read_json
 from pipeline.runtime.paths import FIGURES, METRICS, REPORTS
 from pipeline.runtime.prepared import read_prepared
 from pipeline.runtime.weights import models_of
@@ -64,8 +64,7 @@ def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]
     entry = params.published.get(run)
     if entry is None or entry.ensemble:
         return {}
-    path = REPORTS / params.runs[run].study / METRICS / f"{run}.json"
-    ours = json.loads(path.read_text(encoding="utf-8"))
+    ours = read_json(REPORTS / params.runs[run].study / METRICS / f"{run}.json", f"dvc repro -f evaluate@{run}")
     theirs = {key: getattr(entry, key) for key in ("rloss", "accuracy")}
     return {
         key: (value, ours[f"{key}_mean"])

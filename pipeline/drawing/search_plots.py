@@ -14,7 +14,7 @@ import pandas as pd
 from capsnet.files import whole_file
 from pipeline.drawing.figure import DPI
 from pipeline.drawing.style import BEHIND, COLOURS, COLUMN, GREY, RIGHT, WRONG, plain_axes, small_print
-from pipeline.drawing.words import listed
+from pipeline.drawing.words import listed, signed
 from pipeline.settings.searching import Tune
 
 if TYPE_CHECKING:
@@ -112,12 +112,13 @@ def importance(trials: pd.DataFrame, entry: Tune) -> "Figure":
     ranks = rank_correlations(trials)
     for place, name in enumerate(SEARCHED):
         value = ranks[name]
-        text = "unknown" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
         length = 0 if np.isnan(value) else value
         axes.barh(place, length, color=COLOURS[place], height=0.5)
         # Beside the axis, on the side without the bar.
         side, align = (-4, "right") if length >= 0 else (4, "left")
-        axes.annotate(text, (0, place), (side, 0), textcoords="offset points", ha=align, va="center", fontsize=8)
+        axes.annotate(
+            signed(value), (0, place), (side, 0), textcoords="offset points", ha=align, va="center", fontsize=8
+        )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(xlim=(-1, 1), ylim=(-0.6, 1.6), xlabel="rank correlation with validation accuracy")
     axes.set_yticks(range(2), SEARCHED)

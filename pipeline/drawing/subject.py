@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pipeline.runtime.made_files import existing
 from pipeline.runtime.paths import DECODER, METRICS, MODELS, PRIMARY, REPORTS, rotated_path
 from pipeline.runtime.prepared import Prepared
 from pipeline.runtime.weights import PUBLISHED
@@ -76,18 +77,18 @@ def history_path(study: str, run: str) -> Path:
 
 def read_history(record: Record | Subject) -> pd.DataFrame:
     """Read losses and accuracies of the training, a row for each seed and epoch."""
-    return pd.read_csv(_made_by(history_path(record.study, record.run), f"dvc repro evaluate@{record.run}"))
+    return pd.read_csv(existing(history_path(record.study, record.run), f"dvc repro evaluate@{record.run}"))
 
 
 def read_confusion(subject: Subject) -> pd.DataFrame:
     """Read the counts of `evaluate`, a row for each seed, true class and predicted class."""
     path = REPORTS / subject.study / METRICS / f"{subject.run}-confusion.csv"
-    return pd.read_csv(_made_by(path, f"dvc repro evaluate@{subject.run}"))
+    return pd.read_csv(existing(path, f"dvc repro evaluate@{subject.run}"))
 
 
 def read_rotated(subject: Subject) -> pd.DataFrame:
     """Read the counts of `rotate`: a row for each seed, angle, true class and predicted class that occurs."""
-    return pd.read_csv(_made_by(rotated_path(subject.study, subject.run), f"dvc repro rotate@{subject.run}"))
+    return pd.read_csv(existing(rotated_path(subject.study, subject.run), f"dvc repro rotate@{subject.run}"))
 
 
 def primary_path(dataset: str) -> Path:
@@ -100,11 +101,5 @@ def load_primary_decoder(subject: Subject) -> "PrimaryDecoder":
     from capsnet.explain.primary import load_decoder
 
     dataset = subject.test.manifest.dataset
-    path = _made_by(primary_path(dataset), f"dvc repro decode@{dataset}")
+    path = existing(primary_path(dataset), f"dvc repro decode@{dataset}")
     return load_decoder(path).to(subject.test.images.device)
-
-
-def _made_by(path: Path, command: str) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; `{command}` makes it")
-    return path

@@ -1,5 +1,6 @@
 """Words that captions share."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -35,6 +36,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
-def signed(value: float, places: int) -> str:
-    """Return a number with its sign, a minus in place of a hyphen."""
-    return f"{value:+.{places}f}".replace("-", "−")
+def signed(value: float, places: int = 2) -> str:
+    """Return a number with its sign, a minus in place of a hyphen; "unknown" if there is none."""
+    return "unknown" if math.isnan(value) else f"{value:+.{places}f}".replace("-", "−")

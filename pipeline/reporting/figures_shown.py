@@ -1,6 +1,5 @@
 """The figures of a study as its page shows them: sets of figures, one for each stage that draws."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from urllib.parse import quote
 
 from pipeline.drawing.figure import INDEX
 from pipeline.reporting.data_urls import Embedded, moving, still
+from pipeline.runtime.made_files import existing, read_json
 from pipeline.runtime.paths import FIGURES, REPORTS
 from pipeline.settings.params import Params
 
@@ -82,7 +82,7 @@ def shown_set(drawn: FigureSet, params: Params) -> FigureSetShown:
 
     Raises ValueError if an earlier version drew them, without findings.
     """
-    written = json.loads(drawn.listing.read_text(encoding="utf-8"))
+    written = read_json(drawn.listing, drawn.command)
     if any("finding" not in each for each in written["figures"]):
         raise ValueError(f"{drawn.listing}: of another version (no findings); `{drawn.command}` makes it anew")
     title = f"{_together([params.runs[run].label for run in written['runs']])} on {written['dataset']}"
@@ -130,10 +130,3 @@ def figure(stem: Path, words: tuple[str, str, str], anchor: str, command: str) -
     motion = moving(there[".gif"]) if ".gif" in there else None
     files = {FILES[suffix]: quote("/".join(path.parts[2:])) for suffix, path in there.items()}
     return FigureShown(stem.name, anchor, *words, image, motion, files)
-
-
-def existing(path: Path, command: str) -> Path:
-    """Return the path of a file. Raises FileNotFoundError naming the command that makes it if it is not there."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; `{command}` makes it")
-    return path

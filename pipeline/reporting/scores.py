@@ -1,12 +1,12 @@
 """The scores of runs as `evaluate` wrote them, and rows for runs that are not scored yet."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pipeline.runtime.made_files import read_json
 from pipeline.runtime.paths import METRICS, REPORTS, TUNED
 from pipeline.settings.params import Params
 
@@ -19,7 +19,7 @@ def read_metrics(study: str, runs: Iterable[str]) -> list[ScoreRow]:
     for run in runs:
         path = REPORTS / study / METRICS / f"{run}.json"
         if path.is_file():
-            metrics = json.loads(path.read_text(encoding="utf-8"))
+            metrics = read_json(path, f"dvc repro -f evaluate@{run}")
             rows.append({**metrics, "seeds": len(metrics["seeds"]), "seed_list": ", ".join(metrics["seeds"])})
     return rows
 
@@ -109,5 +109,5 @@ def provenance(rows: Sequence[ScoreRow]) -> str:
     each = [where if len(runs) == 1 else f"{where}: {', '.join(names)}" for where, names in runs.items()]
     return (
         f"Trained on {'; on '.join(each)}. The dvc.lock of this commit names the data and the settings of every "
-        "number, and the code that trained it or that `make prove` found equal to it."
+        "run, and the code that trained it or that `make prove` found equal to it."
     )

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pipeline.drawing.search_plots import complete, rank_correlations, tied
-from pipeline.drawing.words import listed
-from pipeline.reporting.figures_shown import FigureShown, existing, figure
+from pipeline.drawing.words import listed, signed
+from pipeline.reporting.figures_shown import FigureShown, figure
 from pipeline.reporting.search_method import choice, method
-from pipeline.reporting.tables.columns import signed
 from pipeline.reporting.typeset import Cells
+from pipeline.runtime.made_files import existing
 from pipeline.runtime.paths import REPORTS, TUNING
 from pipeline.settings.params import Params
 from pipeline.settings.reading import read_yaml

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.reporting.figures_shown import existing
 from pipeline.reporting.findings.kinds import FINDINGS, HEADLINES
 from pipeline.reporting.findings.shared import NOT_RUN_YET
 from pipeline.reporting.typeset import Part, read_parts, unescaped
+from pipeline.runtime.made_files import existing
 from pipeline.runtime.paths import REPORTS, TABLES
 from pipeline.settings.params import Params
 

@@ -40,7 +40,7 @@ def run_stage(main: Callable[[], None], ways_out: Mapping[type[Exception], str] 
         if os.environ.get(DVC_STAGE):
             _end_runs_of_killed()
     except KeyboardInterrupt as interrupt:
-        sys.exit(str(interrupt) or "interrupted; the same command continues from the last checkpoint")
+        sys.exit(str(interrupt) or "interrupted; the same command goes on from what is finished")
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG):
             raise

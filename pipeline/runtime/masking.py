@@ -27,6 +27,12 @@ def masked(text: str) -> str:
     return text
 
 
+def masked_urls(value: object) -> str:
+    """Return a value as text, masked if there is a URL in it. Without one it is a name, which may be that of a user."""
+    text = str(value)
+    return masked(text) if "://" in text else text
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, masked and shortened; the error's class if it has no message."""
     lines = str(error).strip().splitlines()

@@ -30,7 +30,7 @@ class Pairing(Checked):
 class Rotations(MadeOfRuns):
     """The scores of a run on test images rotated by 0, step, 2 step, ... degrees. The key is the run's name."""
 
-    step: Annotated[int, Field(gt=0, le=360)]
+    step: Annotated[int, Field(gt=0, lt=360)]
 
     @model_validator(mode="after")
     def _step_closes_the_circle(self) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pipeline.runtime.masking import masked
+from pipeline.runtime.masking import masked, masked_urls
 from pipeline.runtime.prepared import DataSource
 from pipeline.runtime.workspace import owner
 from pipeline.tracking.delivery import KILLED, new_run
@@ -80,9 +80,9 @@ def _open(
     run = new_run(
         experiment,
         name,
-        {key: masked(str(tag)) for key, tag in {**tags, **provenance()}.items()},
+        {key: masked_urls(tag) for key, tag in {**tags, **provenance()}.items()},
         {key: str(tag) for key, tag in tags.items() if key != "output"},
-        {key: masked(str(value))[:PARAM_LIMIT] for key, value in settings.items()},
+        {key: masked_urls(value)[:PARAM_LIMIT] for key, value in settings.items()},
         _as_dataset(data) if data else None,
         parent=parent.key if parent else None,
         resume=resume,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.runtime.masking import masked
+from pipeline.runtime.masking import masked_urls
 from pipeline.tracking.delivery import (
     ATTACH,
     END,
@@ -106,7 +106,7 @@ class MlflowRecorder:
 
     def tag(self, values: Mapping[str, object]) -> None:
         """Record tags, without passwords."""
-        self._add(TAG, tags={name: masked(str(value)) for name, value in values.items()})
+        self._add(TAG, tags={name: masked_urls(value) for name, value in values.items()})
 
     def attach(self, *paths: Path, folder: str | None = None) -> None:
         """Record files, in a folder of the run's artifacts."""

@@ -72,7 +72,7 @@ def test_capsules_and_gradients_agree_with_stored_votes_in_float64(
 def test_kernels_agree_with_stored_votes_in_float64(
     sizes: tuple[int, int, int, int, int], iterations: int, leaky: bool
 ) -> None:
-    """The same for Triton's kernels in sizes for their interpreter; tests/test_triton_routing.py has larger ones."""
+    """The same for Triton's kernels in sizes for their interpreter; test_triton_routing.py has larger ones."""
     tensors = random_capsules(*sizes)
     got = routed("triton", *tensors, iterations=iterations, leaky=leaky)
     assert_close(got, oracle(*tensors, iterations=iterations, leaky=leaky))

@@ -140,7 +140,7 @@ def test_three_iterations_without_bias_or_leak_are_the_default() -> None:
     assert_same(dynamic_routing(inputs, weight, with_coupling=True), naive_routing(inputs, weight, None, 3, False))
 
 
-# Finite differences need float64; tests/test_fused_routing.py compares the gradients of the others.
+# Finite differences need float64; tests/networks/test_fused_routing.py compares the gradients of the others.
 @pytest.mark.parametrize("implementation", implementations(without=["triton"]))
 @LEAKY
 @pytest.mark.parametrize("iterations", [1, 3])

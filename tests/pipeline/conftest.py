@@ -1,4 +1,4 @@
-"""The tiny project of tests/tiny_project.py as fixtures, and empty stores of MLflow: making one takes two seconds."""
+"""The project of tests/support/tiny_project.py as fixtures, and empty stores of MLflow: one takes two seconds."""
 
 import shutil
 import threading

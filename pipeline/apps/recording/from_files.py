@@ -87,7 +87,7 @@ def record_search(client: "MlflowClient", name: str, params: Params) -> int:
             ) as trial:
                 scores = {key: float(row[key]) for key in ("val_accuracy", "val_rloss") if row.get(key)}
                 trial.log(int(row["epochs"]), scores)
-        accuracies = [float(row["val_accuracy"]) for row in rows if row["val_accuracy"]]
+        accuracies = [float(row["val_accuracy"]) for row in rows if row["state"] == "complete"]
         search.log(0, {"val_accuracy": max(accuracies)} if accuracies else {})
         search.attach(*sorted(folder.iterdir()))
     return 1 + len(rows)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ SETTLED = 60
 
 
 def gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; CUDA ignores what follows -1."""
     if (named := os.environ.get(GPUS)) is not None:
-        return [each.strip() for each in named.split(",") if each.strip()]
+        names = [each.strip() for each in named.split(",")]
+        return [each for each in takewhile(lambda name: name != "-1", names) if each]
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]

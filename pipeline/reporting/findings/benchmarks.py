@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from pipeline.drawing.words import listed
-from pipeline.reporting.findings.shared import highest_and_lowest, missing, scored
-from pipeline.reporting.tables.columns import difference, signed
+from pipeline.drawing.words import listed, signed
+from pipeline.reporting.findings.shared import highest_and_lowest, missing, of_seeds, percent, scored
+from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Benchmarks
 
 
@@ -47,14 +47,13 @@ def headline(table: pd.DataFrame, entry: Benchmarks) -> str:
     for dataset, rows in _single(table).groupby("dataset", sort=False):
         best, worst = (rows.loc[place] for place in (rows["accuracy_mean"].idxmax(), rows["accuracy_mean"].idxmin()))
         reference, note = best["published_accuracy"], best["note"]
-        remarks = [] if pd.isna(reference) else [f"published {reference:.2f} %"]
-        remarks += [note] if pd.notna(note) else []
+        published = "" if pd.isna(reference) else f"published {reference:.2f} %"
         said.append(
-            f"{best['run']} ({best['model']}) recognises {best['accuracy_mean']:.2f} % of the {dataset} test images"
-            + (f" ({'; '.join(remarks)})" if remarks else "")
+            f"{best['run']} ({best['model']}) recognises {percent(best)} of the {dataset} test images "
+            f"({of_seeds(best, published, '' if pd.isna(note) else note)})"
         )
         if len(rows) > 1:
-            said.append(f"{worst['run']} recognises {worst['accuracy_mean']:.2f} %")
+            said.append(f"{worst['run']} recognises {percent(worst)} ({of_seeds(worst)})")
     return f"{'; '.join(said)}." if said else ""
 
 

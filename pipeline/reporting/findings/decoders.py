@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.drawing.words import listed
-from pipeline.reporting.findings.shared import against_published, highest_and_lowest, missing, scored
+from pipeline.reporting.findings.shared import against_published, highest_and_lowest, missing, of_seeds, scored
 from pipeline.reporting.tables.columns import difference, spread
 from pipeline.settings.tables import Decoders
 
@@ -48,8 +48,10 @@ def best_and_smallest(table: pd.DataFrame, names: "pd.Series[str]") -> list[str]
     rloss = table["rloss_mean"].round(2)
     if rloss.notna().any():
         best = names[rloss == rloss.min()]
-        verb = "reconstructs" if len(best) == 1 else "reconstruct"
-        said.append(f"{listed(best)} {verb} best, with an RLoss of {rloss.min():.2f} per image.")
+        if len(best) == 1:
+            said.append(f"{best.iloc[0]} reconstructs best: RLoss {_rloss(table.loc[best.index[0]])}.")
+        else:
+            said.append(f"{listed(best)} reconstruct best: RLoss {rloss.min():.2f}.")
     sizes = table.loc[table["decoder_parameters"] > 0, "decoder_parameters"].astype(int)
     if sizes.nunique() > 1:
         smallest, largest = (names[sizes.index[sizes == size]] for size in (sizes.min(), sizes.max()))
@@ -70,11 +72,10 @@ def headline(table: pd.DataFrame, entry: Decoders) -> str:
     if difference(both.loc[worst, "rloss_mean"], both.loc[best, "rloss_mean"]) == 0:
         return f"All {len(both)} runs reconstruct with a squared error of {both.loc[best, 'rloss_mean']:.2f} per image."
     reference = both.loc[best, "published_rloss"]
-    published = "" if pd.isna(reference) else f" (published {reference:.2f})"
+    published = "" if pd.isna(reference) else f"published {reference:.2f}"
     return (
-        f"Of {len(both)} runs, {names[best]} reconstructs best, with a squared error of "
-        f"{both.loc[best, 'rloss_mean']:.2f} per image{published}; {names[worst]} has "
-        f"{both.loc[worst, 'rloss_mean']:.2f}."
+        f"Of {len(both)} runs, {names[best]} has the lowest squared error per image, "
+        f"{_rloss(both.loc[best], published)}, and {names[worst]} the highest, {_rloss(both.loc[worst])}."
     )
 
 
@@ -125,7 +126,10 @@ def _better(one: "pd.Series[Any]", other: "pd.Series[Any]", names: "pd.Series[st
         sure = ", which one seed does not settle"
     else:
         sure = ", which is within the spread of the seeds" if abs(apart) <= spreads else ""
-    ours, theirs = (
-        f"{spread(row['rloss_mean'], row['rloss_std'], 2)} (n = {int(row['seeds'])})" for row in (one, other)
-    )
+    ours, theirs = _rloss(one), _rloss(other)
     return f"{names[one.name]} reconstructs {verb} {names[other.name]}: RLoss {ours} against {theirs}{sure}"
+
+
+def _rloss(row: "pd.Series[Any]", remark: str = "") -> str:
+    """Return the reconstruction error of a run with its spread and number of seeds."""
+    return f"{spread(row['rloss_mean'], row['rloss_std'], 2)} ({of_seeds(row, remark)})"

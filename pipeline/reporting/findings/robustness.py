@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from pipeline.drawing.words import signed
 from pipeline.reporting.findings.shared import missing, percent, scored
-from pipeline.reporting.tables.columns import difference, signed
+from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Robustness
 
 
@@ -26,7 +27,7 @@ def robustness(table: pd.DataFrame, entry: Robustness) -> list[str]:
         below = turned[turned < at[0] / 2]
         half = f"falls below half of that at {below.index[0]}°" if len(below) else "never falls below half of that"
         said.append(
-            f"{run} recognises {at[0]:.2f} % of the upright images{_fewer_seeds(rows)}, {turned.iloc[0]:.2f} % at "
+            f"{run} recognises {at[0]:.2f} % of the upright images{_rotated_seeds(rows)}, {turned.iloc[0]:.2f} % at "
             f"{turned.index[0]}°{upside_down}. Its accuracy {half} and is lowest at {at.idxmin()}° ({at.min():.2f} %)."
         )
     return said
@@ -43,18 +44,18 @@ def headline(table: pd.DataFrame, entry: Robustness) -> str:
     turned = at.drop(0)
     below = turned[turned < at[0] / 2]
     angle = below.index[0] if len(below) else turned.idxmin()
-    some = _fewer_seeds(done[done["run"] == run])
+    some = _rotated_seeds(done[done["run"] == run])
     return (
         f"{run} recognises {at[0]:.2f} % of the upright test images{some}, but {at[angle]:.2f} % if they are rotated "
         f"by {angle}°."
     )
 
 
-def _fewer_seeds(rows: pd.DataFrame) -> str:
-    """Return how many seeds of a run are scored on rotated images, if it is not all of them."""
+def _rotated_seeds(rows: pd.DataFrame) -> str:
+    """Return how many seeds of a run are scored on rotated images, and of how many if it is not all of them."""
     at_angles = rows["degrees"].notna()
     rotated, all_seeds = (int(rows.loc[which, "seeds"].max()) for which in (at_angles, ~at_angles))
-    return "" if rotated == all_seeds else f" (n = {rotated} of {all_seeds})"
+    return f" (n = {rotated})" if rotated == all_seeds else f" (n = {rotated} of {all_seeds})"
 
 
 def _by_angle(rows: pd.DataFrame) -> "pd.Series[float]":

@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.drawing.words import listed
-from pipeline.reporting.tables.columns import difference, signed, spread
+from pipeline.drawing.words import listed, signed
+from pipeline.reporting.tables.columns import difference, spread
 
 NOT_RUN_YET = "Not run yet: "
 SURE = 2  # standard deviations between seeds; means that are not farther apart may be so by chance
@@ -63,6 +63,11 @@ def against_published(table: pd.DataFrame, names: "pd.Series[str]", key: str, wo
         for place, row in both.iterrows()
     ]
     return [f"{words}: {'; '.join(each)}."] if each else []
+
+
+def of_seeds(row: "pd.Series[Any]", *remarks: str) -> str:
+    """Return the number of seeds behind a row, and remarks; empty ones are left out."""
+    return "; ".join([f"n = {int(row['seeds'])}", *filter(None, remarks)])
 
 
 def percent(row: "pd.Series[Any]") -> str:

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from pipeline.drawing.words import listed
+from pipeline.drawing.words import listed, signed
 from pipeline.reporting.findings.shared import missing, percent, scored
-from pipeline.reporting.tables.columns import difference, signed
+from pipeline.reporting.tables.columns import difference
 from pipeline.settings.tables import Topologies
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pipeline.drawing.words import signed
 from pipeline.reporting.scores import ScoreRow
 from pipeline.reporting.typeset import NOT_RUN, Cells
 
@@ -77,11 +78,6 @@ def missing(row: Mapping[str, Any], key: str) -> bool:
 def difference(ours: float, theirs: float) -> float:
     """Return the difference of two numbers as they are shown, with two digits each."""
     return round(round(ours, 2) - round(theirs, 2), 2)
-
-
-def signed(value: float) -> str:
-    """Return a number of two digits with its sign; "unknown" if there is none."""
-    return "unknown" if pd.isna(value) else f"{value:+.2f}".replace("-", "−")
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:

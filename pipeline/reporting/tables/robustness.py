@@ -54,18 +54,20 @@ def robustness(entry: Robustness, params: Params) -> Table:
         Part(HARDER if rotated else "", cells(harder, [*FIRST, *LAST])),
     ]
     table = assemble(rows, data, [part for part in parts if part.cells[1:]] or parts[:1], notes)
-    waiting = [rotated_by(run) for run, lines in angles.items() if not lines]
+    waiting = [rotated_by(run) for run, lines in angles.items() if not {*entry.degrees} <= _degrees(lines)]
     return table._replace(missing=[*table.missing, *waiting])
 
 
 def _angle(degrees: int) -> Column:
     def text(row: Mapping[str, Any]) -> str:
-        if not row["angles"]:
-            return NOT_RUN
-        (at,) = (line for line in row["angles"] if line["degrees"] == degrees)
-        return spread(at["accuracy_mean"], at["accuracy_std"], 2)
+        at = next((line for line in row["angles"] if line["degrees"] == degrees), None)
+        return spread(at["accuracy_mean"], at["accuracy_std"], 2) if at else NOT_RUN
 
     return Column(f"{degrees}°", text)
+
+
+def _degrees(lines: Sequence[ScoreRow]) -> set[int]:
+    return {line["degrees"] for line in lines}
 
 
 def _at_angles(study: str, row: ScoreRow) -> list[ScoreRow]:

@@ -52,6 +52,12 @@ def toy(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_a_port_that_does_not_exist_is_refused(port: str) -> None:
+    with pytest.raises(ValueError, match=rf"--port: got {port}, expected 1 to 65535"):
+        explore.main(["toy", "--port", port])
+
+
 def serve(folder: Path, run: str) -> Iterator[str]:
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -20,6 +20,7 @@ def test_words_are_joined_as_in_a_sentence(words: list[str], sentence: str) -> N
 
 def test_a_signed_number_has_a_minus_in_place_of_a_hyphen() -> None:
     assert [signed(value, 1) for value in (-0.25, 3.0)] == ["−0.2", "+3.0"]
+    assert [signed(value) for value in (-0.25, float("nan"))] == ["−0.25", "unknown"]
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 seeds"), (1, "1 seed"), (2, "2 seeds"), (1234, "1,234 seeds")])

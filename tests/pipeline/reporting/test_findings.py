@@ -28,6 +28,7 @@ def decoder_table(accuracies: list[float], spreads: list[float | None], **column
         "decoder_parameters": [0] * len(accuracies),
         "seeds": [3] * len(accuracies),
         "rloss_mean": [*empty],
+        "rloss_std": [*empty],
         "published_rloss": [*empty],
         "accuracy_mean": [*accuracies],
         "accuracy_std": [*spreads],
@@ -74,13 +75,15 @@ def test_reconstruction_size_and_published_values_of_decoders_are_compared() -> 
     columns = {"rloss_mean": [21.0, 10.5], "decoder_parameters": [1000, 250], "published_rloss": [20.0, None]}
     table = decoder_table([97.0, 98.0], [0.1, 0.1], **columns, published_accuracy=[97.5, None])
     assert decoders(table, DECODERS)[1:] == [
-        "B reconstructs best, with an RLoss of 10.50 per image.",
+        "B reconstructs best: RLoss 10.50 (n = 3).",
         "B has the smallest decoder: 250 parameters, 75.0 % fewer than the 1,000 of A.",
         "Difference from the published accuracy, in points: A −0.50 (published 97.50 %).",
         "Difference from the published RLoss: A +1.00 (published 20.00).",
     ]
     headline = HEADLINES["decoders"](table, DECODERS)
-    assert headline == "Of 2 runs, B reconstructs best, with a squared error of 10.50 per image; A has 21.00."
+    assert headline == (
+        "Of 2 runs, B has the lowest squared error per image, 10.50 (n = 3), and A the highest, 21.00 (n = 3)."
+    )
     assert HEADLINES["decoders"](table.iloc[:1], DECODERS) == ""
 
 
@@ -206,8 +209,8 @@ def test_benchmarks_are_compared_within_a_data_set_and_ensembles_with_their_netw
         "The ensemble of the 7 networks of c differs by −14.50 points from the published 89.50 % (S, section 7).",
     ]
     assert HEADLINES["benchmarks"](table, BENCHMARKS) == (
-        "a (FC) recognises 99.50 % of the mnist test images (published 99.75 %); b recognises 99.00 %; c (none) "
-        "recognises 70.00 % of the cifar10 test images (a copy)."
+        "a (FC) recognises 99.50 ± 0.10 % of the mnist test images (n = 3; published 99.75 %); b recognises 99.00 ± "
+        "0.10 % (n = 3); c (none) recognises 70.00 ± 1.00 % of the cifar10 test images (n = 7; a copy)."
     )
     assert HEADLINES["benchmarks"](table.iloc[4:], BENCHMARKS) == ""
 
@@ -239,13 +242,15 @@ def test_a_run_is_lost_at_the_first_angle_that_halves_its_accuracy() -> None:
     lost = [("a", 3, upright, 98.0), *(("a", 3, *at) for at in ((0, 98.0), (90, 48.0), (180, 50.0), (270, 20.0)))]
     kept = [("b", 3, upright, 98.0), *(("b", 3, *at) for at in ((0, 98.0), (120, 60.0), (240, 70.0)))]
     assert robustness(pd.DataFrame([*lost, *kept], columns=columns), ROBUSTNESS) == [
-        "a recognises 98.00 % of the upright images, 48.00 % at 90°, and 50.00 % upside down. Its accuracy falls below "
-        "half of that at 90° and is lowest at 270° (20.00 %).",
-        "b recognises 98.00 % of the upright images, 60.00 % at 120°. Its accuracy never falls below half of that and "
-        "is lowest at 120° (60.00 %).",
+        "a recognises 98.00 % of the upright images (n = 3), 48.00 % at 90°, and 50.00 % upside down. Its accuracy "
+        "falls below half of that at 90° and is lowest at 270° (20.00 %).",
+        "b recognises 98.00 % of the upright images (n = 3), 60.00 % at 120°. Its accuracy never falls below half of "
+        "that and is lowest at 120° (60.00 %).",
     ]
     headline = HEADLINES["robustness"](pd.DataFrame(kept, columns=columns), ROBUSTNESS)
-    assert headline == "b recognises 98.00 % of the upright test images, but 60.00 % if they are rotated by 120°."
+    assert (
+        headline == "b recognises 98.00 % of the upright test images (n = 3), but 60.00 % if they are rotated by 120°."
+    )
 
 
 def test_a_finding_says_so_if_fewer_seeds_of_a_run_are_scored_on_rotated_images() -> None:
@@ -278,8 +283,8 @@ def test_a_run_that_is_not_turned_is_compared_with_what_is_published() -> None:
         ("c", nothing, 60.0, nothing, nothing, nothing),
     ]
     assert robustness(pd.DataFrame(rows, columns=columns).assign(seeds=3), ROBUSTNESS) == [
-        "a recognises 98.00 % of the upright images, 40.00 % at 90°. Its accuracy falls below half of that at 90° and "
-        "is lowest at 90° (40.00 %).",
+        "a recognises 98.00 % of the upright images (n = 3), 40.00 % at 90°. Its accuracy falls below half of that at "
+        "90° and is lowest at 90° (40.00 %).",
         "b recognises 77.50 ± 0.50 % of its test images, −1.50 points compared with the published 79.00 %.",
         "c recognises 60.00 % of its test images.",
     ]

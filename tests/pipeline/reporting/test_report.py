@@ -82,9 +82,10 @@ def test_the_page_begins_with_a_picture_and_three_findings_that_lead_to_their_ev
     ]
     findings = gather("toy", load_params()).summary.findings
     assert [each.sentence for each in findings] == [
-        "toy-fc (FC) recognises 98.00 % of the squares test images (published 98.00 %; made & 100 % by hand).",
+        "toy-fc (FC) recognises 98.00 ± 1.41 % of the squares test images (n = 2; published 98.00 %; made & 100 % by "
+        "hand).",
         "All 5 runs reconstruct with a squared error of 20.00 per image.",
-        "toy-fc recognises 98.00 % of the upright test images, but 15.00 % if they are rotated by 90°.",
+        "toy-fc recognises 98.00 % of the upright test images (n = 2), but 15.00 % if they are rotated by 90°.",
     ]
     for each in findings:
         assert each.sentence in page.text.replace(NO_BREAK, " ")

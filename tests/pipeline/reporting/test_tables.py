@@ -1,6 +1,7 @@
 """The kinds of tables on metrics made by hand."""
 
 import importlib
+import re
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +143,25 @@ def test_robustness_has_every_angle_as_data_and_the_chosen_ones_for_people(score
     assert table.cells[0] == ["Run", "Model", "Data", *columns, "Parameters", "Source"]
     shown = ["98.00 ± 1.41", "98.00", "+0.00", "15.00 ± 7.07", "45.00 ± 7.07", "2", "2", "12,345", "Somebody 2001"]
     assert table.cells[1] == ["toy-fc", "FC", "squares", *shown]
+
+
+def test_an_angle_that_is_not_scored_yet_is_not_run_and_the_command_is_named(scored: Path) -> None:
+    rotations = Path("reports/toy/metrics/toy-fc-robustness.csv")
+    rotations.write_text(re.sub(".*,180,.*\n", "", rotations.read_text()))
+    table = build("toy-robustness", load_params())
+    assert table.cells[1][6:8] == ["15.00 ± 7.07", "not run"]
+    assert any("rotate@toy-fc" in each for each in table.missing)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("<<<<<<< ours", "not JSON (Expecting value"), ("[]", "got list, expected")]
+)
+def test_damaged_scores_are_named_with_the_command_that_makes_them_anew(scored: Path, text: str, what: str) -> None:
+    path = Path("reports/toy/metrics/toy-fc.json")
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {what}")) as error:
+        build("toy-decoders", load_params())
+    assert str(error.value).endswith("; `dvc repro -f evaluate@toy-fc` makes it anew")
 
 
 def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(scored: Path) -> None:

@@ -49,6 +49,7 @@ from pipeline.settings.params import load_params
         ("studies/toy/tables", ["decoders"], "tables.toy-benchmarks.kind: got 'benchmarks', expected one of decod"),
         ("studies/toy/tables/0", "others", "studies.toy.tables: got 'toy-others', expected one of toy-benchmarks"),
         ("robustness/toy-fc/step", 50, "robustness.toy-fc.step: got 50, expected a divisor of 360"),
+        ("robustness/toy-fc/step", 360, "robustness.toy-fc.step: got 360, expected less than 360"),
         ("robustness/toy-fc/study", "other", "robustness.toy-fc.study: got 'other', expected one of toy"),
         ("robustness/toy-fc/dataset", "x", "robustness.toy-fc.dataset: got 'x', expected one of squares"),
         ("published/toy-fc/ensemble", True, "published.toy-fc: got 'toy-fc', expected one of "),

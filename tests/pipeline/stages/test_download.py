@@ -12,7 +12,7 @@ from tiny_project import squares
 
 from capsnet.data.arrays import read_arrays
 from capsnet.sources import mnist
-from capsnet.sources.catalogue import OFFICIAL, official
+from capsnet.sources.catalogue import OFFICIAL, official, read_copy
 from capsnet.sources.transfer import Unavailable
 from pipeline import download, prepare
 from pipeline.runtime.prepared import read_manifest
@@ -87,6 +87,15 @@ def test_a_copy_is_taken_with_a_warning_and_its_note(
     download.main(["mnist"])
     prepare.main(["mnist"])
     assert "no note says how it differs" in json.loads(Path("data/mnist.json").read_text())["note"]
+
+
+def test_a_copy_of_a_data_set_with_other_classes_is_refused(mirror: Path) -> None:
+    images, labels = squares(24, 0)
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    names = np.array([f"letter {number}" for number in range(12)])
+    np.savez(mirror / "mnist.npz", **arrays | {"train_labels": np.arange(24) % 12}, class_names=names)
+    with pytest.raises(ValueError, match=r"mnist\.npz: got 12 classes, expected those of mnist: 10"):
+        read_copy("mnist", mirror / "mnist.npz")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_models_and_searches_that_this_store_never_saw_get_runs_once(
     write_search("toy", [(0.0005, 0.01, 90.0), (0.01, 0.1, None)])
     trials = trained / "reports/toy/tuning/toy/trials.csv"
     header, *rows = trials.read_text().splitlines()
+    rows[1] += "99.5"  # reached before the trial was given up
     trials.write_text("\n".join([f"{header},epochs", *(f"{row},2" for row in rows)]) + "\n")
     for said in ("recorded 6 runs", "nothing was missing"):
         record.main([])
@@ -93,6 +94,7 @@ def test_models_and_searches_that_this_store_never_saw_get_runs_once(
     assert found["toy-fc seed 1"].data.tags["model"] == md5(trained / "models/toy-fc/seed-1.safetensors")
     assert found["toy trial 0"].data.params["alpha"] == "0.0005"
     assert found["toy trial 0"].data.metrics["val_accuracy"] == 90.0
+    assert found["tune toy"].data.metrics["val_accuracy"] == 90.0
 
 
 def test_a_seed_without_a_run_gets_one_beside_those_of_the_other_seeds(

@@ -15,6 +15,7 @@ import pytest
 from requests.exceptions import InvalidURL as BadAddress
 from tiny_project import ROOT
 
+from pipeline.apps.record import pages_address
 from pipeline.runtime.prepared import DataSource
 from pipeline.runtime.workspace import SCRATCH
 from pipeline.tracking.lookup import find_training
@@ -300,6 +301,23 @@ def test_no_login_is_recorded(there: Path, monkeypatch: pytest.MonkeyPatch) -> N
         run.tag({"another": url})
     assert not [value for value in everything(there) if any(secret in value for secret in SECRETS)]
     assert query("select value from tags where key = 'another'") == [("postgresql://***@localhost/optuna",)]
+
+
+def test_names_of_runs_stay_as_they_are_if_a_user_has_the_same_name(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPSNET_OPTUNA_STORAGE", "postgresql://mnist:secret@localhost/optuna")
+    with record_run("test", "named", tags={**TAGS, "run": "mnist-fc"}, settings={"dataset": "mnist"}) as run:
+        run.tag({"best": "mnist-fc"})
+    assert query("select value from tags where key in ('run', 'best')") == [("mnist-fc",)] * 2
+    assert query("select value from params where key = 'dataset'") == [("mnist",)]
+
+
+def test_the_pages_of_a_server_are_printed_without_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STORE, "https://otto:secret@example.org/mlflow")
+    assert pages_address() == "https://example.org/mlflow"
+    monkeypatch.delenv(STORE)
+    assert pages_address() == "http://127.0.0.1:5000"
 
 
 def test_make_ui_says_where_the_runs_are_without_a_login(tmp_path: Path) -> None:

@@ -125,8 +125,11 @@ def test_gpus_are_those_that_the_environment_names(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 1")
     assert local.gpus() == ["3", "1"]
     assert local.usual_number() == 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert local.gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,-1,3")
+    assert local.gpus() == ["2"]
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert local.gpus() == []
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(9)))
     assert local.usual_number() == 4
 
