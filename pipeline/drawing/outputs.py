@@ -64,7 +64,7 @@ def reported_and_ours(run: str, params: Params) -> dict[str, tuple[float, float]
     entry = params.published.get(run)
     if entry is None or entry.ensemble:
         return {}
-    ours = read_json(REPORTS / params.runs[run].study / METRICS / f"{run}.json", f"dvc repro -f evaluate@{run}")
+    ours = read_json(REPORTS / params.runs[run].study / METRICS / f"{run}.json", f"dvc repro evaluate@{run}")
     theirs = {key: getattr(entry, key) for key in ("rloss", "accuracy")}
     return {
         key: (value, ours[f"{key}_mean"])

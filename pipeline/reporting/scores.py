@@ -19,7 +19,7 @@ def read_metrics(study: str, runs: Iterable[str]) -> list[ScoreRow]:
     for run in runs:
         path = REPORTS / study / METRICS / f"{run}.json"
         if path.is_file():
-            metrics = read_json(path, f"dvc repro -f evaluate@{run}")
+            metrics = read_json(path, scored_by(run))
             rows.append({**metrics, "seeds": len(metrics["seeds"]), "seed_list": ", ".join(metrics["seeds"])})
     return rows
 

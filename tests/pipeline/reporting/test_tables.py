@@ -161,7 +161,7 @@ def test_damaged_scores_are_named_with_the_command_that_makes_them_anew(scored: 
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"{path}: {what}")) as error:
         build("toy-decoders", load_params())
-    assert str(error.value).endswith("; `dvc repro -f evaluate@toy-fc` makes it anew")
+    assert str(error.value).endswith("; `dvc repro evaluate@toy-fc` makes it anew")
 
 
 def test_a_run_of_pairs_has_its_own_test_set_in_robustness_and_says_what_it_is(scored: Path) -> None:
