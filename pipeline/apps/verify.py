@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pipeline.reporting.scores import scored_by
 from pipeline.runtime.command_line import parser, run_stage
+from pipeline.runtime.made_files import read_json
 from pipeline.runtime.paths import METRICS, MODELS, REPORTS, TABLES, models_in
 from pipeline.settings.params import find, load_params
 
@@ -143,9 +145,11 @@ def committed(path: Path, revision: str) -> str:
 
 def on_gpus(study: str, runs: Sequence[str], revision: str | None = None) -> list[bool]:
     """Tell for each run whether a GPU trained it, here or in a commit."""
-    paths = [REPORTS / study / METRICS / f"{run}.json" for run in runs]
-    texts = [committed(path, revision) if revision else path.read_text(encoding="utf-8") for path in paths]
-    return ["cuda" in json.loads(text) for text in texts]
+    paths = {run: REPORTS / study / METRICS / f"{run}.json" for run in runs}
+    return [
+        "cuda" in (json.loads(committed(path, revision)) if revision else read_json(path, scored_by(run)))
+        for run, path in paths.items()
+    ]
 
 
 def verify(study: str, kinds: Sequence[str], revision: str) -> Compared:

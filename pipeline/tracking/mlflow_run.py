@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from pipeline.runtime.masking import masked, masked_urls
+from pipeline.runtime.masking import masked_urls
 from pipeline.runtime.prepared import DataSource
 from pipeline.runtime.workspace import owner
 from pipeline.tracking.delivery import KILLED, new_run
@@ -96,6 +96,6 @@ def _as_dataset(data: DataSource) -> dict[str, str | None]:
         "name": data.name,
         "digest": data.digest,
         "source_type": "local",
-        "source": masked(data.path),
+        "source": masked_urls(data.path),
         "profile": data.note or None,
     }

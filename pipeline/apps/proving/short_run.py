@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from capsnet.training.schedules import DEPENDS_ON_EPOCHS
 from pipeline.apps.proving.lock_file import CODE
+from pipeline.runtime.made_files import existing
 from pipeline.runtime.paths import MODELS, model_name, models_in, state_name
 from pipeline.runtime.prepared import DATA
 from pipeline.runtime.workspace import SCRATCH
@@ -151,10 +152,8 @@ def trained_folders(run: str) -> list[Path]:
 
 
 def _array_file(dataset: str) -> Path:
-    for path in (DATA / f"{dataset}.npz", DATA / f"{dataset}.json"):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; `dvc repro prepare@{dataset}` makes it")
-    return DATA / f"{dataset}.npz"
+    arrays, _ = (existing(DATA / f"{dataset}.{kind}", f"dvc repro prepare@{dataset}") for kind in ("npz", "json"))
+    return arrays
 
 
 def _training(short: ShortRun, out: Path, epochs: int, *more: str) -> list[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capsnet.files import md5
+from pipeline.reporting.scores import scored_by
+from pipeline.runtime.made_files import read_json
 from pipeline.runtime.paths import FIGURES, METRICS, MODELS, REPORTS, TABLES, TUNING, models_in
 from pipeline.settings.params import Params
 from pipeline.tracking.delivery import RESUMED_METRIC
@@ -56,7 +58,7 @@ def record_models(client: "MlflowClient", name: str, study: str, params: Params)
             record_means(parent, rows)
     added = 0
     if scored:
-        metrics = json.loads(metrics_file.read_text(encoding="utf-8"))
+        metrics = read_json(metrics_file, scored_by(name))
         added = record_scores_of(known, metrics, str(metrics_file))
         record_scores_of(new, metrics, str(metrics_file))  # these runs are counted as created
         for parent in parents:
